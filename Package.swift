@@ -1,0 +1,110 @@
+// swift-tools-version: 6.2
+// The targets of Pulse and the one-way graph between them; ARCHITECTURE.md says what each room is for.
+
+import PackageDescription
+
+/// One set of strict settings for every Swift target: Swift 6 mode, explicit existentials, imports
+/// that stay internal, and no warnings.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func program(_ name: String, path: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name,
+        dependencies: dependencies,
+        path: "Tests/\(name)",
+        exclude: [],
+        swiftSettings: strict
+    )
+}
+
+let package = Package(
+    name: "pulse",
+    products: [
+        .executable(name: "pulse", targets: ["pulse"]),
+        .executable(name: "pulse-bench", targets: ["pulse-bench"]),
+        .executable(name: "pulse-sim", targets: ["pulse-sim"]),
+        .library(name: "PulseClient", targets: ["PulseClient"]),
+    ],
+    targets: [
+        // C and C++: one small target per library.
+        .target(
+            name: "CChecksum",
+            linkerSettings: [.linkedLibrary("isal"), .linkedLibrary("xxhash")]),
+        .target(
+            name: "CHTTPParser",
+            linkerSettings: [.linkedLibrary("stdc++")]),
+        .target(
+            name: "CJSON",
+            linkerSettings: [.linkedLibrary("stdc++")]),
+        .target(
+            name: "CMustache",
+            linkerSettings: [.linkedLibrary("stdc++")]),
+        .target(name: "CKernel"),
+        .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
+        .target(name: "CRocksDB", linkerSettings: [.linkedLibrary("rocksdb")]),
+        .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
+
+        // Words.
+        room("PulseCore", ["CChecksum"]),
+
+        // Core: decides, and touches nothing.
+        room("PulseWire", ["PulseCore"]),
+        room("PulseLog", ["PulseCore"]),
+        room("PulseDelivery", ["PulseCore", "CMustache"]),
+        room("PulseGateway", ["PulseCore", "CHTTPParser", "CJSON"]),
+        room("PulseBroker", ["PulseCore", "PulseLog"]),
+        room(
+            "PulseNode",
+            ["PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseGateway", "PulseDelivery"]),
+
+        // Kernel and shells.
+        room(
+            "PulseIO",
+            ["PulseCore", "PulseLog", "PulseDelivery", "CKernel", "CCurl", "CRocksDB"]),
+        room("PulseServer", ["PulseCore", "PulseLog", "PulseNode", "PulseDelivery", "PulseIO", "CYAML"]),
+        room(
+            "PulseSimulator",
+            [
+                "PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseDelivery", "PulseGateway",
+                "PulseNode",
+            ]),
+        room("PulseClient", ["PulseCore", "PulseWire", "PulseIO"]),
+
+        // Programs.
+        program(
+            "pulse", path: "Sources/pulse",
+            ["PulseCore", "PulseWire", "PulseLog", "PulseServer", "PulseClient", "PulseIO"]),
+        program(
+            "pulse-bench", path: "Sources/Bench", ["PulseCore", "PulseWire", "PulseClient", "PulseIO"]),
+        program("pulse-sim", path: "Sources/Simulate", ["PulseCore", "PulseSimulator"]),
+
+        // Tests, one target a room.
+        tests("PulseCoreTests", ["PulseCore"]),
+        tests("PulseWireTests", ["PulseCore", "PulseWire"]),
+        tests("PulseLogTests", ["PulseCore", "PulseLog"]),
+        tests("PulseDeliveryTests", ["PulseCore", "PulseDelivery"]),
+        tests("PulseGatewayTests", ["PulseCore", "PulseGateway"]),
+        tests("PulseBrokerTests", ["PulseCore", "PulseLog", "PulseBroker"]),
+        tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
+        tests("PulseServerTests", ["PulseCore", "PulseServer"]),
+        tests("SimulationTests", ["PulseCore", "PulseSimulator"]),
+        tests("IntegrationTests", ["PulseCore", "PulseClient", "PulseIO"]),
+        tests("HouseTests", ["PulseCore"]),
+    ],
+    cxxLanguageStandard: .cxx20
+)
