@@ -95,6 +95,8 @@ struct SMTPReply {
     var outcome: OutcomeClass {
         switch code {
         case 200...299: return .accepted
+        // Encryption or authentication is wanted, or ours was refused: whatever the text says.
+        case 530, 534, 535, 538: return .configBad
         case 500...599:
             // An enhanced code of another class than the reply's is a muddle; trust the reply.
             if let enhanced, enhanced.klass == 5, let known = permanent(enhanced) { return known }
@@ -123,8 +125,8 @@ struct SMTPReply {
 
     private var permanent: OutcomeClass {
         switch code {
-        // The server does not understand us, or wants us to authenticate.
-        case 500, 502, 503, 504, 521, 530, 534, 535, 538, 555: .configBad
+        // The server does not understand us, or takes no mail from us.
+        case 500, 502, 503, 504, 521, 555: .configBad
         // Mailbox unavailable, not local, domain takes no mail.
         case 550, 551, 556: .recipientDead
         // MAIL FROM refused: no enhanced code says otherwise.
