@@ -38,7 +38,7 @@ extension HTTPResponse {
                 body.append("{\"id\":\"")
                 id.append(to: &body)
                 body.append("\",\"status\":\"")
-                body.append(utf8: state.rawValue)
+                body.append(utf8: state.name)
                 body.append("\",\"duplicate\":true}")
             case .compatible:
                 body.append("{\"notification_id\":\"")

@@ -2,18 +2,7 @@
 
 package import PulseCore
 
-/// Where a notification is in its life.
-package enum NotificationState: String, CaseIterable, Sendable {
-    case scheduled
-    case ready
-    case held
-    case leased
-    case delivered
-    case dead
-    case expired
-    case cancelled
-    case suppressed
-
+extension NotificationState {
     /// System 000's word.
     ///
     ///     scheduled, ready                         pending

@@ -101,9 +101,9 @@ private struct ListReader {
     private mutating func readStatus(_ value: String) {
         switch dialect {
         case .v1:
-            list.status = NotificationState(rawValue: value).map(StatusFilter.state)
+            list.status = NotificationState(name: value).map(StatusFilter.state)
             if list.status == nil {
-                let words = NotificationState.allCases.map(\.rawValue).joined(separator: ", ")
+                let words = NotificationState.allCases.map(\.name).joined(separator: ", ")
                 errors.refuse("status", "must be one of " + words)
             }
         case .compatible:

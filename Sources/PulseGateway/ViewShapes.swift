@@ -20,7 +20,7 @@ extension NotificationView {
         body.append("{\"id\":\"")
         id.append(to: &body)
         body.append("\",\"status\":")
-        body.append(json: state.rawValue)
+        body.append(json: state.name)
         body.append(",\"user\":")
         body.append(json: user)
         body.append(",\"template\":")
