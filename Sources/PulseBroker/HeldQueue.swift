@@ -62,6 +62,10 @@ package struct HeldQueue: Sendable {
         }
     }
 
+    #if MUTANT_FORGET_WHEEL
+    mutating func forget() { loadedThrough = nil }
+    #endif
+
     private mutating func place(_ row: HeldRow, at now: Now) {
         // A day at most: a far row comes round again, and a wait cannot overflow.
         let wait = min(max(0, row.due.milliseconds - now.wall.milliseconds), 86_400_000)

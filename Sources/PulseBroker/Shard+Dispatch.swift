@@ -158,6 +158,20 @@ extension Shard {
 
     // MARK: - Commands of the turn
 
+    /// Whether a turn is needed to write what this one decided.
+    package var hasUnwrittenCommands: Bool { !turnCommands.isEmpty }
+
+    package var hasUnsynced: Bool { log.durablePosition < log.appendPosition }
+
+    /// Where this turn's commands will end, or what is durable already when there are none.
+    package var endOfTurnIfPending: LogPosition {
+        hasUnwrittenCommands ? endOfTurn : log.durablePosition
+    }
+
+    package func jobFinished(_ job: LogJob, failure: StorageError?) {
+        log.jobFinished(job, failure: failure)
+    }
+
     /// Appends the turn's commands as one entry.
     func appendTurnCommands(at now: Now) throws(ShardError) {
         guard !turnCommands.isEmpty else { return }

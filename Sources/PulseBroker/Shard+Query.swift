@@ -53,6 +53,35 @@ extension Shard {
         } catch { throw .log(error) }
     }
 
+    /// A record of a stream, its place in that stream told apart from where it was first written: in
+    /// the lane `dead` the two differ.
+    package struct BrowsedRecord {
+        package var offset: Offset
+        package var stream: StreamID
+        package var origin: Offset
+    }
+
+    /// The records of a stream from an offset on, at most `count`: for looking, without a group.
+    package func browse(
+        _ stream: StreamID, from offset: Offset, count: Int
+    ) throws(ShardError) -> [BrowsedRecord] {
+        let end = state.end(of: stream)
+        guard offset < end else { return [] }
+        guard stream.lane == .dead else {
+            let last = min(end.rawValue, offset.rawValue + Int64(count))
+            return (offset.rawValue..<last).map {
+                BrowsedRecord(offset: Offset($0), stream: stream, origin: Offset($0))
+            }
+        }
+        do throws(StorageError) {
+            let rows = try store.scan(
+                from: DeadRow.key(stream, offset), below: DeadRow.key(stream, end), limit: count)
+            return rows.compactMap(DeadRow.init).map {
+                BrowsedRecord(offset: $0.deadOffset, stream: $0.stream, origin: $0.offset)
+            }
+        } catch { throw .storage(error) }
+    }
+
     /// The notification an identifier names, nil when there is none (never accepted here, not durable
     /// yet, or deleted by retention).
     ///

@@ -51,12 +51,17 @@ extension Shard {
         subscriptions.change(id) { $0.credit = min($0.credit + max(0, count), Limits.creditMax) }
     }
 
+    package func unsubscribe(_ id: SubscriptionID) {
+        guard subscriptions.remove(id) else { return }
+        for lease in leases.open(heldBy: .subscription(id)) { giveBack(lease) }
+    }
+
+    /// A consumer spoke of a lease that is over.
+    package func noteLateOutcome() { statistics.lateOutcomes += 1 }
+
     /// A connection is gone: its subscriptions end and their unsettled leases are given back at once.
     package func connectionClosed(_ connection: ConnectionID) {
-        for id in subscriptions.ids(of: connection) {
-            subscriptions.remove(id)
-            for lease in leases.open(heldBy: .subscription(id)) { giveBack(lease) }
-        }
+        for id in subscriptions.ids(of: connection) { unsubscribe(id) }
     }
 
     /// The live lease a consumer's token names, if it is that consumer's and still open.

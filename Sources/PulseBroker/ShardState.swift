@@ -158,9 +158,12 @@ package struct ShardState: Sendable {
             try take(step, at: position, rows: &rows)
             count(step.message) { $0.dead += 1 }
             let stream = step.message.stream
-            extend(
-                StreamID(topic: stream.topic, partition: stream.partition, lane: .dead),
-                to: deadOffset.advanced(by: 1))
+            let dead = StreamID(topic: stream.topic, partition: stream.partition, lane: .dead)
+            extend(dead, to: deadOffset.advanced(by: 1))
+            let row = DeadRow(
+                deadStream: dead, deadOffset: deadOffset, stream: stream,
+                offset: step.message.offset, position: position)
+            rows.put(row.key, row.value)
         case .templatePut(let row):
             var value: [UInt8] = []
             row.append(to: &value)
