@@ -1,7 +1,7 @@
 // What becomes of a leased message: delivered, held for another attempt, dead, or given back.
 
 package import PulseCore
-package import PulseLog
+import PulseLog
 
 /// How an attempt ended, in the shard's own terms; the delivery room classifies provider answers.
 package enum AttemptOutcome: Hashable, Sendable {

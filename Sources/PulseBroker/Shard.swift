@@ -136,7 +136,7 @@ package final class Shard {
         self.recovery = recovery
         hash = MessageHash(secret: log.identity.key)
         random = SeededGenerator(seed: seed)
-        leases = LeaseTable(firstID: random.next() >> 16 << 12)
+        leases = LeaseTable(firstID: (random.next() >> 16) << 12)
         leaseTimers = TimingWheel(at: now.monotonic)
         checkpointed = state.applied
         durableCheckpoint = state.applied
@@ -151,6 +151,7 @@ package final class Shard {
     /// - Returns: The ticket of the sync that makes it durable, or nil when there is nothing to sync.
     package func flush(at now: Now) throws(ShardError) -> SyncTicket? {
         try appendTurnCommands(at: now)
+        log.noteTime(now.wall)
         do throws(LogError) {
             try log.flush(jobs: &logJobs)
         } catch { throw .log(error) }
