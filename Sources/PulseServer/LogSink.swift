@@ -47,7 +47,8 @@ package struct LogSink: Sendable {
         bytes.reserveCapacity(160)
         switch format {
         case .json:
-            bytes += Array("{\"ts\":\"\(time.rfc3339)\",\"level\":\"\(event.level.name)\",\"msg\":".utf8)
+            bytes += Array("{\"ts\":\"\(time.rfc3339)\",\"level\":\"\(event.level.name)\"".utf8)
+            bytes += Array(",\"msg\":".utf8)
             appendQuoted(event.message, to: &bytes)
             for field in event.fields {
                 bytes.append(UInt8(ascii: ","))

@@ -78,7 +78,8 @@ extension Configuration {
         let given = secrets.filter { settings.isSet($0) || settings.refused.contains($0) }
         guard let user = settings.text(.emailUser) else {
             if let secret = given.first, !settings.refused.contains(.emailUser) {
-                settings.refuse(settings.origin(secret), "\(secret.path) needs providers.email.user")
+                settings.refuse(
+                    settings.origin(secret), "\(secret.path) needs providers.email.user")
             }
             return nil
         }

@@ -1,5 +1,6 @@
-// What a broker runs with. Read once at start from flags, environment, file and defaults, in that order
-// of precedence; checked completely, with every mistake told at once. Reading files is the caller's.
+// What a broker runs with. Read once at start from flags, environment, file and defaults, in that
+// order of precedence; checked completely, with every mistake told at once. Reading files is the
+// caller's.
 //
 // Source: spec/07-configuration.md.
 

@@ -86,7 +86,8 @@ enum Suggestion {
         for i in 0..<a.count {
             var row = [i + 1]
             for j in 0..<b.count {
-                var cost = min(previous[j + 1] + 1, row[j] + 1, previous[j] + (a[i] == b[j] ? 0 : 1))
+                let replaced = previous[j] + (a[i] == b[j] ? 0 : 1)
+                var cost = min(previous[j + 1] + 1, row[j] + 1, replaced)
                 if i > 0, j > 0, a[i] == b[j - 1], a[i - 1] == b[j] {
                     cost = min(cost, before[j - 1] + 1)
                 }

@@ -1,5 +1,5 @@
-// Gathers settings from the three sources into one table, each with where it came from. Precedence is
-// the order of the calls: file, environment, flags; a later one replaces an earlier one.
+// Gathers settings from the three sources into one table, each with where it came from. Precedence
+// is the order of the calls: file, environment, flags; a later one replaces an earlier one.
 
 /// A flag of the command line that sets a key.
 package struct ConfigurationFlag: Hashable, Sendable {

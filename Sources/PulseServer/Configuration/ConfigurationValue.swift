@@ -1,8 +1,10 @@
-// What a setting's text may be, and what it becomes. Every refusal shows what would have been right.
+// What a setting's text may be, and what it becomes. Every refusal shows what would have been
+// right.
 
 internal import PulseDelivery
 
-/// The kind of value a key takes. Ranges are in the unit of the value: milliseconds, bytes, or plain.
+/// The kind of value a key takes. Ranges are in the unit of the value: milliseconds, bytes, or
+/// plain.
 enum ConfigurationKind {
     case text
     /// Text that is never shown.

@@ -1,5 +1,5 @@
-// A YAML file as a small tree in which everything knows its place. Scalars stay text: whether `no` is a
-// word or a truth value is the schema's business, not YAML's.
+// A YAML file as a small tree in which everything knows its place. Scalars stay text: whether `no`
+// is a word or a truth value is the schema's business, not YAML's.
 
 internal import CYAML
 
@@ -20,7 +20,7 @@ struct YAMLNode {
     var content: Content
     var position: SourcePosition
 
-    /// What a mapping's key or a list is at most deep; the schema is four deep.
+    /// Levels of nesting a file may have; the schema has four.
     static let depthMax = 16
 
     /// Reads one document. An empty file is an empty mapping.
@@ -91,7 +91,8 @@ private struct YAMLBuilder {
         switch Int(event.kind) {
         case PULSE_YAML_DOCUMENT_START:
             documents += 1
-            return documents == 1 || refuse(position, "a configuration is one document; remove '---'")
+            return documents == 1
+                || refuse(position, "a configuration is one document; remove '---'")
         case PULSE_YAML_SCALAR:
             let bytes = UnsafeBufferPointer(start: event.text, count: event.length)
             let text = String(decoding: bytes, as: UTF8.self)
