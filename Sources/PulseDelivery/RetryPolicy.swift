@@ -1,5 +1,5 @@
-// When to try again: exponential backoff with full jitter, so that what failed together does not come
-// back together; a server that names a time is believed, up to a day.
+// When to try again: exponential backoff with full jitter, so that what failed together does not
+// come back together; a server that names a time is believed, up to a day.
 // Source: Marc Brooker, "Exponential Backoff And Jitter", 2015.
 
 package import PulseCore
