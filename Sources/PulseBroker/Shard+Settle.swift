@@ -43,8 +43,8 @@ extension Shard {
             } else {
                 let wait =
                     delay
-                    ?? configuration.retry.delayMilliseconds(
-                        afterAttempt: Int(held.attempt), &random)
+                    ?? configuration.retry.delayMs(
+                        afterAttempt: Int(held.attempt), using: &random)
                 var step = step
                 if !counts { step.attempt -= 1 }
                 Command.held(

@@ -12,7 +12,7 @@ package import PulseBroker
 package import PulseCore
 import PulseDelivery
 import PulseGateway
-package import PulseLog
+import PulseLog
 import PulseWire
 
 package final class Node {
@@ -30,6 +30,8 @@ package final class Node {
     var outbox = Outbox()
     var calls = ProviderCalls()
     var metrics = NodeMetrics()
+    /// Draws the jitter of delays that a provider asked for.
+    var random: SeededGenerator
     /// Channels that rest until a time, because their provider is configured wrongly.
     var pausedUntil: [MonotonicInstant?] = Array(repeating: nil, count: Channel.allCases.count)
     private var jobs: [JobID: Job] = [:]
@@ -58,9 +60,12 @@ package final class Node {
         precondition(
             configuration.concurrency.count == Channel.allCases.count, "one number a channel")
         self.configuration = configuration
+        var random = SeededGenerator(seed: seed)
+        let shardSeed = random.next()
+        self.random = random
         startedAt = now.wall
         shard = try Shard.open(
-            directory: directory, store: store, configuration: configuration.shard, seed: seed,
+            directory: directory, store: store, configuration: configuration.shard, seed: shardSeed,
             at: now)
         sessionTimers = TimingWheel(at: now.monotonic)
         if configuration.development { loadSampleTemplate(at: now) }

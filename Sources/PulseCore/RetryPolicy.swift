@@ -2,8 +2,6 @@
 // come back together; a server that names a time is believed, up to a day.
 // Source: Marc Brooker, "Exponential Backoff And Jitter", 2015.
 
-package import PulseCore
-
 package struct RetryPolicy: Hashable, Sendable {
     /// Milliseconds: the most that the first delay can be.
     package var baseMs: Int64
