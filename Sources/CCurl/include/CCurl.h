@@ -32,6 +32,9 @@ static inline CURLcode pulse_curl_set_transfer(
 static inline CURLcode pulse_curl_set_open(CURL *easy, curl_opensocket_callback function) {
     return curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, function);
 }
+static inline CURLcode pulse_curl_set_close(CURL *easy, curl_closesocket_callback function) {
+    return curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, function);
+}
 
 static inline long pulse_curl_get_long(CURL *easy, CURLINFO what) {
     long value = 0;
