@@ -15,6 +15,7 @@
 
 #include "CHTTPParser.h"
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
@@ -180,7 +181,7 @@ private:
             return request.refuse(ec, PULSE_HTTP_MALFORMED, "exactly one plain Host is required");
         if (request.content_lengths != 0 && request.transfer_encodings != 0)
             request.refuse(
-                ec, PULSE_HTTP_MALFORMED, "Content-Length and Transfer-Encoding exclude each other");
+                ec, PULSE_HTTP_MALFORMED, "Content-Length and Transfer-Encoding together");
     }
 
     void on_body_init_impl(boost::optional<std::uint64_t> const &, Error &) override {}
@@ -445,9 +446,5 @@ const pulse_http_message *pulse_http_put(
 }
 
 void pulse_http_next(pulse_http_parser *parser) { parser->reset(); }
-
-const pulse_http_message *pulse_http_current(const pulse_http_parser *parser) {
-    return &parser->message;
-}
 
 }  // extern "C"

@@ -3,7 +3,9 @@
 import CHTTPParser
 import PulseCore
 
-/// The request a parser is at. The texts are borrowed until the parser is fed again.
+/// The request a parser is at.
+///
+/// The texts are borrowed until the parser is fed again.
 struct HTTPMessage {
     private let raw: UnsafePointer<pulse_http_message>
 
@@ -63,7 +65,10 @@ final class HTTPParser {
     init() {
         guard
             let handle = pulse_http_create(
-                Limits.httpHeaderBytesMax, Limits.httpHeaderFieldsMax, Limits.httpBodyBytesMax)
+                Limits.httpHeaderBytesMax,
+                Limits.httpHeaderFieldsMax,
+                Limits.httpBodyBytesMax
+            )
         else { preconditionFailure("no memory for an HTTP parser: lower the connection limit") }
         self.handle = handle
     }

@@ -31,7 +31,8 @@ import Testing
 
     @Test func `keys are decoded and sorted by their bytes`() {
         let submission = submission(
-            #"{"\u0074o":"a","template":"t","data":{"é":"1","z":"2","\u0061":"3","Z":"4","ab":"5"}}"#)
+            #"{"\u0074o":"a","template":"t","data":{"é":"1","z":"2","\u0061":"3","Z":"4","ab":"5"}}"#
+        )
         #expect(submission?.address == "a")
         #expect(submission?.data.map(\.name) == ["Z", "a", "ab", "z", "é"])
     }
@@ -52,7 +53,8 @@ import Testing
             refusal(http("POST /v1/notifications", body: body))
                 == #"400 {"type":"urn:pulse:problem:malformed_json","#
                 + #""title":"The body is not valid JSON","status":400,"detail":""# + expected
-                + #"","code":"malformed_json"}"#)
+                + #"","code":"malformed_json"}"#
+        )
     }
 
     @Test(arguments: [
@@ -63,9 +65,12 @@ import Testing
         #expect(answer?.contains(#""code":"malformed_json""#) == true)
     }
 
-    @Test(arguments: [
-        [0xC0, 0xAF], [0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xE2, 0x82], [0xFF],
-    ] as [[UInt8]])
+    @Test(
+        arguments: [
+            [0xC0, 0xAF], [0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xE2, 0x82],
+            [0xFF],
+        ] as [[UInt8]]
+    )
     func `text that is not UTF-8 is refused`(bytes: [UInt8]) {
         let body = Array(#"{"to":""#.utf8) + bytes + Array(#""}"#.utf8)
         let head =
@@ -88,13 +93,16 @@ import Testing
         #expect(submission(nested(32)) != nil)
         #expect(
             refusal(http("POST /v1/notifications", body: nested(33)))?.contains("deeper than 32")
-                == true)
+                == true
+        )
         let deep = String(repeating: "[", count: 500_000)
         #expect(
-            refusal(http("POST /v1/notifications", body: deep))?.contains("deeper than 32") == true)
+            refusal(http("POST /v1/notifications", body: deep))?.contains("deeper than 32") == true
+        )
         let many = "{\"data\":[" + String(repeating: "1,", count: 10_000) + "1]}"
         #expect(
-            refusal(http("POST /v1/notifications", body: many))?.contains("more than 10000") == true)
+            refusal(http("POST /v1/notifications", body: many))?.contains("more than 10000") == true
+        )
     }
 
     @Test func `a key twice among many is found`() {
@@ -102,7 +110,8 @@ import Testing
         #expect(submission("{\"data\":{\(keys.joined(separator: ","))}}") != nil)
         keys.append("\"k7\":2")
         let answer = refusal(
-            http("POST /v1/notifications", body: "{\"data\":{\(keys.joined(separator: ","))}}"))
+            http("POST /v1/notifications", body: "{\"data\":{\(keys.joined(separator: ","))}}")
+        )
         #expect(answer?.contains("a key is given twice") == true)
     }
 
@@ -112,7 +121,9 @@ import Testing
             var text = ""
             for _ in 0..<random.below(40) {
                 let scalar = UInt32(random.below([0x80, 0x800, 0x11_0000][random.below(3)]))
-                if scalar > 0, let scalar = Unicode.Scalar(scalar) { text.unicodeScalars.append(scalar) }
+                if scalar > 0, let scalar = Unicode.Scalar(scalar) {
+                    text.unicodeScalars.append(scalar)
+                }
             }
             var literal: [UInt8] = []
             literal.append(json: text)
@@ -128,6 +139,8 @@ import Testing
             bytes.append(decimal: value)
             return String(decoding: bytes, as: UTF8.self)
         }
-        for value in [0, 7, -1, 10, 4096, .max, .min] as [Int64] { #expect(text(value) == "\(value)") }
+        for value in [0, 7, -1, 10, 4096, .max, .min] as [Int64] {
+            #expect(text(value) == "\(value)")
+        }
     }
 }

@@ -62,11 +62,13 @@ import Testing
         #expect(
             refusal(http("GET /v1/x"))
                 == #"404 {"type":"urn:pulse:problem:not_found","title":"Not found","status":404,"#
-                + #""detail":"there is no such path","code":"not_found"}"#)
+                + #""detail":"there is no such path","code":"not_found"}"#
+        )
         #expect(refusal(http("GET /api/notifications/x/")) == #"404 {"detail":"Not found."}"#)
         #expect(
             refusal(http("GET /api/notifications/status/7/"))
-                == #"404 {"error":"Notification not found"}"#)
+                == #"404 {"error":"Notification not found"}"#
+        )
     }
 
     @Test(arguments: [
@@ -86,7 +88,8 @@ import Testing
     @Test func `system 000's words for a wrong method`() {
         #expect(
             refusal(http("GET /api/notifications/send/"))
-                == #"405 {"detail":"Method \"GET\" not allowed."}"#)
+                == #"405 {"detail":"Method \"GET\" not allowed."}"#
+        )
     }
 
     @Test(arguments: [
@@ -119,10 +122,13 @@ import Testing
                 == #"415 {"type":"urn:pulse:problem:unsupported_media_type","#
                 + #""title":"The media type is not supported","status":415,"#
                 + #""detail":"the body must be application/json in UTF-8","#
-                + #""code":"unsupported_media_type"}"#)
+                + #""code":"unsupported_media_type"}"#
+        )
         #expect(
             refusal(http("POST " + compatiblePath, body: "{}", type: type))?.hasPrefix(
-                #"415 {"detail":"Unsupported media type"#) == true)
+                #"415 {"detail":"Unsupported media type"#
+            ) == true
+        )
     }
 
     // MARK: Queries
@@ -143,7 +149,8 @@ import Testing
                 + #""},{"field":"cursor","code":"validation_failed","#
                 + #""message":"is not a cursor of this list"},"#
                 + #"{"field":"page","code":"validation_failed","#
-                + #""message":"is not a parameter of this request"}]}"#)
+                + #""message":"is not a parameter of this request"}]}"#
+        )
     }
 
     @Test(arguments: ["abc", "", "-1", "1.5", "%31%", "1e3"])
@@ -156,7 +163,8 @@ import Testing
     @Test func `limits are capped, and zero is refused, on system 000's list`() {
         #expect(
             refusal(http("GET /api/notifications/list/?limit=0"))
-                == #"400 {"limit":["Ensure this value is greater than or equal to 1."]}"#)
+                == #"400 {"limit":["Ensure this value is greater than or equal to 1."]}"#
+        )
         let huge = "GET /api/notifications/list/?limit=99999999999999999999999"
         #expect(Self.name(request(http(huge))) == "list - - 500 compatible")
     }
@@ -165,15 +173,18 @@ import Testing
         for query in ["channel=fax", "status=lost"] {
             #expect(
                 refusal(http("GET /api/notifications/list/?" + query))
-                    == #"200 {"count":0,"results":[],"next_cursor":null}"#)
+                    == #"200 {"count":0,"results":[],"next_cursor":null}"#
+            )
         }
     }
 
     @Test func `a cursor comes back as it was given`() {
         let cursor = ListCursor(first: 7, second: .max)
         #expect(cursor.text == "0000000000000007ffffffffffffffff")
-        guard case .list(let query, _) = request(
-            http("GET /v1/notifications?status=held&cursor=" + cursor.text))
+        guard
+            case .list(let query, _) = request(
+                http("GET /v1/notifications?status=held&cursor=" + cursor.text)
+            )
         else {
             Issue.record("no list")
             return
@@ -184,8 +195,10 @@ import Testing
     }
 
     @Test func `system 000's status words admit our states`() {
-        guard case .list(let query, _) = request(
-            http("GET /api/notifications/list/?status=retrying")), let filter = query.status
+        guard
+            case .list(let query, _) = request(
+                http("GET /api/notifications/list/?status=retrying")
+            ), let filter = query.status
         else {
             Issue.record("no list")
             return

@@ -6,8 +6,10 @@ import Testing
 
 @Suite struct SessionTests {
     static let submit = http(
-        "POST /v1/notifications", ["Idempotency-Key: k1"],
-        body: #"{"to":{"email":"ada@example.org"},"template":"welcome","data":{"n":"A\u00e9"}}"#)
+        "POST /v1/notifications",
+        ["Idempotency-Key: k1"],
+        body: #"{"to":{"email":"ada@example.org"},"template":"welcome","data":{"n":"A\u00e9"}}"#
+    )
     static let chunked =
         "POST /v1/notifications HTTP/1.1\r\nHost: pulse\r\nContent-Type: application/json\r\n"
         + "Transfer-Encoding: chunked\r\n\r\n"
@@ -24,7 +26,8 @@ import Testing
     }
 
     @Test(arguments: [
-        submit, chunked, submit + chunked + submit, http("GET /livez") + "\r\n" + http("GET /metrics"),
+        submit, chunked, submit + chunked + submit,
+        http("GET /livez") + "\r\n" + http("GET /metrics"),
         http("PUT /v1/notifications", body: "{}") + http("GET /nowhere"),
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\nHost: a\n\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n",
@@ -77,13 +80,15 @@ import Testing
         #expect(
             visitor.takeText()
                 == "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                + "Content-Length: 3\r\n\r\nok\n")
+                + "Content-Length: 3\r\n\r\nok\n"
+        )
         visitor.send(http("HEAD /livez", ["Connection: close"]))
         visitor.answer(1, .live())
         #expect(
             visitor.takeText()
                 == "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                + "Content-Length: 3\r\nConnection: close\r\n\r\n")
+                + "Content-Length: 3\r\nConnection: close\r\n\r\n"
+        )
         #expect(visitor.session.shouldClose)
     }
 
@@ -154,7 +159,8 @@ import Testing
         let visitor = Visitor()
         visitor.send(
             "POST /v1/notifications HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
-                + "Content-Length: \(Limits.httpBodyBytesMax + 1)\r\n\r\n")
+                + "Content-Length: \(Limits.httpBodyBytesMax + 1)\r\n\r\n"
+        )
         #expect(visitor.text.hasPrefix("HTTP/1.1 413 "))
         #expect(visitor.text.contains(#""code":"body_too_large""#))
         #expect(visitor.session.shouldClose)
@@ -196,7 +202,8 @@ import Testing
         for (chunks, verdict) in [(16, true), (17, false)] {
             let visitor = Visitor()
             visitor.send(
-                "POST /v1/notifications HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                "POST /v1/notifications HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
             for _ in 0..<chunks { visitor.send(chunk) }
             visitor.send("0\r\n\r\n")
             #expect((visitor.requests.count == 1) == verdict)
@@ -208,7 +215,8 @@ import Testing
         for line in ["1;x=", "0\r\nX: "] {
             let visitor = Visitor()
             visitor.send(
-                "POST /v1/notifications HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                "POST /v1/notifications HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
             visitor.send(line)
             for _ in 0..<20 { visitor.send(String(repeating: "a", count: 1024)) }
             #expect(visitor.text.hasPrefix("HTTP/1.1 431 "))

@@ -117,7 +117,9 @@ import Testing
     /// out must be answerable.
     @Test func `random bytes never stop the process`() {
         var random = SeededGenerator(seed: 4_2026)
-        let seeds = [SessionTests.submit, SessionTests.chunked, http("GET /v1/notifications?limit=5")]
+        let seeds = [
+            SessionTests.submit, SessionTests.chunked, http("GET /v1/notifications?limit=5"),
+        ]
         for round in 0..<4000 {
             var bytes: [UInt8] = []
             for _ in 0...random.below(3) { bytes += Array(seeds[random.below(seeds.count)].utf8) }
@@ -130,7 +132,8 @@ import Testing
                 }
             }
             if round % 8 == 0 {
-                bytes = (0..<random.below(300)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+                bytes = (0..<random.below(300)).map { _ in UInt8(truncatingIfNeeded: random.next())
+                }
             }
             let visitor = Visitor()
             var rest = bytes[...]

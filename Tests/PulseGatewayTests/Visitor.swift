@@ -51,7 +51,10 @@ final class Visitor {
 
 /// A complete request.
 func http(
-    _ line: String, _ headers: [String] = [], body: String? = nil, type: String = "application/json"
+    _ line: String,
+    _ headers: [String] = [],
+    body: String? = nil,
+    type: String = "application/json"
 ) -> String {
     var text = line + " HTTP/1.1\r\nHost: pulse\r\n"
     for header in headers { text += header + "\r\n" }
@@ -72,7 +75,9 @@ func request(_ text: String) -> APIRequest? {
 
 /// The submission that a body becomes on one of the two paths.
 func submission(
-    _ body: String, to path: String = "/v1/notifications", headers: [String] = []
+    _ body: String,
+    to path: String = "/v1/notifications",
+    headers: [String] = []
 ) -> Submission? {
     guard case .submit(let submission) = request(http("POST \(path)", headers, body: body))
     else { return nil }

@@ -1,4 +1,4 @@
-// HTTP/1.1 requests from bytes: Boost.Beast's parser behind plain C, with the checks it leaves to us.
+// HTTP/1.1 requests from bytes: Boost.Beast's parser behind plain C, with the checks it leaves us.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/// Text borrowed from the parser until the next `put`, `next` or `destroy`; `bytes` is null when the
-/// request did not have it.
+/// Text borrowed from the parser until the next `put`, `next` or `destroy`; `bytes` is null when
+/// the request did not have it.
 typedef struct {
     const char *bytes;
     size_t count;
@@ -51,8 +51,8 @@ typedef struct {
 
 typedef struct pulse_http_parser pulse_http_parser;
 
-/// A parser for one connection, or null when memory is short. `head_max` also bounds one chunk header
-/// or the trailers; `body_max` bounds the body after chunk decoding, and the bytes spent on chunking.
+/// A parser for one connection, or null when memory is short. `head_max` also bounds one chunk
+/// header or the trailers; `body_max` bounds the decoded body, and the bytes spent on chunking.
 pulse_http_parser *pulse_http_create(size_t head_max, size_t fields_max, size_t body_max);
 void pulse_http_destroy(pulse_http_parser *parser);
 
@@ -63,9 +63,6 @@ const pulse_http_message *pulse_http_put(
 
 /// Forgets the current request and waits for the next; its texts are no longer valid.
 void pulse_http_next(pulse_http_parser *parser);
-
-/// The current request without feeding anything.
-const pulse_http_message *pulse_http_current(const pulse_http_parser *parser);
 
 #ifdef __cplusplus
 }
