@@ -32,13 +32,15 @@ struct HTTPMessage {
         case PULSE_HTTP_HEAD_TOO_LARGE: .headerTooLarge
         case PULSE_HTTP_BODY_TOO_LARGE: .bodyTooLarge
         case PULSE_HTTP_NO_MEMORY: .overloaded
+        case PULSE_HTTP_UNMET_EXPECTATION: .expectationFailed
         default: .malformedHTTP
         }
     }
 
     /// Whether any byte of the request has come.
     var isStarted: Bool { raw.pointee.started }
-    var isVersion11: Bool { raw.pointee.version >= 11 }
+    /// Whether the client waits for 100 Continue before it sends the body.
+    var expectsContinue: Bool { raw.pointee.expects_continue }
     /// Whether the connection may serve another request after this one.
     var keepsAlive: Bool { raw.pointee.keep_alive }
 
@@ -46,7 +48,6 @@ struct HTTPMessage {
     var target: UnsafeRawBufferPointer { Self.text(raw.pointee.target) ?? Self.none }
     var body: UnsafeRawBufferPointer { Self.text(raw.pointee.body) ?? Self.none }
     var contentType: UnsafeRawBufferPointer? { Self.text(raw.pointee.content_type) }
-    var expect: UnsafeRawBufferPointer? { Self.text(raw.pointee.expect) }
     var accept: UnsafeRawBufferPointer? { Self.text(raw.pointee.accept) }
     var idempotencyKey: UnsafeRawBufferPointer? { Self.text(raw.pointee.idempotency_key) }
 

@@ -165,19 +165,11 @@ package final class HTTPSession {
             case .inBody:
                 guard bodySince == nil else { break }
                 bodySince = now
-                guard meetsExpectation(of: message) else {
-                    refuse(.expectationFailed, nil, output: &output)
-                    break
-                }
-                if message.expect != nil, message.isVersion11, message.body.isEmpty {
+                if message.expectsContinue, message.body.isEmpty {
                     owesContinue = true
                     sendContinueIfDue(&output)
                 }
             case .complete:
-                guard meetsExpectation(of: message) else {
-                    refuse(.expectationFailed, nil, output: &output)
-                    break
-                }
                 take(message, into: &requests)
                 parser.next()
                 headSince = nil
@@ -188,11 +180,6 @@ package final class HTTPSession {
             }
         }
         return used
-    }
-
-    private func meetsExpectation(of message: HTTPMessage) -> Bool {
-        guard let expect = message.expect, message.isVersion11 else { return true }
-        return expect.equals("100-continue", ignoringCase: true)
     }
 
     private func take(_ message: HTTPMessage, into requests: inout [IncomingRequest]) {

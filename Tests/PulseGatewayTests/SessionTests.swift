@@ -31,6 +31,8 @@ import Testing
         http("PUT /v1/notifications", body: "{}") + http("GET /nowhere"),
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\nHost: a\n\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n",
+        // Found by noise: two reasons to refuse, and the first must win however it was split.
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nTransfer-Encoding: chunked\r\n\r\n!\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ])
     func `a request split anywhere is the same request`(text: String) {

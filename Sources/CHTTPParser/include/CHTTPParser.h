@@ -33,6 +33,8 @@ typedef enum {
     PULSE_HTTP_HEAD_TOO_LARGE = 2,
     PULSE_HTTP_BODY_TOO_LARGE = 3,
     PULSE_HTTP_NO_MEMORY = 4,
+    /// `Expect` asks for something other than `100-continue`.
+    PULSE_HTTP_UNMET_EXPECTATION = 5,
 } pulse_http_fault;
 
 typedef struct {
@@ -46,7 +48,9 @@ typedef struct {
     bool keep_alive;
     /// Whether any byte of this request has been seen.
     bool started;
-    pulse_http_text method, target, content_type, expect, accept, idempotency_key, body;
+    /// Whether the client waits for 100 Continue before it sends the body.
+    bool expects_continue;
+    pulse_http_text method, target, content_type, accept, idempotency_key, body;
 } pulse_http_message;
 
 typedef struct pulse_http_parser pulse_http_parser;
