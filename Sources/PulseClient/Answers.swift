@@ -117,7 +117,8 @@ public struct Template: Hashable, Sendable {
     /// The message, when it is within the limits of the protocol.
     func message() throws(ClientError) -> TemplateMessage {
         let sizes = [
-            ("name", name, Limits.templateNameBytesMax), ("subject", subject, Limits.subjectBytesMax),
+            ("name", name, Limits.templateNameBytesMax),
+            ("subject", subject, Limits.subjectBytesMax),
             ("text", text, Limits.templateBytesMax), ("html", html, Limits.templateBytesMax),
         ]
         for (field, value, limit) in sizes where value.utf8.count > limit {

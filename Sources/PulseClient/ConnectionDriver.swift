@@ -8,8 +8,8 @@ internal import Glibc
 internal import PulseCore
 internal import Synchronization
 
-/// Owns the thread, the socket and the wake pipe. The machine is shared under `machine`'s mutex; all
-/// other mutable state belongs to the thread. The thread keeps the driver alive until it ends.
+/// Owns the thread, the socket and the wake pipe. The machine is shared under `machine`'s mutex;
+/// all other mutable state belongs to the thread. The thread keeps the driver alive until it ends.
 final class ConnectionDriver: Sendable {
     private let host: String
     private let port: UInt16

@@ -133,8 +133,8 @@ public struct Notification: Hashable, Sendable {
 }
 
 extension Notification {
-    /// The envelope's bytes. Data is ordered by name, so that equal notifications are equal bytes: a
-    /// repeat with the same key is then a duplicate and not a conflict.
+    /// The envelope's bytes. Data is ordered by name, so that equal notifications are equal bytes:
+    /// a repeat with the same key is then a duplicate and not a conflict.
     func envelope(key: String) throws(ClientError) -> [UInt8] {
         try check("user", user, Limits.userBytesMax)
         guard !user.isEmpty else { throw ClientError(.invalidNotification, "user is empty") }

@@ -4,8 +4,8 @@ internal import PulseCore
 
 /// Sends notifications. Cheap to make and to share; all producers of a client share its connection.
 ///
-/// A batch leaves as soon as the one before it is answered, or when it is full: alone, a notification
-/// leaves at once; under load, batches grow by themselves.
+/// A batch leaves as soon as the one before it is answered, or when it is full: alone, a
+/// notification leaves at once; under load, batches grow by themselves.
 public struct Producer: Sendable {
     let client: PulseClient
     let topic: String?

@@ -1,6 +1,6 @@
 // The client's face: connect once, then produce, consume and ask, from as many tasks as you like.
 //
-//     tasks --calls--> PulseClient --> Mutex<ClientMachine> <-- ConnectionDriver --poll(2)--> socket
+//     tasks --calls--> PulseClient --> Mutex<ClientMachine> <-- ConnectionDriver --poll--> socket
 //                                      decides                  one thread, does
 //
 // One connection carries everything; requests are pipelined, and what has no answer yet when the
@@ -70,7 +70,8 @@ public final class PulseClient: Sendable {
         try Self.checkName("topic", topic)
         guard let number = UInt16(exactly: partition), number < 1 << 12 else {
             throw ClientError(
-                ClientError.Code(ErrorCode.invalidRequest.name), "there is no partition \(partition)")
+                ClientError.Code(ErrorCode.invalidRequest.name),
+                "there is no partition \(partition)")
         }
         let request = FetchRequest(
             topic: topic, partition: PartitionID(number), lane: lane.value, from: start.value,

@@ -113,7 +113,8 @@ struct ProducerTests {
                 if connection.number == 1 {
                     connection.isEnding = true
                 } else {
-                    accept(envelopes(in: view.batch).count, correlation: correlation, on: connection)
+                    let count = envelopes(in: view.batch).count
+                    accept(count, correlation: correlation, on: connection)
                 }
             }
         }

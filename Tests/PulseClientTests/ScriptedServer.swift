@@ -1,5 +1,5 @@
-// A server for the client's tests: the real session machine behind a loopback listener, and a script
-// that decides what is answered, when, and when the connection breaks.
+// A server for the client's tests: the real session machine behind a loopback listener, and a
+// script that decides what is answered, when, and when the connection breaks.
 
 import Glibc
 import PulseCore
@@ -74,7 +74,9 @@ final class ScriptedServer: Sendable {
         let connection = ScriptedConnection(number: number)
         var buffer = [UInt8](repeating: 0, count: 64 << 10)
         while true {
-            let count = buffer.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
+            let count = buffer.withUnsafeMutableBytes {
+                recv(descriptor, $0.baseAddress, $0.count, 0)
+            }
             guard count > 0 else { return }
             buffer.withUnsafeBytes {
                 session.begin(UnsafeRawBufferPointer(rebasing: $0[..<count]))
