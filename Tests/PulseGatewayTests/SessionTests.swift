@@ -244,6 +244,25 @@ import Testing
         if case .metrics = visitor.requests.last?.request {} else { Issue.record("out of order") }
     }
 
+    @Test func `a long backlog is parsed whole, in order, one answer at a time`() {
+        let visitor = Visitor()
+        let count = 1000
+        var text = ""
+        for number in 0..<count { text += http("GET /v1/templates/t\(number)") }
+        let bytes = Array(text.utf8)
+        visitor.send(Array(bytes[..<(bytes.count - 5)]))
+        visitor.send(Array(bytes[(bytes.count - 5)...]))
+        var seen: [String] = []
+        while let next = visitor.requests.first {
+            visitor.requests.removeFirst()
+            if case .template(let name, _) = next.request { seen.append(name) }
+            visitor.answer(next.slot, .live())
+            visitor.resume()
+        }
+        #expect(seen == (0..<count).map { "t\($0)" })
+        #expect(visitor.session.canReceiveMore)
+    }
+
     @Test func `a shell that reads on regardless loses the connection, not the answers`() {
         let visitor = Visitor()
         visitor.send(String(repeating: http("GET /livez"), count: Limits.httpPipelinedMax))
