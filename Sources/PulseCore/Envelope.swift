@@ -127,6 +127,28 @@ package struct Envelope {
         }
     }
 
+    /// The `deliverAt` field alone, without reading the rest: a cheap look at every record.
+    package static func deliverAt(in bytes: Bytes) -> WallTimestamp? {
+        guard let value = first(.deliverAt, in: bytes), value.count == 8 else { return nil }
+        var field = ByteReader(value)
+        return field.littleEndian(Int64.self).map { WallTimestamp(milliseconds: $0) }
+    }
+
+    /// The `idempotencyKey` field alone.
+    package static func idempotencyKey(in bytes: Bytes) -> Bytes? {
+        first(.idempotencyKey, in: bytes)
+    }
+
+    private static func first(_ field: EnvelopeField, in bytes: Bytes) -> Bytes? {
+        var reader = ByteReader(bytes)
+        while let tag = reader.byte(), let length = reader.varint(), length <= UInt64(Int32.max),
+            let value = reader.take(Int(length))
+        {
+            if tag == field.rawValue { return value }
+        }
+        return nil
+    }
+
     private mutating func store(_ field: EnvelopeField, _ value: Bytes) -> Bool {
         func text(_ slot: inout Bytes?) -> Bool {
             guard slot == nil, Self.isUTF8(value) else { return false }

@@ -2,7 +2,7 @@
 // connections. Each is a type of its own, so that no two can be swapped.
 
 /// A topic's number, given when the topic is created and never reused.
-package struct TopicID: Hashable, Comparable, Sendable {
+package struct TopicID: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt16
 
     @inlinable package init(_ rawValue: UInt16) { self.rawValue = rawValue }
@@ -10,7 +10,7 @@ package struct TopicID: Hashable, Comparable, Sendable {
 }
 
 /// A partition's number inside its topic. Partition *p* lives in shard *p mod shards*.
-package struct PartitionID: Hashable, Comparable, Sendable {
+package struct PartitionID: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt16
 
     @inlinable package init(_ rawValue: UInt16) { self.rawValue = rawValue }
@@ -19,7 +19,7 @@ package struct PartitionID: Hashable, Comparable, Sendable {
 
 /// A separately scheduled urgency class of a topic. Each lane is a stream of its own, so an urgent
 /// record is never behind bulk, on disk either.
-package enum Lane: UInt8, CaseIterable, Sendable {
+package enum Lane: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case critical = 0
     case high = 1
     case normal = 2
@@ -50,7 +50,7 @@ package enum Lane: UInt8, CaseIterable, Sendable {
 ///     +----------------+-------------+------+
 ///     |     topic      |  partition  | lane |
 ///     +----------------+-------------+------+
-package struct StreamID: Hashable, Comparable, Sendable {
+package struct StreamID: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt32
 
     @inlinable package init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -75,7 +75,7 @@ package struct StreamID: Hashable, Comparable, Sendable {
 }
 
 /// A record's place in its stream: dense, from 0.
-package struct Offset: Hashable, Comparable, Sendable {
+package struct Offset: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: Int64
 
     @inlinable package init(_ rawValue: Int64) { self.rawValue = rawValue }
@@ -84,7 +84,7 @@ package struct Offset: Hashable, Comparable, Sendable {
 }
 
 /// A byte position in a shard's log, counted over all its segments from the first byte of the first.
-package struct LogPosition: Hashable, Comparable, Sendable {
+package struct LogPosition: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt64
 
     @inlinable package init(_ rawValue: UInt64) { self.rawValue = rawValue }
@@ -93,7 +93,7 @@ package struct LogPosition: Hashable, Comparable, Sendable {
 }
 
 /// The number of a leadership. Messages of an older one are fenced off.
-package struct LeaderEpoch: Hashable, Comparable, Sendable {
+package struct LeaderEpoch: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt32
 
     @inlinable package init(_ rawValue: UInt32) { self.rawValue = rawValue }
@@ -101,7 +101,7 @@ package struct LeaderEpoch: Hashable, Comparable, Sendable {
 }
 
 /// One connection to this process, numbered by the shell in order of acceptance, never reused.
-package struct ConnectionID: Hashable, Comparable, Sendable {
+package struct ConnectionID: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt64
 
     @inlinable package init(_ rawValue: UInt64) { self.rawValue = rawValue }
@@ -109,7 +109,7 @@ package struct ConnectionID: Hashable, Comparable, Sendable {
 }
 
 /// Names a requested sync; comes back with its completion.
-package struct SyncTicket: Hashable, Comparable, Sendable {
+package struct SyncTicket: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt64
 
     @inlinable package init(_ rawValue: UInt64) { self.rawValue = rawValue }
@@ -117,7 +117,7 @@ package struct SyncTicket: Hashable, Comparable, Sendable {
 }
 
 /// Names one call to a provider; comes back with its answer.
-package struct CallID: Hashable, Comparable, Sendable {
+package struct CallID: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt64
 
     @inlinable package init(_ rawValue: UInt64) { self.rawValue = rawValue }
@@ -125,7 +125,7 @@ package struct CallID: Hashable, Comparable, Sendable {
 }
 
 /// Names a piece of slow work given to the background; comes back with its result.
-package struct JobID: Hashable, Comparable, Sendable {
+package struct JobID: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var rawValue: UInt64
 
     @inlinable package init(_ rawValue: UInt64) { self.rawValue = rawValue }

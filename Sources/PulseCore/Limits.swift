@@ -77,6 +77,8 @@ package enum Limits {
     package static let idempotencyWindowMilliseconds: Int64 = 24 * 3_600_000
     /// Held messages kept in memory; the rest wait in the state store, in due order.
     package static let heldInMemoryMax = 65_536
+    /// Records above a group's floor, done or not, at which the group stops leasing: 512 KiB of bits.
+    package static let groupWindowMax = 4 << 20
     /// Notifications the development catcher keeps; older ones fall off.
     package static let outboxEntriesMax = 1000
 

@@ -1,7 +1,7 @@
 // The two kinds of time, and the pair that the shell hands to every step. Nothing here reads a clock.
 
 /// Nanoseconds since an arbitrary start; the only time that deadlines use.
-package struct MonotonicInstant: Hashable, Comparable, Sendable {
+package struct MonotonicInstant: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var nanoseconds: UInt64
 
     @inlinable package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
@@ -21,7 +21,7 @@ package struct MonotonicInstant: Hashable, Comparable, Sendable {
 }
 
 /// Milliseconds since 1970, UTC; only for records, schedules that a person named, and retention.
-package struct WallTimestamp: Hashable, Comparable, Sendable {
+package struct WallTimestamp: Hashable, Comparable, BitwiseCopyable, Sendable {
     package var milliseconds: Int64
 
     @inlinable package init(milliseconds: Int64) { self.milliseconds = milliseconds }
@@ -34,7 +34,7 @@ package struct WallTimestamp: Hashable, Comparable, Sendable {
 }
 
 /// Both times at one moment, read once by the shell for a whole turn.
-package struct Now: Hashable, Sendable {
+package struct Now: Hashable, BitwiseCopyable, Sendable {
     package var monotonic: MonotonicInstant
     package var wall: WallTimestamp
 

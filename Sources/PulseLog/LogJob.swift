@@ -3,10 +3,30 @@
 package import PulseCore
 
 /// A piece of background work of the log. Performed by calling ``perform(in:)`` on any thread; the
-/// result goes back to the log as an input.
+/// result goes back to the log as ``ShardLog/jobFinished(_:failure:)``, with the job's subject.
 package enum LogJob: Sendable {
     /// Make a spare segment: zero-filled, synced, under its final spare name.
     case prepareSpare(name: String, bytes: Int)
+    /// Sort and write the index of a sealed segment.
+    case sealIndex(IndexDraft)
+    /// Let go of segments, oldest first.
+    case release([ReleasedSegment])
+
+    /// What a job is about; enough for the log to know which one ended.
+    package enum Subject: Hashable, Sendable {
+        case spare(name: String)
+        case index(segment: UInt64)
+        case release(count: Int, spares: [String])
+    }
+
+    package var subject: Subject {
+        switch self {
+        case .prepareSpare(let name, _): .spare(name: name)
+        case .sealIndex(let draft): .index(segment: draft.segmentNumber)
+        case .release(let segments):
+            .release(count: segments.count, spares: segments.compactMap(\.spareName))
+        }
+    }
 
     package func perform(in directory: any LogDirectory) throws(StorageError) {
         switch self {
@@ -16,6 +36,41 @@ package enum LogJob: Sendable {
             try file.sync()
             try directory.rename(temporary, to: name)
             try directory.syncDirectory()
+        case .sealIndex(let draft):
+            try directory.replace(draft.name, with: draft.encode())
+        case .release(let segments):
+            for segment in segments { try segment.release(in: directory) }
+        }
+    }
+}
+
+/// A segment that retention has let go: its file becomes a spare or is removed, its index is removed.
+package struct ReleasedSegment: Hashable, Sendable {
+    package let name: String
+    package let indexName: String
+    /// The name its file is recycled under, or nil to remove it.
+    package let spareName: String?
+
+    /// Synced one by one: were a younger segment's removal to outlive a crash and an older one's
+    /// not, the log would have a hole.
+    func release(in directory: any LogDirectory) throws(StorageError) {
+        try unlessMissing { () throws(StorageError) in try directory.remove(indexName) }
+        try unlessMissing { () throws(StorageError) in
+            if let spareName {
+                try directory.rename(name, to: spareName)
+            } else {
+                try directory.remove(name)
+            }
+        }
+        try directory.syncDirectory()
+    }
+
+    /// A file that is not there was dealt with by an attempt before this one.
+    private func unlessMissing(_ step: () throws(StorageError) -> Void) throws(StorageError) {
+        do throws(StorageError) {
+            try step()
+        } catch {
+            guard error.reason == .notFound else { throw error }
         }
     }
 }

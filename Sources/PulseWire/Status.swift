@@ -8,35 +8,6 @@
 
 package import PulseCore
 
-/// Where a notification is in its life. Exactly one at any moment; the last five are final.
-package enum NotificationState: UInt8, CaseIterable, Sendable {
-    case scheduled = 1
-    case ready = 2
-    case held = 3
-    case leased = 4
-    case delivered = 5
-    case dead = 6
-    case expired = 7
-    case cancelled = 8
-    case suppressed = 9
-
-    package var name: String {
-        switch self {
-        case .scheduled: "scheduled"
-        case .ready: "ready"
-        case .held: "held"
-        case .leased: "leased"
-        case .delivered: "delivered"
-        case .dead: "dead"
-        case .expired: "expired"
-        case .cancelled: "cancelled"
-        case .suppressed: "suppressed"
-        }
-    }
-
-    package var isFinal: Bool { rawValue >= NotificationState.delivered.rawValue }
-}
-
 package struct StatusRequest: Hashable, Sendable {
     package var id: NotificationID
 

@@ -1,0 +1,157 @@
+// Everything that changes a shard's state besides a new record, as bytes: the body of a command entry.
+// One entry holds the commands of one turn that belong together.
+//
+//      +------+-------------+----------------------+
+//      | kind | length, u32 | fields of the kind   |   repeated, little-endian
+//      +------+-------------+----------------------+
+//
+// Source: spec/03-storage.md, "Commands".
+
+package import PulseCore
+
+/// A consumer group's number inside a shard; 0 is never used.
+package struct GroupID: Hashable, Comparable, BitwiseCopyable, Sendable {
+    package var rawValue: UInt16
+
+    package init(_ rawValue: UInt16) { self.rawValue = rawValue }
+    package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// Which message of which group a command speaks of.
+package struct MessageKey: Hashable, Comparable, BitwiseCopyable, Sendable {
+    package var group: GroupID
+    package var stream: StreamID
+    package var offset: Offset
+
+    package init(group: GroupID, stream: StreamID, offset: Offset) {
+        self.group = group
+        self.stream = stream
+        self.offset = offset
+    }
+
+    package static func < (a: Self, b: Self) -> Bool {
+        (a.group, a.stream, a.offset) < (b.group, b.stream, b.offset)
+    }
+}
+
+/// Where a message was before a step took it.
+package enum MessageOrigin: UInt8, BitwiseCopyable, Sendable {
+    /// Ready in its stream.
+    case fresh = 0
+    /// A row that waited for a time somebody named.
+    case scheduled = 1
+    /// A row that waited for another attempt.
+    case held = 2
+}
+
+/// Why a message waits.
+package enum HoldReason: UInt8, BitwiseCopyable, Sendable {
+    case scheduled = 1
+    case backoff = 2
+    case leaseExpired = 3
+    case rejected = 4
+
+    package var name: String {
+        switch self {
+        case .scheduled: "scheduled"
+        case .backoff: "backoff"
+        case .leaseExpired: "lease_expired"
+        case .rejected: "rejected"
+        }
+    }
+}
+
+/// Why a message is dead.
+package enum DeathCause: UInt8, Sendable {
+    case attemptsUsedUp = 1
+    case recipientDead = 2
+    case payloadBad = 3
+
+    package var name: String {
+        switch self {
+        case .attemptsUsedUp: "attempts_used_up"
+        case .recipientDead: "recipient_dead"
+        case .payloadBad: "payload_bad"
+        }
+    }
+}
+
+/// One change of state.
+package enum Command: Hashable, Sendable {
+    /// The provider is about to be called: attempt `attempt` of this message.
+    case intent(Step)
+    /// The message was delivered; nothing follows.
+    case delivered(Step, code: Int32, detail: String)
+    /// The message waits until `due`; `attempt` counts the attempts made so far.
+    case held(Step, due: WallTimestamp, reason: HoldReason, code: Int32, detail: String)
+    /// The message gave up; it is offset `deadOffset` of its topic's lane `dead`.
+    case dead(Step, deadOffset: Offset, cause: DeathCause, code: Int32, detail: String)
+    case templatePut(TemplateRow)
+    case groupCreated(GroupID, topic: TopicID, name: String, starts: [GroupStart])
+    /// A process began to serve this log: intents still open were cut off by a crash.
+    case started(at: WallTimestamp)
+
+    /// What every command about a message carries.
+    package struct Step: Hashable, Sendable {
+        package var message: MessageKey
+        package var attempt: UInt16
+        /// The entry that tells the step before this one, or the record's own.
+        package var previous: LogPosition
+        package var origin: MessageOrigin
+        /// The due time of the row that this step takes the message from, 0 when it is fresh.
+        package var heldDue: Int64
+
+        package init(
+            message: MessageKey, attempt: UInt16, previous: LogPosition, origin: MessageOrigin,
+            heldDue: Int64
+        ) {
+            self.message = message
+            self.attempt = attempt
+            self.previous = previous
+            self.origin = origin
+            self.heldDue = heldDue
+        }
+    }
+
+    package struct GroupStart: Hashable, Sendable {
+        package var stream: StreamID
+        package var offset: Offset
+
+        package init(stream: StreamID, offset: Offset) {
+            self.stream = stream
+            self.offset = offset
+        }
+    }
+
+    /// The step of a command about a message, nil for the others.
+    package var step: Step? {
+        switch self {
+        case .intent(let step), .delivered(let step, _, _), .held(let step, _, _, _, _),
+            .dead(let step, _, _, _, _):
+            step
+        case .templatePut, .groupCreated, .started: nil
+        }
+    }
+}
+
+/// A template as saved.
+package struct TemplateRow: Hashable, Sendable {
+    package var name: String
+    package var channel: Channel
+    package var subject: String
+    package var text: String
+    package var html: String
+    package var savedAt: WallTimestamp
+
+    package init(
+        name: String, channel: Channel, subject: String, text: String, html: String,
+        savedAt: WallTimestamp
+    ) {
+        self.name = name
+        self.channel = channel
+        self.subject = subject
+        self.text = text
+        self.html = html
+        self.savedAt = savedAt
+    }
+}

@@ -1,0 +1,87 @@
+// The waiting messages of one group that are due soon, on a timing wheel; the rest stay in the state
+// store until the wheel has room, in due order.
+//
+//      state store:  row row row row | row row row row row ...        sorted by due time
+//                    in memory       ^ loadedThrough
+//
+// The wheel is only a cache over the rows: it is rebuilt from them at start, after a clock was set, and
+// when it grew past twice its limit.
+
+package import PulseCore
+
+package struct HeldQueue: Sendable {
+    private var wheel: TimingWheel<HeldRow>
+    private let group: GroupID
+    /// Rows with keys up to this one are in memory (or leased); nil when all rows are.
+    private var loadedThrough: [UInt8]?
+    private let limit: Int
+
+    package var countInMemory: Int { wheel.count }
+
+    package init(group: GroupID, at now: Now, limit: Int) {
+        self.group = group
+        self.limit = limit
+        wheel = TimingWheel(at: now.monotonic)
+        loadedThrough = HeldRow.prefix(group)
+    }
+
+    package var nextDeadline: MonotonicInstant? { wheel.nextDeadline }
+
+    /// Notes a row that was just written to the store.
+    package mutating func add(
+        _ row: HeldRow, at now: Now, from store: any StateStore,
+        except isOut: (MessageKey) -> Bool
+    ) throws(StorageError) {
+        if let loadedThrough, loadedThrough.lexicographicallyPrecedes(row.key) { return }
+        place(row, at: now)
+        if wheel.count > 2 * limit { try reload(at: now, from: store, except: isOut) }
+    }
+
+    /// Starts anew from the store.
+    package mutating func reload(
+        at now: Now, from store: any StateStore, except isOut: (MessageKey) -> Bool
+    ) throws(StorageError) {
+        wheel = TimingWheel(at: now.monotonic)
+        loadedThrough = HeldRow.prefix(group)
+        try loadMore(at: now, from: store, except: isOut)
+    }
+
+    /// Calls `release` for every row that is due, in due order to a tick.
+    package mutating func advance(
+        to now: Now, from store: any StateStore, except isOut: (MessageKey) -> Bool,
+        release: (HeldRow) -> Void
+    ) throws(StorageError) {
+        var early: [HeldRow] = []
+        wheel.advance(to: now.monotonic) { row in
+            // The wall clock was set back, or runs slower: the row's own time decides.
+            if row.due > now.wall { early.append(row) } else { release(row) }
+        }
+        for row in early { place(row, at: now) }
+        if loadedThrough != nil, wheel.count < limit / 2 {
+            try loadMore(at: now, from: store, except: isOut)
+        }
+    }
+
+    #if MUTANT_FORGET_WHEEL
+    mutating func forget() { loadedThrough = nil }
+    #endif
+
+    private mutating func place(_ row: HeldRow, at now: Now) {
+        // A day at most: a far row comes round again, and a wait cannot overflow.
+        let wait = min(max(0, row.due.milliseconds - now.wall.milliseconds), 86_400_000)
+        _ = wheel.schedule(row, at: now.monotonic.advanced(byMilliseconds: wait))
+    }
+
+    private mutating func loadMore(
+        at now: Now, from store: any StateStore, except isOut: (MessageKey) -> Bool
+    ) throws(StorageError) {
+        guard let through = loadedThrough else { return }
+        let below = HeldRow.prefix(GroupID(group.rawValue + 1))
+        let rows = try store.scan(from: through + [0], below: below, limit: limit)
+        for stored in rows {
+            guard let row = HeldRow(stored), !isOut(row.message) else { continue }
+            place(row, at: now)
+        }
+        loadedThrough = rows.count == limit ? rows.last?.key : nil
+    }
+}

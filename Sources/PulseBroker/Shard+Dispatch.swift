@@ -1,0 +1,211 @@
+// Giving messages out: to the delivery workers of this process, by announcing an intent, and to
+// subscribers, by credit.
+
+package import PulseCore
+package import PulseLog
+
+/// A message given to a subscriber.
+package struct Handout: Sendable {
+    package var subscription: SubscriptionID
+    package var lease: Lease
+}
+
+extension Shard {
+    /// Leases up to `slots` messages of a channel to its workers and announces the attempts. They are
+    /// ready to be called once ``takeOpened()`` returns them, after the sync.
+    package func dispatch(_ channel: Channel, slots: Int, at now: Now) throws(ShardError) {
+        guard let group = state.group(named: GroupState.deliveryName, on: channel.topic),
+            !log.isReadOnly
+        else { return }
+        let index = Int(group.id.rawValue) - 1
+        let worker = Int(channel.rawValue) - 1
+        while workerLeases[worker] < slots, hasWindow(group) {
+            let strict = workerCritical[worker] * 10 < slots * 6
+            guard
+                let candidate = try nextCandidate(
+                    index, lanes: 0xF, criticalMayBeStrict: strict, at: now)
+            else { return }
+            let lease = leases.grant(candidate, to: .worker, state: .announcing)
+            count(lease, in: index, 1)
+            turnAnnounced.append(lease.id)
+            Command.intent(step(of: lease)).append(to: &turnCommands)
+        }
+    }
+
+    /// Leases messages to subscribers as far as their credit goes.
+    package func deal(at now: Now) throws(ShardError) -> [Handout] {
+        var handouts: [Handout] = []
+        for group in subscriptions.groups() {
+            let index = Int(group.rawValue) - 1
+            guard queues.indices.contains(index), let state = state.group(group) else { continue }
+            while handouts.count < Self.handoutsPerTurnMax, hasWindow(state),
+                let subscription = subscriptions.next(of: group)
+            {
+                guard
+                    let candidate = try nextCandidate(
+                        index, lanes: subscription.lanes, criticalMayBeStrict: true, at: now)
+                else { break }
+                let lease = leases.grant(
+                    candidate, to: .subscription(subscription.id), state: .open)
+                count(lease, in: index, 1)
+                let deadline = now.monotonic.advanced(
+                    byMilliseconds: subscription.leaseMilliseconds)
+                setDeadline(lease.id, at: deadline)
+                subscriptions.change(subscription.id) { $0.credit -= 1 }
+                handouts.append(Handout(subscription: subscription.id, lease: lease))
+            }
+        }
+        return handouts
+    }
+
+    private static let handoutsPerTurnMax = 4096
+
+    /// Leases whose intents became durable: their providers may be called now.
+    package func takeOpened() -> [Lease] {
+        defer { opened.removeAll(keepingCapacity: true) }
+        return opened.compactMap { leases[$0] }
+    }
+
+    /// Gives a lease its deadline, replacing the one it had.
+    package func setDeadline(_ lease: UInt64, at deadline: MonotonicInstant) {
+        guard let old = leases[lease] else { return }
+        leaseTimers.cancel(old.timer)
+        let timer = leaseTimers.schedule(lease, at: deadline)
+        leases.update(lease) { $0.timer = timer }
+    }
+
+    /// Whether the group may lease on: the bits above its floor are bounded.
+    private func hasWindow(_ group: GroupState) -> Bool {
+        for (index, part) in group.streams.enumerated() {
+            let cursor = queues[Int(group.id.rawValue) - 1].cursor(of: index)
+            if cursor.rawValue - part.progress.floor.rawValue >= configuration.groupWindowMax {
+                return false
+            }
+        }
+        return true
+    }
+
+    /// The next message a group may lease; ones whose attempts are used up are ended on the way.
+    private func nextCandidate(
+        _ index: Int, lanes: UInt8, criticalMayBeStrict: Bool, at now: Now
+    ) throws(ShardError) -> Candidate? {
+        let group = state.groups[index]
+        while true {
+            let ready = queues[index].readyLanes(group, among: lanes)
+            guard
+                let lane = queues[index].lanes.next(
+                    ready: ready, criticalMayBeStrict: criticalMayBeStrict)
+            else { return nil }
+            guard let (found, isFresh) = queues[index].take(lane, group) else {
+                preconditionFailure("a ready lane has a message")
+            }
+            var candidate = found
+            if isFresh {
+                // Given back or leased messages lie behind the cursor only at start, before they
+                // were found again.
+                if leases.holds(candidate.message)
+                    || queues[index].waiting.contains(candidate.message)
+                {
+                    continue
+                }
+                try complete(&candidate)
+            }
+            if Int(candidate.attempt) >= configuration.retry.attemptsMax, group.isDelivery {
+                try endUsedUp(candidate, at: now)
+                continue
+            }
+            return candidate
+        }
+    }
+
+    /// Fills in where a fresh message's story stands.
+    private func complete(_ candidate: inout Candidate) throws(ShardError) {
+        let message = candidate.message
+        if !state.openIntents.isEmpty, let intent = state.openIntents[message] {
+            // An attempt that a crash cut off: it counts, and its outcome is unknown.
+            candidate.attempt = intent.attempt
+            candidate.newest = intent.position
+            return
+        }
+        do throws(LogError) {
+            guard let position = try log.locate(message.stream, message.offset) else {
+                throw LogError.missing(message.stream, message.offset)
+            }
+            candidate.newest = position
+        } catch { throw .log(error) }
+    }
+
+    func step(of lease: Lease) -> Command.Step {
+        Command.Step(
+            message: lease.message, attempt: lease.attempt, previous: lease.newest,
+            origin: lease.origin, heldDue: lease.heldDue)
+    }
+
+    /// Counts a lease in or out.
+    func count(_ lease: Lease, in index: Int, _ change: Int) {
+        switch lease.origin {
+        case .fresh: leaseOrigins[index].fresh += change
+        case .scheduled: leaseOrigins[index].scheduled += change
+        case .held: leaseOrigins[index].held += change
+        }
+        guard lease.owner == .worker, let channel = Channel(topic: lease.message.stream.topic)
+        else { return }
+        workerLeases[Int(channel.rawValue) - 1] += change
+        if lease.message.stream.lane == .critical {
+            workerCritical[Int(channel.rawValue) - 1] += change
+        }
+    }
+
+    // MARK: - Commands of the turn
+
+    /// Whether a turn is needed to write what this one decided.
+    package var hasUnwrittenCommands: Bool { !turnCommands.isEmpty }
+
+    package var hasUnsynced: Bool { log.durablePosition < log.appendPosition }
+
+    /// Where this turn's commands will end, or what is durable already when there are none.
+    package var endOfTurnIfPending: LogPosition {
+        hasUnwrittenCommands ? endOfTurn : log.durablePosition
+    }
+
+    package func jobFinished(_ job: LogJob, failure: StorageError?) {
+        log.jobFinished(job.subject, failure: failure)
+    }
+
+    /// Appends the turn's commands as one entry.
+    func appendTurnCommands(at now: Now) throws(ShardError) {
+        guard !turnCommands.isEmpty else { return }
+        let result = turnCommands.withUnsafeBytes { body -> Result<LogPosition, LogError> in
+            do throws(LogError) {
+                return .success(
+                    try log.append(
+                        .command, stream: .none, baseOffset: Offset(0), recordCount: 0,
+                        at: now.wall, keys: turnKeys, body: body))
+            } catch { return .failure(error) }
+        }
+        let position: LogPosition
+        do throws(LogError) { position = try result.get() } catch { throw .log(error) }
+        for lease in turnAnnounced { announcing.append((lease, position)) }
+        for lease in turnSettled { settling.append((lease, position)) }
+        turnCommands.removeAll(keepingCapacity: true)
+        turnKeys.removeAll(keepingCapacity: true)
+        turnAnnounced.removeAll(keepingCapacity: true)
+        turnSettled.removeAll(keepingCapacity: true)
+    }
+
+    /// Appends the commands gathered so far when one more might make their entry too large.
+    func makeRoomForCommand(at now: Now) throws(ShardError) {
+        if turnCommands.count > Limits.entryBodyBytesMax / 2 { try appendTurnCommands(at: now) }
+    }
+
+    func openAnnounced() {
+        while let first = announcing.first, first.position < log.durablePosition {
+            _ = announcing.popFirst()
+            leases.update(first.lease) {
+                $0.state = .open
+                $0.newest = first.position
+            }
+            opened.append(first.lease)
+        }
+    }
+}

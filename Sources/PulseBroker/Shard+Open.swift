@@ -1,0 +1,141 @@
+// Opening a shard: recover the log, load the checkpoint, replay the tail, say that a process began.
+
+package import PulseCore
+import PulseLog
+
+extension Shard {
+    private static let checkpointKey: [UInt8] = Array("checkpoint".utf8)
+    private static let identityKey: [UInt8] = Array("identity".utf8)
+
+    /// Opens the shard in `directory` and `store`, making it when both are empty.
+    ///
+    /// - Throws: ``ShardError`` when either is damaged or they do not belong together; nothing was
+    ///   changed then but for what recovery of the log itself cut and reported.
+    package static func open(
+        directory: any LogDirectory, store: any StateStore, configuration: ShardConfiguration,
+        seed: UInt64, at now: Now
+    ) throws(ShardError) -> Shard {
+        var random = SeededGenerator(seed: seed)
+        let fresh = LogIdentity(high: random.next(), low: random.next())
+        let log: ShardLog
+        let report: RecoveryReport
+        do throws(LogError) {
+            (log, report) = try ShardLog.open(
+                directory: directory, configuration: configuration.log, identityIfNew: fresh,
+                indexer: BrokerIndexer(), at: now.wall)
+        } catch { throw .log(error) }
+        let state = try loadState(of: log, from: store)
+        let templates: TemplateCatalog
+        do throws(StorageError) {
+            templates = try TemplateCatalog.load(from: store)
+        } catch { throw .storage(error) }
+        let shard = Shard(
+            configuration: configuration, log: log, store: store, state: state,
+            templates: templates, seed: random.next(), recovery: report, at: now)
+        try shard.applyDurable(at: now)
+        for (stream, end) in shard.state.streams { shard.nextOffsets[stream] = end }
+        if report.damaged.isEmpty { try shard.begin(at: now) }
+        do throws(StorageError) {
+            shard.addQueues(at: now)
+            for index in shard.queues.indices {
+                #if !MUTANT_FORGET_WHEEL
+                try shard.reloadQueue(index, at: now)
+                #else
+                shard.queues[index].held.forget()
+                #endif
+            }
+        } catch { throw .storage(error) }
+        return shard
+    }
+
+    private static func loadState(
+        of log: ShardLog, from store: any StateStore
+    ) throws(ShardError) -> ShardState {
+        var identity: [UInt8] = []
+        identity.append(littleEndian: log.identity.high)
+        identity.append(littleEndian: log.identity.low)
+        let isWhole = log.firstPosition.rawValue <= UInt64(Limits.segmentHeaderBytes)
+        guard let owner = try fromStore({ () throws(StorageError) in try store.get(identityKey) })
+        else {
+            // A store that was never saved to: everything comes from the log.
+            guard isWhole else { throw .storeLost(first: log.firstPosition) }
+            var batch = StateBatch()
+            batch.put(identityKey, identity)
+            try fromStore { () throws(StorageError) in try store.write(batch) }
+            return ShardState()
+        }
+        guard owner == identity else { throw .foreignStore }
+        guard let saved = try fromStore({ () throws(StorageError) in try store.get(checkpointKey) })
+        else {
+            guard isWhole else { throw .storeLost(first: log.firstPosition) }
+            return ShardState()
+        }
+        guard let state = ShardState(encoded: saved) else { throw .unreadableCheckpoint }
+        guard state.applied <= log.appendPosition else {
+            throw .storeAhead(applied: state.applied, end: log.appendPosition)
+        }
+        return state
+    }
+
+    /// Writes the command that a process began, and the delivery groups when they do not exist yet.
+    private func begin(at now: Now) throws(ShardError) {
+        Command.started(at: now.wall).append(to: &turnCommands)
+        var next = UInt16(state.groups.count + 1)
+        for channel in Channel.allCases
+        where state.group(named: GroupState.deliveryName, on: channel.topic) == nil {
+            Command.groupCreated(
+                GroupID(next), topic: channel.topic, name: GroupState.deliveryName, starts: []
+            ).append(to: &turnCommands)
+            next += 1
+        }
+        guard let ticket = try flush(at: now) else {
+            preconditionFailure("a command was appended")
+        }
+        do throws(StorageError) {
+            try log.performSync()
+        } catch { throw .storage(error) }
+        try synced(ticket, at: now)
+    }
+
+    // MARK: - Checkpoints
+
+    /// Saves the state when enough of the log has gone by since the last time.
+    func checkpointIfDue() throws(ShardError) {
+        guard checkpointInFlight == nil,
+            state.applied.rawValue - checkpointed.rawValue >= UInt64(configuration.checkpointBytes)
+        else { return }
+        try checkpoint()
+    }
+
+    /// Saves the state; durable when the store's next flush is. The caller has that done in the
+    /// background when ``wantsStoreFlush`` says so.
+    package func checkpoint() throws(ShardError) {
+        var batch = StateBatch()
+        batch.put(Self.checkpointKey, state.encoded())
+        do throws(StorageError) {
+            try store.write(batch)
+        } catch { throw .storage(error) }
+        checkpointed = state.applied
+        checkpointInFlight = state.applied
+        wantsStoreFlush = true
+        statistics.checkpoints += 1
+    }
+
+    /// The store's flush ended well: what was saved before it began is durable.
+    package func storeFlushed() {
+        if let position = checkpointInFlight { durableCheckpoint = position }
+        checkpointInFlight = nil
+    }
+
+    /// Saves everything and closes the log: what a clean stop does last.
+    package func close() throws(ShardError) {
+        try checkpoint()
+        do throws(StorageError) {
+            try store.flush()
+        } catch { throw .storage(error) }
+        storeFlushed()
+        do throws(LogError) {
+            try log.close()
+        } catch { throw .log(error) }
+    }
+}

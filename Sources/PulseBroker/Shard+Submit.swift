@@ -1,0 +1,159 @@
+// Taking a notification in: deduplicate, give it its place, append. One append each; durable with the
+// turn's sync.
+
+package import PulseCore
+import PulseLog
+
+/// A notification that passed all checks and only needs a place.
+package struct NewNotification {
+    package var channel: Channel
+    package var lane: Lane
+    /// Whose it is.
+    package var user: UnsafeRawBufferPointer
+    package var envelope: UnsafeRawBufferPointer
+    package var idempotencyKey: UnsafeRawBufferPointer?
+
+    package init(
+        channel: Channel, lane: Lane, user: UnsafeRawBufferPointer,
+        envelope: UnsafeRawBufferPointer, idempotencyKey: UnsafeRawBufferPointer?
+    ) {
+        self.channel = channel
+        self.lane = lane
+        self.user = user
+        self.envelope = envelope
+        self.idempotencyKey = idempotencyKey
+    }
+}
+
+/// What became of a submission. The answer may leave once everything below `durableAt` is durable.
+package struct SubmitOutcome: Hashable, Sendable {
+    package enum Kind: Hashable, Sendable {
+        case accepted
+        /// The key was used before, for the same notification.
+        case duplicate
+        /// The key was used before, for another notification.
+        case conflict
+    }
+
+    package var kind: Kind
+    package var id: NotificationID
+    package var durableAt: LogPosition
+}
+
+extension Shard {
+    /// Whether new work can be taken in. Outcomes are still written when it cannot.
+    package var acceptsWork: ErrorCode? {
+        if !recovery.damaged.isEmpty { return .dataCorrupt }
+        if log.isShortOfSpace { return .diskFull }
+        return nil
+    }
+
+    /// Appends one notification, unless its idempotency key was used inside the window.
+    package func submit(_ submission: NewNotification, at now: Now) throws(ShardError) -> SubmitOutcome {
+        #if !MUTANT_SKIP_DEDUPLICATION
+        if let key = submission.idempotencyKey,
+            let earlier = try findByKey(key, envelope: submission.envelope, at: now)
+        {
+            return earlier
+        }
+        #endif
+        let stream = StreamID(
+            topic: submission.channel.topic, partition: partition(of: submission.user),
+            lane: submission.lane)
+        var batch = RecordBatchWriter()
+        batch.append(at: now.wall, key: submission.user, value: submission.envelope)
+        batch.finish()
+        var keys = [hash.recipient(submission.user)]
+        if let key = submission.idempotencyKey { keys.append(hash.idempotency(key)) }
+        let offset = try append(batch.bytes, records: 1, to: stream, keys: keys, at: now)
+        return SubmitOutcome(
+            kind: .accepted, id: id(stream, offset), durableAt: log.appendPosition)
+    }
+
+    /// Appends a batch of records that need no change and whose keys are all new. `batch` is a valid
+    /// record batch v2; its base offset and epoch are filled in.
+    ///
+    /// - Returns: The offset of its first record.
+    package func append(
+        _ batch: consuming [UInt8], records: Int, to stream: StreamID, keys: [UInt64], at now: Now
+    ) throws(ShardError) -> Offset {
+        let base = nextOffsets[stream] ?? Offset(0)
+        batch.withUnsafeMutableBytes {
+            RecordBatch.patch($0, baseOffset: base, leaderEpoch: configuration.log.leaderEpoch)
+        }
+        let result = batch.withUnsafeBytes { body -> Result<LogPosition, LogError> in
+            do throws(LogError) {
+                return .success(
+                    try log.append(
+                        .recordBatch, stream: stream, baseOffset: base, recordCount: records,
+                        at: now.wall, keys: keys, body: body))
+            } catch { return .failure(error) }
+        }
+        do throws(LogError) { _ = try result.get() } catch { throw .log(error) }
+        nextOffsets[stream] = base.advanced(by: records)
+        return base
+    }
+
+    package func keyHashes(
+        user: UnsafeRawBufferPointer, idempotencyKey: UnsafeRawBufferPointer?
+    ) -> [UInt64] {
+        var keys = [hash.recipient(user)]
+        if let idempotencyKey { keys.append(hash.idempotency(idempotencyKey)) }
+        return keys
+    }
+
+    /// The notification that used this key inside the window, if any, durable or not.
+    package func findByKey(
+        _ key: UnsafeRawBufferPointer, envelope: UnsafeRawBufferPointer, at now: Now
+    ) throws(ShardError) -> SubmitOutcome? {
+        let oldest = now.wall.advanced(
+            byMilliseconds: -configuration.idempotencyWindowMilliseconds)
+        var found: SubmitOutcome?
+        do throws(LogError) {
+            try log.lookup(hash.idempotency(key)) { position throws(LogError) in
+                var tooOld = false
+                try log.read(at: position) { header, body in
+                    tooOld = header.wall < oldest
+                    guard !tooOld, header.kind == .recordBatch else { return }
+                    RecordBatch.forEachRecord(in: body) { record in
+                        guard let value = record.value,
+                            let stored = Envelope.idempotencyKey(in: value),
+                            stored.elementsEqual(key)
+                        else { return }
+                        let offset = header.baseOffset.advanced(by: record.offsetDelta)
+                        found = SubmitOutcome(
+                            kind: value.elementsEqual(envelope) ? .duplicate : .conflict,
+                            id: id(header.stream, offset), durableAt: header.endPosition)
+                    }
+                }
+                return found == nil && !tooOld
+            }
+        } catch { throw .log(error) }
+        switch found?.kind {
+        case .duplicate: statistics.duplicates += 1
+        case .conflict: statistics.conflicts += 1
+        case .accepted, nil: break
+        }
+        return found
+    }
+
+    /// Saves a template; returns the position at which it is durable.
+    package func put(_ template: TemplateRow, at now: Now) -> LogPosition {
+        Command.templatePut(template).append(to: &turnCommands)
+        return endOfTurn
+    }
+
+    /// A position that is durable only when this turn's commands are.
+    package var endOfTurn: LogPosition { LogPosition(log.appendPosition.rawValue + 1) }
+
+    package func id(_ stream: StreamID, _ offset: Offset) -> NotificationID {
+        NotificationID(stream: stream, offset: offset, key: log.identity.key)
+    }
+
+    package func partition(of user: UnsafeRawBufferPointer) -> PartitionID {
+        guard configuration.partitions > 1 else { return PartitionID(0) }
+        // Unseeded on purpose: a client may compute the same partition.
+        let hash = XXH3.hash(user, seed: 0)
+        return PartitionID(UInt16(hash % UInt64(configuration.partitions)))
+    }
+}

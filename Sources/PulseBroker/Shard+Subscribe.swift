@@ -1,0 +1,76 @@
+// Consumers: subscribing, credit, going away.
+
+package import PulseCore
+import PulseLog
+
+extension Shard {
+    /// Subscribes a consumer to a group of a topic, creating the group when it is new.
+    ///
+    /// - Returns: The position at which the group is durable; subscribing takes effect at once, but a
+    ///   new group leases nothing before.
+    package func subscribe(
+        _ id: SubscriptionID, topic: TopicID, group name: String, fromEnd: Bool, credit: Int,
+        leaseMilliseconds: Int64, lanes: UInt8, at now: Now
+    ) -> LogPosition {
+        let group: GroupID
+        var durableAt = log.durablePosition
+        if let existing = state.group(named: name, on: topic) {
+            group = existing.id
+        } else if let pending = pendingGroups.first(where: { $0.topic == topic && $0.name == name }) {
+            group = pending.id
+            durableAt = endOfTurn
+        } else {
+            pendingGroups.removeAll { $0.id.rawValue <= state.groups.count }
+            group = GroupID(UInt16(state.groups.count + pendingGroups.count + 1))
+            pendingGroups.append((group, topic, name))
+            let starts =
+                state.streams
+                .filter { $0.stream.topic == topic && $0.stream.lane != .dead }
+                .map {
+                    Command.GroupStart(
+                        stream: $0.stream, offset: fromEnd ? $0.end : Offset(0))
+                }
+            Command.groupCreated(group, topic: topic, name: name, starts: starts)
+                .append(to: &turnCommands)
+            durableAt = endOfTurn
+        }
+        subscriptions.add(
+            Subscription(
+                id: id, group: group, credit: min(max(0, credit), Limits.creditMax),
+                leaseMilliseconds: leaseMilliseconds, lanes: lanes))
+        return durableAt
+    }
+
+    package func isSubscribed(_ id: SubscriptionID) -> Bool { subscriptions[id] != nil }
+
+    package func subscriptionCount(of connection: ConnectionID) -> Int {
+        subscriptions.ids(of: connection).count
+    }
+
+    package func addCredit(_ count: Int, to id: SubscriptionID) {
+        subscriptions.change(id) { $0.credit = min($0.credit + max(0, count), Limits.creditMax) }
+    }
+
+    package func unsubscribe(_ id: SubscriptionID) {
+        guard subscriptions.remove(id) else { return }
+        for lease in leases.open(heldBy: .subscription(id)) { giveBack(lease) }
+    }
+
+    /// A consumer spoke of a lease that is over.
+    package func noteLateOutcome() { statistics.lateOutcomes += 1 }
+
+    /// A connection is gone: its subscriptions end and their unsettled leases are given back at once.
+    package func connectionClosed(_ connection: ConnectionID) {
+        for id in subscriptions.ids(of: connection) { unsubscribe(id) }
+    }
+
+    /// The live lease a consumer's token names, if it is that consumer's and still open.
+    package func lease(
+        token: UInt64, stream: StreamID, offset: Offset, of subscription: SubscriptionID
+    ) -> Lease? {
+        guard let lease = leases[token], lease.owner == .subscription(subscription),
+            lease.message.stream == stream, lease.message.offset == offset, lease.state == .open
+        else { return nil }
+        return lease
+    }
+}

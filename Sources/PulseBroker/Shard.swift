@@ -1,0 +1,287 @@
+// One shard: one log, one state, one thread. The face of the broker; the other files of its name each
+// tell one part of a message's life.
+//
+//     submit ----> append ----.                               Shard+Submit
+//     dispatch --> intents ---+--> flush --> sync --> synced   Shard+Dispatch
+//     settle ----> outcomes --'                 |              Shard+Settle
+//                                               v
+//                        fold into the state, make visible, answer    (here)
+//
+// Nothing is visible, leased or answered before the sync that covers it: state comes from durable
+// entries only. The caller ends every turn with ``flush(at:)`` and brings back ``synced(_:at:)``.
+//
+// Invariants, checked by ``checkInvariants()``: accepted = scheduled + held + ready + leased +
+// delivered + dead, per channel; a message has at most one lease; the applied position is the durable
+// one once a sync was taken in.
+
+package import PulseCore
+package import PulseLog
+
+package struct ShardConfiguration: Sendable {
+    package var log: LogConfiguration
+    package var retry: RetryPolicy
+    /// Partitions of each topic in this shard.
+    package var partitions: Int
+    /// Bytes of log between two checkpoints of the state.
+    package var checkpointBytes: Int
+    package var heldInMemoryMax: Int
+    package var idempotencyWindowMilliseconds: Int64
+    /// Open records above a group's floor at which it stops leasing (and says so).
+    package var groupWindowMax: Int
+
+    package init(
+        log: LogConfiguration, retry: RetryPolicy, partitions: Int = 1,
+        checkpointBytes: Int = 32 << 20, heldInMemoryMax: Int = Limits.heldInMemoryMax,
+        idempotencyWindowMilliseconds: Int64 = Limits.idempotencyWindowMilliseconds,
+        groupWindowMax: Int = Limits.groupWindowMax
+    ) {
+        self.log = log
+        self.retry = retry
+        self.partitions = partitions
+        self.checkpointBytes = checkpointBytes
+        self.heldInMemoryMax = heldInMemoryMax
+        self.idempotencyWindowMilliseconds = idempotencyWindowMilliseconds
+        self.groupWindowMax = groupWindowMax
+    }
+}
+
+package final class Shard {
+    package let configuration: ShardConfiguration
+    package let log: ShardLog
+    package let store: any StateStore
+    package internal(set) var state: ShardState
+    package internal(set) var templates: TemplateCatalog
+    package internal(set) var leases: LeaseTable
+
+    let hash: MessageHash
+    var random: SeededGenerator
+    /// One for each group of the state, in the same order.
+    var queues: [GroupQueue] = []
+    var subscriptions = SubscriptionTable()
+    /// Groups whose creation is in the log but not durable yet.
+    var pendingGroups: [(id: GroupID, topic: TopicID, name: String)] = []
+    /// Lease deadlines, by lease.
+    var leaseTimers: TimingWheel<UInt64>
+    /// The next offset of each stream, records that are not durable yet included.
+    var nextOffsets: [StreamID: Offset] = [:]
+    /// The turn's intents and outcomes: one entry for all of them.
+    var turnCommands: [UInt8] = []
+    var turnKeys: [UInt64] = []
+    /// Leases whose intent, and leases whose outcome, become durable with the entry at a position.
+    var announcing = FIFO<(lease: UInt64, position: LogPosition)>()
+    var settling = FIFO<(lease: UInt64, position: LogPosition)>()
+    var turnAnnounced: [UInt64] = []
+    var turnSettled: [UInt64] = []
+    /// Leases of workers that became open and wait to be called; taken by the node.
+    var opened: [UInt64] = []
+    var workerLeases: [Int] = Array(repeating: 0, count: Channel.allCases.count)
+    var workerCritical: [Int] = Array(repeating: 0, count: Channel.allCases.count)
+    /// Leases per group whose message came fresh, from a held row and from a scheduled row.
+    var leaseOrigins: [LeaseOrigins] = []
+    var logJobs: [LogJob] = []
+    /// Where the state was last saved, and whether a save is on its way to the disk.
+    var checkpointed: LogPosition
+    var checkpointInFlight: LogPosition?
+    /// A checkpoint was written; the store is to be flushed. Cleared by whoever has it done.
+    package var wantsStoreFlush = false
+    package internal(set) var durableCheckpoint: LogPosition
+    /// When the clocks were last looked at, to notice that one was set.
+    var lastNow: Now
+    package internal(set) var statistics = ShardStatistics()
+    package let recovery: RecoveryReport
+
+    struct LeaseOrigins: Sendable {
+        var fresh = 0
+        var held = 0
+        var scheduled = 0
+    }
+
+    init(
+        configuration: ShardConfiguration, log: ShardLog, store: any StateStore, state: ShardState,
+        templates: TemplateCatalog, seed: UInt64, recovery: RecoveryReport, at now: Now
+    ) {
+        self.configuration = configuration
+        self.log = log
+        self.store = store
+        self.state = state
+        self.templates = templates
+        self.recovery = recovery
+        hash = MessageHash(secret: log.identity.key)
+        random = SeededGenerator(seed: seed)
+        leases = LeaseTable(firstID: (random.next() >> 16) << 12)
+        leaseTimers = TimingWheel(at: now.monotonic)
+        checkpointed = state.applied
+        durableCheckpoint = state.applied
+        lastNow = now
+        for (stream, end) in state.streams { nextOffsets[stream] = end }
+    }
+
+    // MARK: - The turn
+
+    /// Ends a turn: writes what it appended to the page cache.
+    ///
+    /// - Returns: The ticket of the sync that makes it durable, or nil when there is nothing to sync.
+    package func flush(at now: Now) throws(ShardError) -> SyncTicket? {
+        try appendTurnCommands(at: now)
+        log.noteTime(now.wall)
+        do throws(LogError) {
+            try log.flush(jobs: &logJobs)
+        } catch { throw .log(error) }
+        return log.beginSync()
+    }
+
+    /// Takes in a completed sync: folds what became durable into the state.
+    package func synced(_ ticket: SyncTicket, at now: Now) throws(ShardError) {
+        log.completeSync(ticket)
+        statistics.syncs += 1
+        try applyDurable(at: now)
+        openAnnounced()
+        closeSettled()
+        try checkpointIfDue()
+    }
+
+    /// Folds every durable entry that was not folded yet.
+    func applyDurable(at now: Now) throws(ShardError) {
+        var rows = StateBatch()
+        var failure: ShardError?
+        do throws(LogError) {
+            try log.scan(from: state.applied) { header, body throws(LogError) in
+                guard header.endPosition <= self.log.durablePosition else { return false }
+                do throws(StateError) {
+                    try self.apply(header, body, rows: &rows)
+                } catch {
+                    failure = .state(error)
+                    return false
+                }
+                return true
+            }
+        } catch { throw .log(error) }
+        if let failure { throw failure }
+        guard !rows.changes.isEmpty else { return }
+        do throws(StorageError) {
+            try store.write(rows)
+            try noteHeld(rows, at: now)
+        } catch { throw .storage(error) }
+    }
+
+    private func apply(
+        _ header: EntryHeader, _ body: UnsafeRawBufferPointer, rows: inout StateBatch
+    ) throws(StateError) {
+        statistics.entries += 1
+        try state.apply(header, body, rows: &rows)
+        if header.kind == .command {
+            _ = Command.forEach(in: body) { command in
+                if case .templatePut(let row) = command {
+                    templates.save(TemplateRevision(row: row, position: header.position))
+                }
+            }
+        }
+    }
+
+    /// Tells the queues of the rows that were just written.
+    private func noteHeld(_ rows: StateBatch, at now: Now) throws(StorageError) {
+        addQueues(at: now)
+        for case .put(let key, let value) in rows.changes {
+            guard let row = HeldRow(StateRow(key: key, value: value)) else { continue }
+            let index = Int(row.message.group.rawValue) - 1
+            let waiting = queues[index].waiting
+            try queues[index].held.add(row, at: now, from: store) { message in
+                waiting.contains(message) || self.leases.holds(message)
+            }
+        }
+    }
+
+    /// A queue for every group of the state.
+    func addQueues(at now: Now) {
+        while queues.count < state.groups.count {
+            queues.append(
+                GroupQueue(
+                    group: state.groups[queues.count].id, at: now,
+                    heldLimit: configuration.heldInMemoryMax))
+            leaseOrigins.append(LeaseOrigins())
+        }
+    }
+
+    // MARK: - Time
+
+    /// No later than this, ``reachedTime(_:)`` must be called.
+    package var nextDeadline: MonotonicInstant? {
+        var earliest = leaseTimers.nextDeadline
+        for queue in queues {
+            guard let deadline = queue.held.nextDeadline else { continue }
+            earliest = earliest.map { min($0, deadline) } ?? deadline
+        }
+        return earliest
+    }
+
+    /// Lets time pass: waits that are over make their messages due, leases that ran out are ended.
+    package func reachedTime(_ now: Now) throws(ShardError) {
+        do throws(StorageError) {
+            try reloadIfClockWasSet(now)
+            for index in queues.indices {
+                let waiting = queues[index].waiting
+                var due: [HeldRow] = []
+                try queues[index].held.advance(
+                    to: now, from: store,
+                    except: { waiting.contains($0) || self.leases.holds($0) },
+                    release: { due.append($0) })
+                for row in due { makeDue(row, in: index) }
+            }
+        } catch { throw .storage(error) }
+        var expired: [UInt64] = []
+        leaseTimers.advance(to: now.monotonic) { expired.append($0) }
+        for lease in expired { try expire(lease, at: now) }
+    }
+
+    private func makeDue(_ row: HeldRow, in index: Int) {
+        guard !leases.holds(row.message) else { return }
+        var candidate = Candidate(
+            message: row.message, attempt: row.attempt, origin: row.origin,
+            heldDue: row.due.milliseconds, newest: row.position)
+        // An intent that a crash cut off counts as an attempt that was made.
+        if let intent = state.openIntents[row.message] {
+            candidate.attempt = max(candidate.attempt, intent.attempt)
+            candidate.newest = intent.position
+        }
+        queues[index].makeDue(candidate)
+    }
+
+    /// When wall and monotonic time drift apart by more than a second, somebody set the clock: the wheel
+    /// is laid out anew from the rows, which name wall times.
+    private func reloadIfClockWasSet(_ now: Now) throws(StorageError) {
+        let monotonic =
+            Int64(now.monotonic.nanoseconds / 1_000_000)
+            - Int64(lastNow.monotonic.nanoseconds / 1_000_000)
+        let wall = now.wall.milliseconds - lastNow.wall.milliseconds
+        lastNow = now
+        guard abs(wall - monotonic) > 1000 else { return }
+        statistics.clockChanges += 1
+        for index in queues.indices { try reloadQueue(index, at: now) }
+    }
+
+    func reloadQueue(_ index: Int, at now: Now) throws(StorageError) {
+        queues[index].dropDueRows()
+        let waiting = queues[index].waiting
+        try queues[index].held.reload(at: now, from: store) {
+            waiting.contains($0) || self.leases.holds($0)
+        }
+    }
+
+    /// Work for the background that came up since the last call.
+    package func takeLogJobs() -> [LogJob] {
+        defer { logJobs.removeAll() }
+        return logJobs
+    }
+}
+
+/// What a shard counts besides its ledger, since this process started.
+package struct ShardStatistics: Sendable {
+    package var syncs: UInt64 = 0
+    package var entries: UInt64 = 0
+    package var duplicates: UInt64 = 0
+    package var conflicts: UInt64 = 0
+    package var lateOutcomes: UInt64 = 0
+    package var leasesExpired: UInt64 = 0
+    package var clockChanges: UInt64 = 0
+    package var checkpoints: UInt64 = 0
+}

@@ -1,0 +1,43 @@
+// Why a shard cannot go on. Every case stops it: nothing here is the peer's fault.
+
+package import PulseCore
+package import PulseLog
+
+package enum ShardError: Error, Sendable, CustomStringConvertible {
+    case log(LogError)
+    case storage(StorageError)
+    case state(StateError)
+    /// The store says it has applied more of the log than there is.
+    case storeAhead(applied: LogPosition, end: LogPosition)
+    /// The store belongs to another log.
+    case foreignStore
+    /// The store has lost its state and the log no longer reaches back to the beginning.
+    case storeLost(first: LogPosition)
+    case unreadableCheckpoint
+
+    package var description: String {
+        switch self {
+        case .log(let error): "\(error)"
+        case .storage(let error): "\(error)"
+        case .state(let error): "\(error)"
+        case .storeAhead(let applied, let end):
+            "the state store has applied the log up to \(applied.rawValue), but the log ends at "
+                + "\(end.rawValue): the two do not belong to the same moment"
+        case .foreignStore: "the state store belongs to another log"
+        case .storeLost(let first):
+            "the state store is empty, but the log begins at \(first.rawValue): state from before "
+                + "that cannot be rebuilt"
+        case .unreadableCheckpoint: "the state store's checkpoint cannot be read"
+        }
+    }
+}
+
+/// Runs a log operation and says its failure as the shard's.
+func fromLog<T>(_ operation: () throws(LogError) -> T) throws(ShardError) -> T {
+    do throws(LogError) { return try operation() } catch { throw .log(error) }
+}
+
+/// Runs a storage operation and says its failure as the shard's.
+func fromStore<T>(_ operation: () throws(StorageError) -> T) throws(ShardError) -> T {
+    do throws(StorageError) { return try operation() } catch { throw .storage(error) }
+}

@@ -1,0 +1,127 @@
+// The index of one segment while it is in memory: which entry holds an offset, and where a key was
+// seen. Flat arrays only; adding an entry allocates nothing but their occasional growth.
+
+import PulseCore
+
+/// One record batch of one stream, in offset order.
+struct StreamRun: Hashable, Sendable, BitwiseCopyable {
+    var baseOffset: Int64
+    /// Byte of the entry in its segment, divided by 8.
+    var slot: UInt32
+    var count: UInt32
+}
+
+/// One sighting of a key.
+struct KeyNode: Hashable, Sendable, BitwiseCopyable {
+    var key: UInt64
+    /// Byte of the entry in its segment, divided by 8.
+    var slot: UInt32
+    /// The sighting before this one in the same bucket, or ``MemoryIndex/none``.
+    var previous: UInt32
+}
+
+/// Streams, and a multimap from key to entry that answers newest first.
+///
+///     heads: | 4 | - | 2 | ...      bucket of a key -> its newest node
+///     nodes: | 0 | 1 | 2 | 3 | 4 |  in the order of appending; each points back in its bucket
+final class MemoryIndex {
+    static let none = UInt32.max
+
+    private(set) var nodes: [KeyNode] = []
+    private var heads: [UInt32]
+    private var shift: UInt64
+    private(set) var streams: [UInt32] = []
+    private(set) var runs: [[StreamRun]] = []
+    private var streamIndex: [UInt32: Int] = [:]
+    /// The stream of the last entry, which is often the next one's too.
+    private var recent = 0
+
+    /// `expectedKeys`: as many as the segment before had, so that growth does not stall a commit.
+    init(expectedKeys: Int = 0) {
+        var bits: UInt64 = 10
+        while 1 << bits < expectedKeys { bits += 1 }
+        heads = [UInt32](repeating: Self.none, count: 1 << bits)
+        shift = 64 - bits
+        nodes.reserveCapacity(expectedKeys)
+    }
+
+    var keyCount: Int { nodes.count }
+
+    @inline(__always)
+    private func bucket(_ key: UInt64) -> Int { Int((key &* 0x9E37_79B9_7F4A_7C15) >> shift) }
+
+    func add(key: UInt64, byte: Int) {
+        if nodes.count == heads.count { grow() }
+        let place = bucket(key)
+        let node = UInt32(truncatingIfNeeded: nodes.count)
+        nodes.append(
+            KeyNode(key: key, slot: UInt32(truncatingIfNeeded: byte >> 3), previous: heads[place]))
+        heads[place] = node
+    }
+
+    private func grow() {
+        shift -= 1
+        heads = [UInt32](repeating: Self.none, count: heads.count * 2)
+        for index in nodes.indices {
+            let place = bucket(nodes[index].key)
+            nodes[index].previous = heads[place]
+            heads[place] = UInt32(truncatingIfNeeded: index)
+        }
+    }
+
+    /// The end of what `stream` has here, or nil when it has nothing.
+    func end(of stream: StreamID) -> Int64? {
+        guard let place = streamIndex[stream.rawValue], let last = runs[place].last else {
+            return nil
+        }
+        return last.baseOffset + Int64(last.count)
+    }
+
+    func add(stream: StreamID, baseOffset: Offset, count: Int, byte: Int) {
+        let raw = stream.rawValue
+        if recent >= streams.count || streams[recent] != raw {
+            if let known = streamIndex[raw] {
+                recent = known
+            } else {
+                recent = streams.count
+                streamIndex[raw] = recent
+                streams.append(raw)
+                runs.append([])
+            }
+        }
+        runs[recent].append(
+            StreamRun(
+                baseOffset: baseOffset.rawValue,
+                slot: UInt32(truncatingIfNeeded: byte >> 3),
+                count: UInt32(truncatingIfNeeded: count)))
+    }
+
+    /// The byte of the entry that holds `offset`.
+    func locate(_ stream: StreamID, _ offset: Offset) -> Int? {
+        guard let place = streamIndex[stream.rawValue] else { return nil }
+        return runs[place].withUnsafeBufferPointer { find(offset.rawValue, in: $0) }
+    }
+
+    /// The bytes of the entries seen under `key`, newest first.
+    func bytes(of key: UInt64, into found: inout [Int]) {
+        var index = heads[bucket(key)]
+        while index != Self.none {
+            let node = nodes[Int(index)]
+            if node.key == key { found.append(Int(node.slot) << 3) }
+            index = node.previous
+        }
+    }
+}
+
+/// The byte of the run that holds `offset`; runs are in offset order.
+func find(_ offset: Int64, in runs: UnsafeBufferPointer<StreamRun>) -> Int? {
+    var low = 0
+    var high = runs.count
+    while low < high {
+        let middle = (low + high) / 2
+        if runs[middle].baseOffset <= offset { low = middle + 1 } else { high = middle }
+    }
+    guard low > 0 else { return nil }
+    let run = runs[low - 1]
+    return offset < run.baseOffset + Int64(run.count) ? Int(run.slot) << 3 : nil
+}

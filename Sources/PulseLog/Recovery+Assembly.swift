@@ -1,0 +1,190 @@
+// The second half of opening a log: a first segment when there is none, indexes for those there are.
+
+import PulseCore
+
+extension Recovery {
+    /// Makes a new log. The first segment is sparse, so that a first start is quick; it gets its
+    /// name only when its header is durable.
+    mutating func create(
+        _ identity: LogIdentity, _ survey: DirectorySurvey, at wall: WallTimestamp
+    ) throws(LogError) -> RecoveredLog {
+        guard !survey.hasFloor else {
+            throw .damaged(
+                DamagedRange(
+                    file: LogFileName.floorName, byte: 0, from: .zero, to: .zero,
+                    reason: "it says that there was a log here, but there is no segment file"))
+        }
+        let geometry = SegmentGeometry(segmentBytes: configuration.segmentBytes)
+        var header = SegmentHeader(
+            identity: identity, number: 0, segmentBytes: geometry.segmentBytes,
+            previousNumber: SegmentHeader.noPrevious, previousEnd: 0, previousChain: 0,
+            created: wall, syncedUpTo: 0)
+        let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
+        header.encode(to: buffer.base)
+        let name = LogFileName.name(ofSegment: 0)
+        let file = try storage { () throws(StorageError) in
+            let temporary = name + ".tmp"
+            let file = try directory.create(
+                temporary, bytes: geometry.segmentBytes, written: false)
+            try file.write(buffer.bytes(0..<SegmentGeometry.blockBytes), at: 0)
+            try file.sync()
+            try directory.rename(temporary, to: name)
+            try directory.syncDirectory()
+            return try directory.open(name)
+        }
+        report.created = true
+        report.segments = 1
+        let chain = LogChecksums(identity).chain(afterSegmentHeader: header.crc, previous: 0)
+        let start = UInt64(geometry.entriesStart)
+        let segment = Segment(
+            number: 0, base: 0, file: file, startChain: chain, index: .memory(MemoryIndex()),
+            tally: SegmentTally(), footer: nil, end: start)
+        let (spares, lastSpare) = try findSpares(survey, geometry)
+        return RecoveredLog(
+            identity: identity, geometry: geometry, segments: [segment], active: segment,
+            position: start, chain: chain, spares: spares, lastSpareNumber: lastSpare)
+    }
+
+    /// Turns verified candidates into the log's segments, each with an index.
+    mutating func assemble(
+        _ candidates: [SegmentCandidate], _ survey: DirectorySurvey, _ identity: LogIdentity,
+        _ geometry: SegmentGeometry, floor: Floor?, promised: UInt64
+    ) throws(LogError) -> RecoveredLog {
+        let checksums = LogChecksums(identity)
+        let indexed = Set(survey.indexes)
+        var segments: [Segment] = []
+        for (place, candidate) in candidates.enumerated() {
+            let isActive = place == candidates.count - 1 && report.damaged.isEmpty
+            let footer = isActive ? nil : (candidate.footer ?? candidate.rebuiltFooter)
+            var index: Segment.Index?
+            if let footer, indexed.contains(candidate.base),
+                let file = try SealedIndex.open(
+                    in: directory, name: LogFileName.name(ofIndex: candidate.base), footer: footer,
+                    checksums: checksums)
+            {
+                index = .file(file)
+            }
+            if let footer, candidate.scan == nil || !candidate.isSealed { candidate.seal(footer) }
+            let found: Segment.Index
+            if let index {
+                found = index
+            } else {
+                found = .memory(try memoryIndex(of: candidate, footer, geometry, checksums))
+                if !isActive { report.indexesRebuilt += 1 }
+            }
+            segments.append(
+                Segment(
+                    number: candidate.number, base: candidate.base, file: candidate.file,
+                    startChain: candidate.startChain(checksums), index: found,
+                    tally: candidate.tally, footer: footer, end: candidate.end))
+        }
+        try removeOrphans(indexed, segments, isDamaged: !report.damaged.isEmpty)
+        report.segments = segments.count
+        report.entries = segments.reduce(0) { $0 + Int($1.tally.entries) }
+        let (spares, lastSpare) = try findSpares(survey, geometry)
+        let active = segments[segments.count - 1]
+        return RecoveredLog(
+            identity: identity, geometry: geometry, segments: segments, active: active,
+            position: report.damaged.isEmpty ? active.end : max(promised, active.end),
+            chain: candidates[candidates.count - 1].endChain,
+            spares: spares, lastSpareNumber: lastSpare, floor: floor, damaged: report.damaged)
+    }
+
+    /// The index from the scan, or from a scan made for it. Entries that do not verify are left out
+    /// and, where a footer vouches for them, reported.
+    private mutating func memoryIndex(
+        of candidate: SegmentCandidate, _ footer: SegmentFooter?, _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums
+    ) throws(LogError) -> MemoryIndex {
+        let scan = try candidate.scanned(geometry, checksums, indexer)
+        let reach = footer.map { geometry.byte(of: $0.end) } ?? scan.reachByte
+        guard scan.stopByte < reach else { return scan.index }
+        return try salvage(candidate, reach: reach, geometry, checksums)
+    }
+
+    /// Indexes what can be read of a damaged segment; adds the holes to the report.
+    private mutating func salvage(
+        _ candidate: SegmentCandidate, reach: Int, _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums
+    ) throws(LogError) -> MemoryIndex {
+        let scanner = SegmentScanner(
+            file: candidate.file, number: candidate.number, geometry: geometry,
+            checksums: checksums, byte: geometry.entriesStart,
+            chain: candidate.startChain(checksums))
+        let builder = IndexBuilder(indexer, checksums)
+        var tally = SegmentTally()
+        salvaging: while scanner.byte < reach {
+            let at = scanner.byte
+            switch try scanner.next() {
+            case .entry(let header, let body):
+                builder.add(header, body, byte: at)
+                tally.count(header.wall)
+            case .full:
+                break salvaging
+            case .fault(let fault, let header):
+                let next =
+                    if let header {
+                        Int(header.endPosition.rawValue - candidate.base)
+                    } else {
+                        try scanner.nextHeader(from: at + 8)?.byte ?? reach
+                    }
+                addDamage(candidate, at..<max(next, at + 8), fault.reason)
+                if let header { scanner.stepOver(header) } else {
+                    scanner.byte = next
+                    scanner.chain = nil
+                }
+            }
+        }
+        candidate.end = candidate.base + UInt64(reach)
+        candidate.tally = tally
+        return builder.index
+    }
+
+    private mutating func addDamage(
+        _ candidate: SegmentCandidate, _ bytes: Range<Int>, _ reason: String
+    ) {
+        let from = LogPosition(candidate.base + UInt64(bytes.lowerBound))
+        guard !report.damaged.contains(where: { $0.from == from }) else { return }
+        report.damaged.append(
+            DamagedRange(
+                file: candidate.name, byte: bytes.lowerBound, from: from,
+                to: LogPosition(candidate.base + UInt64(bytes.upperBound)), reason: reason))
+    }
+
+    /// Index files of no segment, left by a release that a crash cut short. A damaged log keeps all.
+    private func removeOrphans(
+        _ indexed: Set<UInt64>, _ segments: [Segment], isDamaged: Bool
+    ) throws(LogError) {
+        guard !isDamaged else { return }
+        let sealed = Set(segments.lazy.filter(\.isSealed).map(\.base))
+        let present = try storage { () throws(StorageError) in try directory.list() }
+        for base in indexed.subtracting(sealed).sorted()
+        where present.contains(LogFileName.name(ofIndex: base)) {
+            try storage { () throws(StorageError) in
+                try directory.remove(LogFileName.name(ofIndex: base))
+            }
+        }
+    }
+
+    /// Spares of the right size, and the highest spare number in use.
+    private mutating func findSpares(
+        _ survey: DirectorySurvey, _ geometry: SegmentGeometry
+    ) throws(LogError) -> (names: [String], last: UInt64) {
+        var names: [String] = []
+        for number in survey.spares {
+            let name = LogFileName.name(ofSpare: number)
+            let size = try storage { () throws(StorageError) in
+                try directory.open(name).size()
+            }
+            if size == geometry.segmentBytes { names.append(name) } else {
+                report.unknownFiles.append(name)
+            }
+        }
+        return (names, survey.spares.last ?? 0)
+    }
+}
+
+extension SegmentCandidate {
+    /// The footer that recovery wrote, for a segment sealed without a good one.
+    var rebuiltFooter: SegmentFooter? { isSealed ? footerAsFound : nil }
+}

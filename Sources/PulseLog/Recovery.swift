@@ -1,0 +1,286 @@
+// Opening a log: finding its true end after whatever happened, and telling a torn tail from damage.
+//
+// One rule decides. Walk the segments and entries from the oldest; let P be the first place where
+// they stop verifying or following one another. Let S be the furthest position that anything in the
+// directory says was once durable: `syncedUpTo` of every verifying header, and the floor. Then
+//
+//     P >= S   nothing after P was ever covered by a completed sync: a torn tail, cut and reported
+//     P <  S   something promised is unreadable: damage; every byte is kept, the log is read-only
+//
+// It holds for every way a crash can interrupt a roll, because a half-made successor, a lost rename
+// and a footer without its entries are all just a P with nothing promised behind it.
+//
+// Source: spec/03-storage.md, "Recovery".
+
+import PulseCore
+
+/// What the log starts from.
+struct RecoveredLog {
+    var identity: LogIdentity
+    var geometry: SegmentGeometry
+    var segments: [Segment]
+    var active: Segment
+    var position: UInt64
+    var chain: UInt32
+    var spares: [String]
+    var lastSpareNumber: UInt64
+    var floor: Floor?
+    var damaged: [DamagedRange] = []
+}
+
+struct Recovery {
+    let directory: any LogDirectory
+    let configuration: LogConfiguration
+    let indexer: any EntryIndexer
+    var report = RecoveryReport()
+
+    init(
+        directory: any LogDirectory, configuration: LogConfiguration, indexer: any EntryIndexer
+    ) {
+        self.directory = directory
+        self.configuration = configuration
+        self.indexer = indexer
+    }
+
+    /// Where the walk over the segments stopped.
+    private struct Stop {
+        /// The last segment that belongs to the log.
+        var tail: Int
+        /// The file and byte to name if this turns out to be damage, and what is wrong there.
+        var file: String
+        var byte: Int
+        var reason: String
+        var resumesAt: UInt64?
+    }
+
+    mutating func run(
+        identityIfNew: LogIdentity, at wall: WallTimestamp
+    ) throws(LogError) -> RecoveredLog {
+        let survey = try DirectorySurvey(directory)
+        report.unknownFiles = survey.unknown
+        for name in survey.temporaries {
+            try storage { () throws(StorageError) in try directory.remove(name) }
+        }
+        report.temporariesRemoved = survey.temporaries
+        guard let (identity, geometry) = try survey.oldestHeader(in: directory) else {
+            return try create(identityIfNew, survey, at: wall)
+        }
+        let checksums = LogChecksums(identity)
+        var candidates: [SegmentCandidate] = []
+        for base in survey.segments {
+            candidates.append(
+                try SegmentCandidate(
+                    name: LogFileName.name(ofSegment: base), base: base, in: directory,
+                    identity: identity, geometry: geometry))
+        }
+        let floor = try readFloor(survey, identity)
+        let (promised, scannedFrom) = try promise(candidates, floor, geometry, checksums)
+        let stop = try walk(candidates, scannedFrom, geometry, checksums)
+        let tail = candidates[stop.tail]
+        if tail.end < promised {
+            report.damaged.append(
+                DamagedRange(
+                    file: stop.file, byte: stop.byte, from: LogPosition(tail.end),
+                    to: LogPosition(stop.resumesAt ?? promised), reason: stop.reason))
+        } else {
+            try cut(candidates, stop.tail, geometry)
+            candidates.removeSubrange((stop.tail + 1)...)
+        }
+        try settle(candidates[min(scannedFrom, candidates.count)...], checksums)
+        return try assemble(
+            candidates, survey, identity, geometry, floor: floor, promised: promised)
+    }
+
+    // MARK: The promise, S
+
+    private mutating func readFloor(
+        _ survey: DirectorySurvey, _ identity: LogIdentity
+    ) throws(LogError) -> Floor? {
+        guard survey.hasFloor else { return nil }
+        let file = try storage { () throws(StorageError) in
+            try directory.open(LogFileName.floorName)
+        }
+        let slots = try Floor.read(file)
+        report.floorSlotsUnreadable = slots.unreadable
+        if let floor = slots.best, floor.identity != identity {
+            throw .foreign(
+                file: LogFileName.floorName, byte: floor.slot * Floor.slotBytes + 16,
+                expected: identity, found: floor.identity)
+        }
+        return slots.best
+    }
+
+    /// How far the log was promised, and the first segment that had to be scanned to know it.
+    ///
+    /// Scans from the newest segment backwards until everything older is known to be promised: an
+    /// entry knows of nothing durable beyond itself, so older ones cannot raise the promise further.
+    private func promise(
+        _ candidates: [SegmentCandidate], _ floor: Floor?, _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums
+    ) throws(LogError) -> (promised: UInt64, scannedFrom: Int) {
+        var promised = floor?.position ?? 0
+        for candidate in candidates {
+            promised = max(promised, candidate.header?.syncedUpTo ?? 0)
+            promised = max(promised, candidate.footer?.syncedUpTo ?? 0)
+        }
+        var index = candidates.count
+        repeat {
+            index -= 1
+            // What the disk holds, not what a failed sync left in memory.
+            candidates[index].file.dropCache()
+            let scan = try candidates[index].scanned(geometry, checksums, indexer)
+            promised = max(promised, scan.syncedUpTo)
+        } while index > 0 && promised < candidates[index].base
+        return (promised, index)
+    }
+
+    // MARK: The walk, to P
+
+    /// Follows the segments from the oldest. Sets every passed candidate's end, chain and tally.
+    private mutating func walk(
+        _ candidates: [SegmentCandidate], _ scannedFrom: Int, _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums
+    ) throws(LogError) -> Stop {
+        for (index, candidate) in candidates.enumerated() {
+            if index > 0 {
+                let previous = candidates[index - 1]
+                let start = candidate.base + UInt64(geometry.entriesStart)
+                if candidate.number != previous.number + 1 {
+                    let missing = LogFileName.name(ofSegment: geometry.base(of: previous.number + 1))
+                    return Stop(
+                        tail: index - 1, file: missing, byte: 0, reason: "the file is missing",
+                        resumesAt: start)
+                }
+                if !previous.isFollowed(by: candidate) {
+                    let reason =
+                        candidate.header == nil
+                        ? candidate.headerFault : "the segment does not follow the one before it"
+                    return Stop(
+                        tail: index - 1, file: candidate.name, byte: 0, reason: reason,
+                        resumesAt: start)
+                }
+            }
+            if index < scannedFrom, let footer = candidate.footer {
+                candidate.seal(footer)
+                continue
+            }
+            let scan = try candidate.scanned(geometry, checksums, indexer)
+            candidate.end = candidate.base + UInt64(scan.stopByte)
+            candidate.endChain = scan.chain
+            candidate.tally = scan.tally
+            if let footer = candidate.footer, footer.end == candidate.end,
+                footer.chain == candidate.endChain
+            {
+                candidate.isSealed = true
+                continue
+            }
+            if index + 1 < candidates.count, candidate.isFollowed(by: candidates[index + 1]) {
+                candidate.isSealed = true
+                try rebuildFooter(of: candidate, geometry, checksums)
+                continue
+            }
+            return Stop(
+                tail: index, file: candidate.name, byte: scan.stopByte,
+                reason: scan.fault?.reason ?? "the entries end here",
+                resumesAt: scan.nextHeaderByte.map { candidate.base + UInt64($0) })
+        }
+        // Even the newest is sealed: its successor's name was lost.
+        let last = candidates[candidates.count - 1]
+        return Stop(
+            tail: candidates.count - 1, file: last.name, byte: geometry.byte(of: last.end),
+            reason: "the next segment is missing", resumesAt: nil)
+    }
+
+    private mutating func rebuildFooter(
+        of candidate: SegmentCandidate, _ geometry: SegmentGeometry, _ checksums: LogChecksums
+    ) throws(LogError) {
+        let footer = candidate.footerAsFound
+        let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
+        footer.encode(to: buffer.base, checksums)
+        try storage { () throws(StorageError) in
+            try candidate.file.write(
+                buffer.bytes(0..<SegmentGeometry.blockBytes), at: geometry.entriesEnd)
+            try candidate.file.sync()
+        }
+        report.footersRebuilt.append(candidate.name)
+    }
+
+    // MARK: The cut
+
+    /// Makes the tail segment the active one: nothing after P stays, here or in later segments.
+    private mutating func cut(
+        _ candidates: [SegmentCandidate], _ tailIndex: Int, _ geometry: SegmentGeometry
+    ) throws(LogError) {
+        let tail = candidates[tailIndex]
+        var lost = 0
+        for later in candidates[(tailIndex + 1)...].reversed() {
+            let scan = later.scan
+            lost += max(0, (scan?.reachByte ?? 0) - geometry.entriesStart)
+            report.segmentsDropped.append(later.name)
+            try storage { () throws(StorageError) in
+                if try directory.list().contains(LogFileName.name(ofIndex: later.base)) {
+                    try directory.remove(LogFileName.name(ofIndex: later.base))
+                }
+                try directory.remove(later.name)
+            }
+        }
+        let start = geometry.byte(of: tail.end)
+        if let scan = tail.scan, !scan.endsCleanly {
+            let scanner = SegmentScanner(
+                file: tail.file, number: tail.number, geometry: geometry,
+                checksums: LogChecksums(LogIdentity(high: 0, low: 0)), byte: start, chain: nil)
+            let end = try scanner.endOfData(from: start)
+            lost += end - start
+            try writeZeros(tail.file, start..<end)
+        }
+        if tail.footer != nil {
+            report.rollUndone = true
+            try writeZeros(tail.file, geometry.entriesEnd..<geometry.segmentBytes)
+        }
+        tail.isSealed = false
+        if lost > 0 {
+            report.tornTail = RecoveryReport.TornTail(
+                file: tail.name, byte: start, position: LogPosition(tail.end), bytes: lost)
+        }
+    }
+
+    private func writeZeros(_ file: any LogFile, _ range: Range<Int>) throws(LogError) {
+        let zeros = RawBuffer(capacity: SegmentScanner.windowBytes)
+        zeros.zero(0..<SegmentScanner.windowBytes)
+        var at = range.lowerBound
+        while at < range.upperBound {
+            let count = min(SegmentScanner.windowBytes, range.upperBound - at)
+            try storage { () throws(StorageError) in
+                try file.write(zeros.bytes(0..<count), at: at)
+            }
+            at += count
+        }
+    }
+
+    /// What was read becomes durable only now: a crash may have left it in the page cache alone.
+    private func settle(
+        _ scanned: ArraySlice<SegmentCandidate>, _ checksums: LogChecksums
+    ) throws(LogError) {
+        for candidate in scanned {
+            try storage { () throws(StorageError) in try candidate.file.sync() }
+        }
+        try storage { () throws(StorageError) in try directory.syncDirectory() }
+    }
+}
+
+extension SegmentCandidate {
+    func seal(_ footer: SegmentFooter) {
+        isSealed = true
+        end = footer.end
+        endChain = footer.chain
+        tally = SegmentTally(
+            entries: footer.entries, firstWall: footer.firstWall, latestWall: footer.latestWall)
+    }
+
+    /// The footer this segment should have, from what its entries say.
+    var footerAsFound: SegmentFooter {
+        SegmentFooter(
+            number: number, end: end, entries: tally.entries, firstWall: tally.firstWall,
+            latestWall: tally.latestWall, syncedUpTo: scan?.syncedUpTo ?? 0, chain: endChain)
+    }
+}

@@ -1,0 +1,195 @@
+// A segment file as recovery and inspection see it, before anybody trusts it.
+
+import PulseCore
+
+/// What scanning a segment from its first entry found.
+struct SegmentScan {
+    /// Where the first entry begins that is not there or not right.
+    var stopByte: Int
+    /// The chain expected at `stopByte`.
+    var chain: UInt32
+    var fault: EntryFault?
+    var tally = SegmentTally()
+    var index: MemoryIndex
+    /// The largest `syncedUpTo` of any verifying header, before or after the stop.
+    var syncedUpTo: UInt64 = 0
+    /// The first verifying header after the stop.
+    var nextHeaderByte: Int?
+    /// End of the last entry with a verifying header, at least `stopByte`.
+    var reachByte: Int
+
+    /// Nothing at the stop, and nothing of this segment after it.
+    var endsCleanly: Bool { (fault == nil || fault == .zero) && reachByte == stopByte }
+}
+
+final class SegmentCandidate {
+    let number: UInt64
+    let base: UInt64
+    let name: String
+    let file: any LogFile
+    /// The header, when it verifies and is this very segment's.
+    let header: SegmentHeader?
+    /// Why there is no header.
+    let headerFault: String
+    let footer: SegmentFooter?
+    var scan: SegmentScan?
+    /// Set once it is known: one past its last entry, and the chain there.
+    var end: UInt64
+    var endChain: UInt32 = 0
+    var tally = SegmentTally()
+    var isSealed = false
+
+    /// Reads header and footer. Throws when the file is another log's or of a newer format.
+    init(
+        name: String, base: UInt64, in directory: any LogDirectory, identity: LogIdentity,
+        geometry: SegmentGeometry
+    ) throws(LogError) {
+        self.name = name
+        self.base = base
+        number = geometry.number(of: base)
+        end = base + UInt64(geometry.entriesStart)
+        let file = try storage { () throws(StorageError) in try directory.open(name) }
+        self.file = file
+        let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
+        var header: SegmentHeader?
+        var fault = "the file ends inside the segment header"
+        if try readBlock(file, at: 0, into: buffer) {
+            switch SegmentHeader.decode(UnsafeRawPointer(buffer.base)) {
+            case .unreadable(let reason): fault = reason
+            case .newer(let major): throw .newerFormat(file: name, byte: 8, major: major)
+            case .header(let found):
+                guard found.identity == identity else {
+                    throw .foreign(file: name, byte: 16, expected: identity, found: found.identity)
+                }
+                if found.number != number || geometry.base(of: number) != base {
+                    fault = "the segment header is that of segment \(found.number)"
+                } else if found.segmentBytes != geometry.segmentBytes {
+                    fault = "the segment header has another segment size"
+                } else {
+                    header = found
+                }
+            }
+        }
+        self.header = header
+        headerFault = fault
+        footer =
+            try readBlock(file, at: geometry.entriesEnd, into: buffer)
+            ? SegmentFooter.decode(
+                UnsafeRawPointer(buffer.base), number: number, geometry: geometry,
+                LogChecksums(identity))
+            : nil
+    }
+
+    func startChain(_ checksums: LogChecksums) -> UInt32 {
+        guard let header else { return 0 }
+        return checksums.chain(afterSegmentHeader: header.crc, previous: header.previousChain)
+    }
+
+    /// Whether `next` says that it follows this segment as it is known to end.
+    func isFollowed(by next: SegmentCandidate) -> Bool {
+        guard let header = next.header else { return false }
+        return next.number == number + 1 && header.previousNumber == number
+            && header.previousEnd == end && header.previousChain == endChain
+    }
+
+    /// The scan of its entries, made when first asked for.
+    func scanned(
+        _ geometry: SegmentGeometry, _ checksums: LogChecksums, _ indexer: any EntryIndexer
+    ) throws(LogError) -> SegmentScan {
+        if let scan { return scan }
+        let made = try scanEntries(geometry, checksums, indexer)
+        scan = made
+        return made
+    }
+
+    /// Scans all entries from the first, then looks ahead of the stop for later headers: they tell
+    /// how far the log had been promised.
+    private func scanEntries(
+        _ geometry: SegmentGeometry, _ checksums: LogChecksums, _ indexer: any EntryIndexer
+    ) throws(LogError) -> SegmentScan {
+        let start = startChain(checksums)
+        let scanner = SegmentScanner(
+            file: file, number: number, geometry: geometry, checksums: checksums,
+            byte: geometry.entriesStart, chain: start)
+        let builder = IndexBuilder(indexer, checksums)
+        var scan = SegmentScan(
+            stopByte: geometry.entriesStart, chain: start, fault: nil, index: builder.index,
+            reachByte: geometry.entriesStart)
+        // Without a header there is no chain to follow; all entries are then "after the stop".
+        scanning: while header != nil {
+            let at = scanner.byte
+            switch try scanner.next() {
+            case .entry(let header, let body):
+                builder.add(header, body, byte: at)
+                scan.tally.count(header.wall)
+                scan.syncedUpTo = max(scan.syncedUpTo, header.syncedUpTo.rawValue)
+            case .full:
+                break scanning
+            case .fault(let fault, _):
+                scan.fault = fault
+                break scanning
+            }
+        }
+        scan.stopByte = scanner.byte
+        scan.reachByte = scanner.byte
+        scan.chain = scanner.chain ?? 0
+        var from = scan.stopByte
+        while let (byte, header) = try scanner.nextHeader(from: from) {
+            scan.syncedUpTo = max(scan.syncedUpTo, header.syncedUpTo.rawValue)
+            if byte > scan.stopByte, scan.nextHeaderByte == nil { scan.nextHeaderByte = byte }
+            let end = byte + EntryHeader.bytes + EntryHeader.padded(header.bodyLength)
+            scan.reachByte = max(scan.reachByte, end)
+            from = byte + EntryHeader.bytes
+        }
+        return scan
+    }
+}
+
+/// The files of a log directory, by kind.
+struct DirectorySurvey {
+    /// Base positions, ascending.
+    var segments: [UInt64] = []
+    var indexes: [UInt64] = []
+    var spares: [UInt64] = []
+    var hasFloor = false
+    var temporaries: [String] = []
+    var unknown: [String] = []
+
+    init(_ directory: any LogDirectory) throws(LogError) {
+        for name in try storage({ () throws(StorageError) in try directory.list() }) {
+            switch LogFileName(name) {
+            case .segment(let base): segments.append(base)
+            case .index(let base): indexes.append(base)
+            case .spare(let number): spares.append(number)
+            case .floor: hasFloor = true
+            case .temporary: temporaries.append(name)
+            case .unknown: unknown.append(name)
+            }
+        }
+        segments.sort()
+        indexes.sort()
+        spares.sort()
+    }
+
+    /// Whose log this is, from the header of the oldest segment; everything else depends on it.
+    func oldestHeader(
+        in directory: any LogDirectory
+    ) throws(LogError) -> (identity: LogIdentity, geometry: SegmentGeometry)? {
+        guard let base = segments.first else { return nil }
+        let name = LogFileName.name(ofSegment: base)
+        let file = try storage { () throws(StorageError) in try directory.open(name) }
+        let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
+        var reason = "the file ends inside the segment header"
+        if try readBlock(file, at: 0, into: buffer) {
+            switch SegmentHeader.decode(UnsafeRawPointer(buffer.base)) {
+            case .header(let header):
+                return (header.identity, SegmentGeometry(segmentBytes: header.segmentBytes))
+            case .newer(let major): throw .newerFormat(file: name, byte: 8, major: major)
+            case .unreadable(let why): reason = why
+            }
+        }
+        throw .damaged(
+            DamagedRange(
+                file: name, byte: 0, from: LogPosition(base), to: LogPosition(base), reason: reason))
+    }
+}

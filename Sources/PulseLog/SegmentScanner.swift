@@ -1,0 +1,138 @@
+// Walks the entries of one segment file from front to back, verifying each, through one window of
+// memory. Used by recovery, replay, rebuilding of indexes and inspection.
+
+import PulseCore
+
+final class SegmentScanner {
+    enum Step {
+        /// A verified entry; the body is valid until the next call.
+        case entry(EntryHeader, UnsafeRawBufferPointer)
+        /// No room for another header before the footer.
+        case full
+        /// The entry at ``byte`` is not there or is not right. With a header: only the body is bad.
+        case fault(EntryFault, EntryHeader?)
+    }
+
+    /// Bytes read at once: large enough that a scan is bound by memory, not by calls.
+    static let windowBytes = 256 << 10
+
+    let file: any LogFile
+    let base: UInt64
+    let geometry: SegmentGeometry
+    let checksums: LogChecksums
+    /// Where the next entry begins, in bytes of the file.
+    var byte: Int
+    /// What the next entry's chain must be, or nil to trust the first one read.
+    var chain: UInt32?
+
+    private let window: RawBuffer
+    private var windowStart = 0
+    private var windowCount = 0
+
+    init(
+        file: any LogFile, number: UInt64, geometry: SegmentGeometry, checksums: LogChecksums,
+        byte: Int, chain: UInt32?, window: RawBuffer? = nil
+    ) {
+        self.file = file
+        self.base = geometry.base(of: number)
+        self.geometry = geometry
+        self.checksums = checksums
+        self.byte = byte
+        self.chain = chain
+        self.window = window ?? RawBuffer(capacity: min(Self.windowBytes, geometry.segmentBytes))
+    }
+
+    var position: UInt64 { base + UInt64(byte) }
+
+    /// Reads the entry at ``byte`` and moves past it when it verifies.
+    func next() throws(LogError) -> Step {
+        let room = geometry.entriesEnd - byte
+        guard room >= EntryHeader.bytes else { return .full }
+        let head = try bytes(at: byte, count: EntryHeader.bytes)
+        let header: EntryHeader
+        switch EntryHeader.decode(head, at: position, room: room, checksums) {
+        case .fault(let fault): return .fault(fault, nil)
+        case .entry(let decoded): header = decoded
+        }
+        if let chain, chain != header.chain { return .fault(.chain, nil) }
+        let padded = EntryHeader.padded(header.bodyLength)
+        let start = try bytes(at: byte, count: EntryHeader.bytes + padded) + EntryHeader.bytes
+        let body = UnsafeRawBufferPointer(start: start, count: padded)
+        if let fault = header.bodyFault(body, checksums) { return .fault(fault, header) }
+        stepOver(header)
+        return .entry(header, UnsafeRawBufferPointer(start: start, count: header.bodyLength))
+    }
+
+    /// Moves past an entry whose header verifies, whatever its body.
+    func stepOver(_ header: EntryHeader) {
+        byte += EntryHeader.bytes + EntryHeader.padded(header.bodyLength)
+        chain = checksums.chain(
+            after: header.chain, headerCRC: header.headerCRC, bodyCRC: header.bodyCRC)
+    }
+
+    /// The first place at or after `start` with a verifying header of this very segment, body unseen.
+    func nextHeader(from start: Int) throws(LogError) -> (byte: Int, header: EntryHeader)? {
+        var at = (start + 7) & ~7
+        while at + EntryHeader.bytes <= geometry.entriesEnd {
+            let stride = min(Self.windowBytes, geometry.entriesEnd - at) & ~7
+            let chunk = try bytes(at: at, count: stride)
+            var index = 0
+            while index + EntryHeader.bytes <= stride {
+                if chunk.little(index, as: UInt32.self) == EntryHeader.magic,
+                    case .entry(let header) = EntryHeader.decode(
+                        chunk + index, at: base + UInt64(at + index),
+                        room: geometry.entriesEnd - at - index, checksums)
+                {
+                    return (at + index, header)
+                }
+                index += 8
+            }
+            at += index
+        }
+        return nil
+    }
+
+    /// One past the last byte before the footer, at or after `start`, that is not zero.
+    func endOfData(from start: Int) throws(LogError) -> Int {
+        var end = geometry.entriesEnd
+        while end > start {
+            let count = min(64 << 10, end - start)
+            let chunk = UnsafeRawBufferPointer(
+                start: try bytes(at: end - count, count: count), count: count)
+            if !chunk.isAllZero {
+                var index = count
+                while index > 0, chunk[index - 1] == 0 { index -= 1 }
+                return end - count + index
+            }
+            end -= count
+        }
+        return start
+    }
+
+    /// `count` bytes of the file, zeros where it is too short; valid until the next call.
+    private func bytes(at start: Int, count: Int) throws(LogError) -> UnsafeRawPointer {
+        if start >= windowStart, start + count <= windowStart + windowCount {
+            return UnsafeRawPointer(window.base + (start - windowStart))
+        }
+        window.reserve(count, keeping: 0)
+        let wanted = max(count, min(window.capacity, geometry.segmentBytes - start))
+        windowCount = 0
+        let target = window.mutableBytes(0..<wanted)
+        let file = file
+        let got = try storage { () throws(StorageError) in try file.read(into: target, at: start) }
+        if got < wanted { window.zero(got..<wanted) }
+        windowStart = start
+        windowCount = wanted
+        return UnsafeRawPointer(window.base)
+    }
+}
+
+/// Reads one 4,096-byte block; false when the file is too short for it.
+func readBlock(
+    _ file: any LogFile, at byte: Int, into buffer: RawBuffer
+) throws(LogError) -> Bool {
+    buffer.reserve(SegmentGeometry.blockBytes, keeping: 0)
+    let target = buffer.mutableBytes(0..<SegmentGeometry.blockBytes)
+    let got = try storage { () throws(StorageError) in try file.read(into: target, at: byte) }
+    return got == SegmentGeometry.blockBytes
+}

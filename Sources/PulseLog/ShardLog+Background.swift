@@ -1,0 +1,112 @@
+// Work that may wait: spare files, index files of sealed segments, and letting old segments go.
+
+package import PulseCore
+
+extension ShardLog {
+    /// Milliseconds between attempts after background work failed: a full disk is not asked twice
+    /// a millisecond.
+    private static let retryMilliseconds: Int64 = 1000
+
+    /// Adds the jobs that are wanted now and not yet under way.
+    func requestJobs(into jobs: inout [LogJob]) {
+        guard refusal == nil, latestWall >= jobsNotBefore else { return }
+        wantsJobs = false
+        while spares.count + sparesComing.count < configuration.spareSegments {
+            lastSpareNumber += 1
+            let name = LogFileName.name(ofSpare: lastSpareNumber)
+            sparesComing.insert(name)
+            jobs.append(.prepareSpare(name: name, bytes: geometry.segmentBytes))
+        }
+        if !releasing.isEmpty, !releaseJobPending {
+            releaseJobPending = true
+            jobs.append(.release(releasing))
+        }
+        for segment in kept {
+            guard let footer = segment.footer, !segment.indexJobPending,
+                case .memory(let index) = segment.index
+            else { continue }
+            segment.indexJobPending = true
+            jobs.append(
+                .sealIndex(
+                    IndexDraft(
+                        identity: identity, footer: footer, base: segment.base,
+                        nodes: index.nodes, streams: index.streams, runs: index.runs)))
+        }
+    }
+
+    /// Tells the log what time it is, so that failed work is tried again although nothing is appended.
+    package func noteTime(_ wall: WallTimestamp) {
+        if wall > latestWall { latestWall = wall }
+    }
+
+    /// A job ended. What failed is asked for again, a second of log time later.
+    package func jobFinished(_ subject: LogJob.Subject, failure: StorageError?) {
+        if failure != nil {
+            wantsJobs = true
+            jobsNotBefore = latestWall.advanced(byMilliseconds: Self.retryMilliseconds)
+        }
+        switch subject {
+        case .spare(let name):
+            sparesComing.remove(name)
+            lacksSpares = failure?.reason == .noSpace
+            if failure == nil { spares.append(name) }
+        case .index(let number):
+            guard let segment = kept.first(where: { $0.number == number }) else { return }
+            segment.indexJobPending = false
+            if failure == nil { adoptIndexFile(of: segment) }
+        case .release(let count, let names):
+            releaseJobPending = false
+            guard failure == nil else { return }
+            releasing.removeFirst(count)
+            if !releasing.isEmpty { wantsJobs = true }
+            for name in names { sparesComing.remove(name) }
+            spares += names
+        }
+    }
+
+    /// Lets the index in memory go once the file reads well; keeps it otherwise.
+    private func adoptIndexFile(of segment: Segment) {
+        guard let footer = segment.footer else { return }
+        do throws(LogError) {
+            if let index = try SealedIndex.open(
+                in: directory, name: LogFileName.name(ofIndex: segment.base), footer: footer,
+                checksums: checksums)
+            {
+                segment.index = .file(index)
+            }
+        } catch {
+            wantsJobs = true
+            jobsNotBefore = latestWall.advanced(byMilliseconds: Self.retryMilliseconds)
+        }
+    }
+
+    /// Retention: lets go of whole sealed segments that end at or below `below`. They are gone for
+    /// reads at once; their files are recycled as spares, or removed when there are enough, by a job.
+    ///
+    /// The caller has made sure that nothing needs them: the state store's checkpoint is above, and
+    /// what must outlive them has been copied.
+    package func releaseSegments(below: LogPosition, jobs: inout [LogJob]) {
+        guard refusal == nil else { return }
+        let before = releasing.count
+        while let oldest = kept.first, oldest !== active, oldest.end <= below.rawValue,
+            oldest.end <= durable, geometry.base(of: oldest.number + 1) < durable,
+            !oldest.indexJobPending
+        {
+            var spareName: String?
+            if spares.count + sparesComing.count < configuration.spareSegments {
+                lastSpareNumber += 1
+                let name = LogFileName.name(ofSpare: lastSpareNumber)
+                sparesComing.insert(name)
+                spareName = name
+            }
+            releasing.append(
+                ReleasedSegment(
+                    name: oldest.name, indexName: LogFileName.name(ofIndex: oldest.base),
+                    spareName: spareName))
+            kept.removeFirst()
+        }
+        guard releasing.count > before else { return }
+        wantsJobs = true
+        requestJobs(into: &jobs)
+    }
+}

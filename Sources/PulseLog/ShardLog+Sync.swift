@@ -1,0 +1,91 @@
+// Making written bytes durable: the sync and its ticket, and the floor.
+
+package import PulseCore
+
+/// A sync that was begun: which files, and what it will have made durable. A value, so that the
+/// shell may perform it on another thread while the log goes on appending.
+package struct SyncWork: Sendable {
+    package let ticket: SyncTicket
+    /// Where the log will be durable up to.
+    package let position: LogPosition
+    let chain: UInt32
+    let files: [any LogFile]
+    let directory: (any LogDirectory)?
+
+    /// Syncs the files, oldest segment first. Never to be repeated after an error: the kernel tells
+    /// of lost pages once.
+    package func perform() throws(StorageError) {
+        for file in files { try file.sync() }
+        if let directory { try directory.syncDirectory() }
+    }
+}
+
+extension ShardLog {
+    /// Begins a sync of everything written so far; nil when there is nothing to sync, or when one is
+    /// already in flight. What is written after this call belongs to the next sync.
+    package func beginSync() -> SyncTicket? {
+        guard syncInFlight == nil, written > durable else { return nil }
+        lastTicket += 1
+        let work = SyncWork(
+            ticket: SyncTicket(lastTicket), position: LogPosition(written), chain: writtenChain,
+            files: dirty, directory: directoryIsDirty ? directory : nil)
+        dirty.removeAll(keepingCapacity: true)
+        directoryIsDirty = false
+        syncInFlight = work
+        return work.ticket
+    }
+
+    /// The sync in flight, for a shell that performs it on a thread of its own.
+    package var pendingSync: SyncWork? { syncInFlight }
+
+    /// Performs the sync in flight on this thread, exactly once a ticket. After an error nothing
+    /// more may be promised or appended: the process stops.
+    package func performSync() throws(StorageError) {
+        guard let work = syncInFlight else {
+            preconditionFailure("a sync is performed after it was begun")
+        }
+        do throws(StorageError) {
+            try work.perform()
+        } catch {
+            refusal = .storage(error)
+            throw error
+        }
+    }
+
+    /// The sync with this ticket has succeeded: all it covers is durable.
+    package func completeSync(_ ticket: SyncTicket) {
+        guard let work = syncInFlight, work.ticket == ticket else {
+            preconditionFailure("only the sync in flight can complete")
+        }
+        durable = work.position.rawValue
+        durableChain = work.chain
+        syncInFlight = nil
+    }
+
+    /// Notes on disk how far the log is durable. Called when idle and on a clean close, never while
+    /// somebody waits: it syncs.
+    package func writeFloor() throws(LogError) {
+        guard refusal == nil, floor?.position != durable else { return }
+        let next = Floor(
+            sequence: (floor?.sequence ?? 0) + 1, identity: identity, position: durable,
+            chain: durableChain)
+        let buffer = RawBuffer(capacity: Floor.fileBytes)
+        buffer.zero(0..<Floor.fileBytes)
+        next.encode(to: buffer.base + next.slot * Floor.slotBytes)
+        do throws(StorageError) {
+            if floor == nil {
+                try directory.replace(
+                    LogFileName.floorName, with: [UInt8](buffer.bytes(0..<Floor.fileBytes)))
+            } else {
+                let file = try directory.open(LogFileName.floorName)
+                let start = next.slot * Floor.slotBytes
+                try file.write(buffer.bytes(start..<start + Floor.slotBytes), at: start)
+                try file.sync()
+            }
+        } catch {
+            // The log itself is untouched; a floor that is behind only weakens one check.
+            throw .storage(error)
+        }
+        floor = next
+    }
+}

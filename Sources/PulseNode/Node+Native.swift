@@ -1,0 +1,326 @@
+// The native conversations: frames in, decisions of the shard, frames out.
+
+import PulseBroker
+import PulseCore
+import PulseDelivery
+import PulseGateway
+import PulseLog
+import PulseWire
+
+/// One native connection.
+final class NativeConversation {
+    let id: ConnectionID
+    let session: NativeSession
+    var isBackedUp = false
+
+    init(id: ConnectionID, session: NativeSession) {
+        self.id = id
+        self.session = session
+    }
+}
+
+extension Node {
+    func openNative(_ id: ConnectionID) {
+        let greeting = HelloReply(
+            serverVersion: configuration.version, serverID: shard.log.identity.high,
+            partitions: UInt16(configuration.shard.partitions))
+        native[id] = NativeConversation(id: id, session: NativeSession(greeting: greeting))
+    }
+
+    func receive(
+        _ bytes: UnsafeRawBufferPointer, from conversation: NativeConversation, at now: Now,
+        into effects: inout EffectQueue
+    ) throws(ShardError) {
+        let start = effects.bytes.count
+        let session = conversation.session
+        session.begin(bytes)
+        while let request = session.next(into: &effects.bytes) {
+            metrics.nativeRequests += 1
+            try answer(request, of: conversation, at: now, into: &effects.bytes)
+        }
+        if effects.bytes.count > start {
+            effects.append(.send(conversation.id, start..<effects.bytes.count))
+        }
+        if session.isClosing {
+            forget(conversation.id)
+            effects.append(.close(conversation.id, abruptly: false))
+        }
+    }
+
+    /// Answers one request: at once into `output`, or through `waiting` when it must be durable first.
+    private func answer(
+        _ request: NativeRequest, of conversation: NativeConversation, at now: Now,
+        into output: inout [UInt8]
+    ) throws(ShardError) {
+        switch request {
+        case .produce(let correlation, let view):
+            try produce(view, correlation, of: conversation, at: now)
+        case .subscribe(let correlation, let request):
+            subscribe(request, correlation, of: conversation, at: now, into: &output)
+        case .unsubscribe(let correlation, let number):
+            let id = SubscriptionID(connection: conversation.id, number: number)
+            guard shard.isSubscribed(id) else {
+                refuse(.unknownSubscription, "subscription \(number)", correlation, &output)
+                return
+            }
+            shard.unsubscribe(id)
+            UnsubscribeRequest.encodeReply(correlation: correlation, into: &output)
+        case .credit(let number, let add):
+            shard.addCredit(
+                Int(add), to: SubscriptionID(connection: conversation.id, number: number))
+        case .acknowledge(let correlation, let view):
+            try settle(
+                view.tokens, .acknowledge, view.subscription, correlation, of: conversation,
+                at: now, into: &output
+            ) { lease throws(ShardError) in
+                try self.shard.settle(
+                    lease.id, .delivered(code: 0, detail: "acknowledged"), at: now)
+            }
+        case .reject(let correlation, let view):
+            let delay = view.delayMilliseconds.map { Int64(min($0, 366 * 86_400_000)) }
+            let detail = view.reason.isEmpty ? "rejected" : view.reason
+            try settle(
+                view.tokens, .reject, view.subscription, correlation, of: conversation, at: now,
+                into: &output
+            ) { lease throws(ShardError) in
+                try self.shard.settle(
+                    lease.id,
+                    .retry(
+                        afterMilliseconds: delay, reason: .rejected, code: 0, detail: detail),
+                    at: now)
+            }
+        case .extend(let correlation, let view):
+            extend(view, correlation, of: conversation, at: now, into: &output)
+        case .status(let correlation, let id):
+            try status(id, correlation, into: &output)
+        case .fetch(let correlation, let request):
+            try fetch(request, correlation, into: &output)
+        case .putTemplate(let correlation, let message):
+            putTemplate(message, correlation, of: conversation, at: now, into: &output)
+        case .listTemplates(let correlation, let after):
+            let rows = shard.templates.newest.lazy.filter { $0.row.name > after }.map {
+                TemplateMessage(
+                    name: $0.row.name, channel: $0.row.channel, subject: $0.row.subject,
+                    text: $0.row.text, html: $0.row.html)
+            }
+            ListTemplatesReply(fitting: rows).encode(correlation: correlation, into: &output)
+        }
+    }
+
+    func refuse(
+        _ code: ErrorCode, _ message: String, _ correlation: UInt32, _ output: inout [UInt8]
+    ) {
+        ErrorReply(code, message).encode(correlation: correlation, into: &output)
+    }
+
+    /// Queues a whole frame until everything up to `position` is durable.
+    func wait(
+        _ conversation: NativeConversation, durableAt position: LogPosition,
+        _ write: (inout [UInt8]) -> Void
+    ) {
+        var frame: [UInt8] = []
+        write(&frame)
+        wait(.native(conversation.id, frame), durableAt: position)
+    }
+
+    // MARK: - Consumers
+
+    private func subscribe(
+        _ request: SubscribeRequest, _ correlation: UInt32, of conversation: NativeConversation,
+        at now: Now, into output: inout [UInt8]
+    ) {
+        guard let topic = topic(named: request.topic) else {
+            return refuse(.unknownTopic, request.topic, correlation, &output)
+        }
+        let id = SubscriptionID(connection: conversation.id, number: request.subscription)
+        guard !shard.isSubscribed(id) else {
+            return refuse(
+                .invalidRequest, "subscription \(request.subscription) exists", correlation,
+                &output)
+        }
+        guard
+            shard.subscriptionCount(of: conversation.id) < Limits.subscriptionsPerConnectionMax
+        else {
+            return refuse(
+                .tooManySubscriptions,
+                "at most \(Limits.subscriptionsPerConnectionMax) on one connection", correlation,
+                &output)
+        }
+        if isDraining { return refuse(.draining, "stopping", correlation, &output) }
+        let lease =
+            request.leaseMilliseconds == 0
+            ? Limits.leaseMilliseconds : Int64(request.leaseMilliseconds)
+        let durableAt = shard.subscribe(
+            id, topic: topic, group: request.group, fromEnd: request.start == .latest,
+            credit: Int(request.credit), leaseMilliseconds: lease, lanes: request.lanes.rawValue,
+            at: now)
+        wait(conversation, durableAt: durableAt) {
+            SubscribeReply(leaseMilliseconds: UInt32(clamping: lease))
+                .encode(correlation: correlation, into: &$0)
+        }
+    }
+
+    func topic(named name: String) -> TopicID? {
+        Channel.allCases.first { $0.topicName == name }?.topic
+    }
+
+    /// Settles tokens one by one; the reply waits for the outcomes to be durable.
+    private func settle(
+        _ tokens: TokenList, _ kind: Settlement, _ number: UInt32, _ correlation: UInt32,
+        of conversation: NativeConversation, at now: Now, into output: inout [UInt8],
+        _ end: (Lease) throws(ShardError) -> Bool
+    ) throws(ShardError) {
+        let id = SubscriptionID(connection: conversation.id, number: number)
+        guard shard.isSubscribed(id) else {
+            return refuse(.unknownSubscription, "subscription \(number)", correlation, &output)
+        }
+        var frame: [UInt8] = []
+        var reply = SettleReplyWriter(kind, correlation: correlation, in: &frame)
+        for token in tokens {
+            var isStale = true
+            if let lease = shard.lease(
+                token: token.lease, stream: token.stream, offset: token.offset, of: id)
+            {
+                isStale = try !end(lease)
+            } else {
+                shard.noteLateOutcome()
+            }
+            reply.append(stale: isStale, into: &frame)
+        }
+        reply.close(in: &frame)
+        wait(.native(conversation.id, frame), durableAt: shard.endOfTurnIfPending)
+    }
+
+    private func extend(
+        _ view: ExtendView, _ correlation: UInt32, of conversation: NativeConversation,
+        at now: Now, into output: inout [UInt8]
+    ) {
+        let id = SubscriptionID(connection: conversation.id, number: view.subscription)
+        guard shard.isSubscribed(id) else {
+            return refuse(
+                .unknownSubscription, "subscription \(view.subscription)", correlation, &output)
+        }
+        let deadline = now.monotonic.advanced(byMilliseconds: Int64(view.milliseconds))
+        var reply = SettleReplyWriter(.extend, correlation: correlation, in: &output)
+        for token in view.tokens {
+            let lease = shard.lease(
+                token: token.lease, stream: token.stream, offset: token.offset, of: id)
+            if let lease { shard.setDeadline(lease.id, at: deadline) }
+            reply.append(stale: lease == nil, into: &output)
+        }
+        reply.close(in: &output)
+    }
+
+    /// Sends subscribers what their credit allows.
+    func deal(at now: Now, into effects: inout EffectQueue) throws(ShardError) {
+        let handouts = try shard.deal(at: now)
+        guard !handouts.isEmpty else { return }
+        var start = 0
+        while start < handouts.count {
+            // One frame for each run of handouts to the same subscription.
+            let id = handouts[start].subscription
+            var end = start
+            while end < handouts.count, handouts[end].subscription == id { end += 1 }
+            let first = effects.bytes.count
+            try write(handouts[start..<end], to: id, into: &effects.bytes)
+            effects.append(.send(id.connection, first..<effects.bytes.count))
+            start = end
+        }
+    }
+
+    private func write(
+        _ handouts: ArraySlice<Handout>, to id: SubscriptionID, into bytes: inout [UInt8]
+    ) throws(ShardError) {
+        var writer = DeliverWriter(subscription: id.number, in: &bytes)
+        for handout in handouts {
+            let lease = handout.lease
+            let message = lease.message
+            let token = DeliveryToken(
+                stream: message.stream, offset: message.offset, attempt: lease.attempt,
+                lease: lease.id)
+            let name = shard.id(message.stream, message.offset)
+            try shard.withRecord(message.stream, message.offset) { header, key, value in
+                if !writer.fits(keyBytes: key.count, valueBytes: value.count, in: bytes) {
+                    writer.close(in: &bytes)
+                    writer = DeliverWriter(subscription: id.number, in: &bytes)
+                }
+                writer.append(
+                    token, id: name, wall: header.wall, key: key, value: value, into: &bytes)
+            }
+        }
+        writer.close(in: &bytes)
+    }
+
+    // MARK: - Answers that need no sync
+
+    private func status(
+        _ id: NotificationID, _ correlation: UInt32, into output: inout [UInt8]
+    ) throws(ShardError) {
+        guard let story = try shard.story(of: id, withSteps: true) else {
+            return refuse(.notFound, "no notification \(id)", correlation, &output)
+        }
+        let view = view(of: story)
+        StatusReply(
+            state: story.state, channel: view.channel, lane: view.lane,
+            attempts: UInt16(clamping: story.attempts), accepted: story.acceptedAt,
+            updated: story.steps.last?.at ?? story.acceptedAt, due: view.nextAttemptAt,
+            errorText: view.error ?? ""
+        ).encode(correlation: correlation, into: &output)
+    }
+
+    private func fetch(
+        _ request: FetchRequest, _ correlation: UInt32, into output: inout [UInt8]
+    ) throws(ShardError) {
+        guard let topic = topic(named: request.topic),
+            Int(request.partition.rawValue) < configuration.shard.partitions
+        else {
+            return refuse(.unknownTopic, request.topic, correlation, &output)
+        }
+        let stream = StreamID(topic: topic, partition: request.partition, lane: request.lane)
+        let end = shard.state.end(of: stream)
+        var next: Offset =
+            switch request.from {
+            case .offset(let offset): offset
+            case .end: end
+            case .start: Offset(0)
+            }
+        guard next <= end else {
+            return refuse(
+                .offsetOutOfRange, "offset \(next.rawValue) is past the end \(end.rawValue)",
+                correlation, &output)
+        }
+        let begin = output.count
+        var writer = FetchReplyWriter(correlation: correlation, in: &output)
+        for record in try shard.browse(stream, from: next, count: Limits.batchRecordsMax) {
+            let name = shard.id(record.stream, record.origin)
+            let fits = try shard.withRecord(record.stream, record.origin) { header, key, value in
+                guard writer.fits(keyBytes: key.count, valueBytes: value.count, in: output),
+                    writer.count == 0 || output.count - begin < Int(request.bytesMax)
+                else { return false }
+                writer.append(
+                    record.offset, wall: header.wall, id: name, key: key, value: value,
+                    into: &output)
+                return true
+            }
+            guard fits else { break }
+            next = record.offset.advanced(by: 1)
+        }
+        writer.close(next: next, logStart: Offset(0), logEnd: end, in: &output)
+    }
+
+    private func putTemplate(
+        _ message: TemplateMessage, _ correlation: UInt32, of conversation: NativeConversation,
+        at now: Now, into output: inout [UInt8]
+    ) {
+        if let obstacle { return refuse(obstacle, obstacle.name, correlation, &output) }
+        let row = TemplateRow(
+            name: message.name, channel: message.channel, subject: message.subject,
+            text: message.text, html: message.html, savedAt: now.wall)
+        if let problem = problem(of: row) {
+            return refuse(.invalidTemplate, problem.message, correlation, &output)
+        }
+        wait(conversation, durableAt: shard.put(row, at: now)) {
+            TemplateMessage.encodeReply(correlation: correlation, into: &$0)
+        }
+    }
+}

@@ -1,0 +1,158 @@
+// Taking in a record batch of the native protocol. A batch that is all new and bound for one stream is
+// stored byte for byte as it came; otherwise its records go in one by one.
+
+import PulseBroker
+import PulseCore
+import PulseDelivery
+import PulseLog
+import PulseWire
+
+extension Node {
+    func produce(
+        _ request: ProduceRequestView, _ correlation: UInt32, of conversation: NativeConversation,
+        at now: Now
+    ) throws(ShardError) {
+        var frame: [UInt8] = []
+        if let refusal = refusal(of: request) {
+            refuse(refusal.0, refusal.1, correlation, &frame)
+        } else if let channel = Channel.allCases.first(where: {
+            $0.topicName.utf8.elementsEqual(request.topic)
+        }) {
+            frame = try take(request, channel, correlation, at: now)
+        } else {
+            let name = String(decoding: request.topic, as: UTF8.self)
+            refuse(.unknownTopic, "there is no topic \"\(name)\"", correlation, &frame)
+        }
+        wait(.native(conversation.id, frame), durableAt: shard.log.appendPosition)
+    }
+
+    /// What refuses the batch as a whole.
+    private func refusal(of request: ProduceRequestView) -> (ErrorCode, String)? {
+        if let obstacle {
+            metrics.refused += 1
+            return (obstacle, obstacle.name)
+        }
+        do {
+            _ = try RecordBatch(request.batch)
+            return nil
+        } catch {
+            return (error.code, "\(error)")
+        }
+    }
+
+    /// What one record of a batch asks for.
+    private struct Incoming {
+        var key: UnsafeRawBufferPointer
+        var value: UnsafeRawBufferPointer
+        var lane: Lane
+        var partition: PartitionID
+        var idempotencyKey: UnsafeRawBufferPointer?
+        var problem: FieldError?
+    }
+
+    private func take(
+        _ request: ProduceRequestView, _ channel: Channel, _ correlation: UInt32, at now: Now
+    ) throws(ShardError) -> [UInt8] {
+        var records: [Incoming] = []
+        RecordBatch.forEachRecord(in: request.batch) { record in
+            records.append(check(record.key, record.value, request.lane, channel))
+        }
+        var frame: [UInt8] = []
+        var reply = ProduceReplyWriter(correlation: correlation, in: &frame)
+        if let stream = try streamOfAll(records, channel, at: now) {
+            var keys: [UInt64] = []
+            for record in records {
+                keys += shard.keyHashes(user: record.key, idempotencyKey: record.idempotencyKey)
+            }
+            let base = try shard.append(
+                [UInt8](request.batch), records: records.count, to: stream, keys: keys, at: now)
+            for index in records.indices {
+                reply.append(
+                    accepted: shard.id(stream, base.advanced(by: index)), into: &frame)
+            }
+        } else {
+            for record in records { try takeOne(record, channel, at: now, &reply, &frame) }
+        }
+        reply.close(in: &frame)
+        return frame
+    }
+
+    /// The one stream all records belong to, when all of them are right and new; else nil.
+    private func streamOfAll(
+        _ records: [Incoming], _ channel: Channel, at now: Now
+    ) throws(ShardError) -> StreamID? {
+        guard let first = records.first else { return nil }
+        var seen: Set<UInt64> = []
+        for record in records {
+            guard record.problem == nil, record.lane == first.lane,
+                record.partition == first.partition
+            else { return nil }
+            guard let key = record.idempotencyKey else { continue }
+            guard seen.insert(XXH3.hash(key, seed: 0)).inserted else { return nil }
+            #if !MUTANT_SKIP_DEDUPLICATION
+            let found = try shard.findByKey(key, envelope: record.value, at: now)
+            guard found == nil else { return nil }
+            #endif
+        }
+        return StreamID(topic: channel.topic, partition: first.partition, lane: first.lane)
+    }
+
+    private func takeOne(
+        _ record: Incoming, _ channel: Channel, at now: Now, _ reply: inout ProduceReplyWriter,
+        _ frame: inout [UInt8]
+    ) throws(ShardError) {
+        if let problem = record.problem {
+            metrics.refused += 1
+            reply.append(
+                refused: problem.code, "\(problem.field): \(problem.message)", into: &frame)
+            return
+        }
+        let outcome = try shard.submit(
+            NewNotification(
+                channel: channel, lane: record.lane, user: record.key, envelope: record.value,
+                idempotencyKey: record.idempotencyKey), at: now)
+        switch outcome.kind {
+        case .accepted: reply.append(accepted: outcome.id, into: &frame)
+        case .duplicate: reply.append(duplicate: outcome.id, into: &frame)
+        case .conflict:
+            reply.append(
+                refused: .idempotencyConflict,
+                "the idempotency key was used for another notification", id: outcome.id,
+                into: &frame)
+        }
+    }
+
+    private func check(
+        _ key: UnsafeRawBufferPointer?, _ value: UnsafeRawBufferPointer?, _ lane: Lane?,
+        _ channel: Channel
+    ) -> Incoming {
+        let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+        var incoming = Incoming(
+            key: key ?? nothing, value: value ?? nothing, lane: .normal,
+            partition: PartitionID(0))
+        guard let value, value.count <= Limits.envelopeBytesMax else {
+            incoming.problem = FieldError(
+                field: "value", code: .recordTooLarge,
+                message: "needs an envelope of at most \(Limits.envelopeBytesMax) bytes")
+            return incoming
+        }
+        guard let envelope = Envelope(value) else {
+            incoming.problem = FieldError(
+                field: "value", code: .invalidRequest, message: "is no well-formed envelope")
+            return incoming
+        }
+        incoming.idempotencyKey = envelope.idempotencyKey
+        incoming.lane = LaneRule.lane(
+            template: envelope.template?.text, requested: lane ?? envelope.requestedLane)
+        incoming.partition = shard.partition(of: incoming.key)
+        var known: KnownTemplate?
+        if let name = envelope.template?.text, let revision = shard.templates.revision(named: name),
+            let template = templates.template(of: revision)
+        {
+            known = KnownTemplate(channel: revision.row.channel, variables: template.variables)
+        }
+        incoming.problem = Admission.problem(
+            key: key, envelope: envelope, channel: channel, template: known)
+        return incoming
+    }
+}

@@ -1,0 +1,37 @@
+// Answers on their way out.
+
+import PulseBroker
+import PulseCore
+import PulseGateway
+import PulseLog
+
+extension Node {
+    func wait(_ answer: WaitingAnswers.Answer, durableAt: LogPosition) {
+        waiting.add(answer, durableAt: durableAt)
+    }
+
+    /// Sends every answer whose promise is kept by now.
+    func answerDurable(at now: Now, into effects: inout EffectQueue) throws(ShardError) {
+        try send(upTo: shard.log.durablePosition, at: now, into: &effects)
+    }
+
+    #if MUTANT_ANSWER_BEFORE_SYNC
+    func answerAll(at now: Now, into effects: inout EffectQueue) throws(ShardError) {
+        try send(upTo: LogPosition(.max), at: now, into: &effects)
+    }
+    #endif
+
+    private func send(
+        upTo durable: LogPosition, at now: Now, into effects: inout EffectQueue
+    ) throws(ShardError) {
+        while let answer = waiting.next(durable: durable) {
+            switch answer {
+            case .http(let connection, let slot, let response):
+                try deliver(response, slot: slot, to: connection, at: now, into: &effects)
+            case .native(let connection, let frame):
+                guard native[connection] != nil else { continue }
+                effects.send(on: connection) { $0.append(contentsOf: frame) }
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+// The whole deterministic machine: one shard, the conversations of all its connections, and the decisions
+// about every delivery. It is driven by a shell, in production or in the simulator:
+//
+//     for input in what happened { node.step(input, at: now, into: &effects) }
+//     node.endTurn(at: now, into: &effects)
+//     perform effects, in order; a completed sync is the next input
+//
+// An answer that depends on something durable waits in `waiting` until the sync that covers it was
+// taken in: that is the only way out for it.
+
+package import PulseBroker
+package import PulseCore
+import PulseDelivery
+import PulseGateway
+import PulseLog
+import PulseWire
+
+package final class Node {
+    package let configuration: NodeConfiguration
+    package let shard: Shard
+    let startedAt: WallTimestamp
+
+    /// Looked up by connection, never iterated but in order of their numbers.
+    var http: [ConnectionID: HTTPConversation] = [:]
+    var native: [ConnectionID: NativeConversation] = [:]
+    /// Session deadlines, by connection.
+    var sessionTimers: TimingWheel<ConnectionID>
+    var waiting = WaitingAnswers()
+    var templates = TemplateCache()
+    var outbox = Outbox()
+    var calls = ProviderCalls()
+    var metrics = NodeMetrics()
+    /// Draws the jitter of delays that a provider asked for.
+    var random: SeededGenerator
+    /// Channels that rest until a time, because their provider is configured wrongly.
+    var pausedUntil: [MonotonicInstant?] = Array(repeating: nil, count: Channel.allCases.count)
+    private var jobs: [JobID: Job] = [:]
+    private var nextJob: UInt64 = 1
+    private(set) var drain = Drain.serving
+    /// Set when the shard cannot go on; everything after is refused.
+    private var failure: ShardError?
+    private var lastWake: MonotonicInstant?
+    /// Parsed requests of one input; a scratch list.
+    var requests: [IncomingRequest] = []
+
+    enum Drain: Equatable {
+        case serving
+        /// New work is refused; until the deadline, deliveries under way may end.
+        case draining(until: MonotonicInstant)
+        case drained
+    }
+
+    /// Opens the shard and begins to serve.
+    ///
+    /// - Throws: ``ShardError`` when the log or the store cannot be used.
+    package init(
+        configuration: NodeConfiguration, directory: any LogDirectory, store: any StateStore,
+        seed: UInt64, at now: Now
+    ) throws(ShardError) {
+        precondition(
+            configuration.concurrency.count == Channel.allCases.count, "one number a channel")
+        self.configuration = configuration
+        var random = SeededGenerator(seed: seed)
+        let shardSeed = random.next()
+        self.random = random
+        startedAt = now.wall
+        shard = try Shard.open(
+            directory: directory, store: store, configuration: configuration.shard, seed: shardSeed,
+            at: now)
+        sessionTimers = TimingWheel(at: now.monotonic)
+        if configuration.development { loadSampleTemplate(at: now) }
+    }
+
+    // MARK: - Steps
+
+    /// Takes in one thing that happened.
+    package func step(_ input: Input, at now: Now, into effects: inout EffectQueue) {
+        guard failure == nil, drain != .drained else { return }
+        do throws(ShardError) {
+            try take(input, at: now, into: &effects)
+        } catch { fail(error, into: &effects) }
+    }
+
+    private func take(
+        _ input: Input, at now: Now, into effects: inout EffectQueue
+    ) throws(ShardError) {
+        switch input {
+        case .opened(let connection, .http): openHTTP(connection, at: now)
+        case .opened(let connection, .native): openNative(connection)
+        case .received(let connection, let bytes):
+            if let conversation = http[connection] {
+                try receive(bytes, from: conversation, at: now, into: &effects)
+            } else if let conversation = native[connection] {
+                try receive(bytes, from: conversation, at: now, into: &effects)
+            }
+        case .closed(let connection): forget(connection)
+        case .backlog(let connection, let bytes):
+            try backlogChanged(connection, bytes, at: now, into: &effects)
+        case .synced(let ticket):
+            try shard.synced(ticket, at: now)
+            #if !MUTANT_ANSWER_BEFORE_SYNC
+            try answerDurable(at: now, into: &effects)
+            #endif
+            try callOpened(at: now, into: &effects)
+        case .timeReached: break
+        case .providerAnswered(let call, let answer):
+            try providerAnswered(call, answer, at: now, into: &effects)
+        case .jobFinished(let job, let failure):
+            try jobFinished(job, failure, into: &effects)
+        case .drainRequested: beginDrain(at: now, into: &effects)
+        }
+    }
+
+    /// Ends a turn: gives messages out, writes what was appended, asks for the sync and the next wake.
+    package func endTurn(at now: Now, into effects: inout EffectQueue) {
+        guard failure == nil, drain != .drained else { return }
+        do throws(ShardError) {
+            try shard.reachedTime(now)
+            checkSessions(at: now, into: &effects)
+            if drain == .serving {
+                try dispatch(at: now)
+                try deal(at: now, into: &effects)
+            }
+            if let ticket = try shard.flush(at: now) { effects.append(.sync(ticket)) }
+            #if MUTANT_ANSWER_BEFORE_SYNC
+            try answerAll(at: now, into: &effects)
+            #endif
+            startJobs(into: &effects)
+            try goOnDraining(at: now, into: &effects)
+        } catch {
+            fail(error, into: &effects)
+            return
+        }
+        askForWake(at: now, into: &effects)
+    }
+
+    private func fail(_ error: ShardError, into effects: inout EffectQueue) {
+        failure = error
+        let exitCode: Int32 =
+            switch error {
+            case .storage, .log(.storage): 70
+            default: 65
+            }
+        effects.append(.stop(exitCode: exitCode, reason: "\(error)"))
+    }
+
+    private func askForWake(at now: Now, into effects: inout EffectQueue) {
+        var next = MonotonicInstant.distantFuture
+        func consider(_ time: MonotonicInstant?) { if let time { next = min(next, time) } }
+        consider(shard.nextDeadline)
+        consider(sessionTimers.nextDeadline)
+        for paused in pausedUntil { consider(paused) }
+        if case .draining(let until) = drain { consider(until) }
+        // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
+        if shard.hasUnwrittenCommands { next = now.monotonic }
+        guard next != lastWake || next == now.monotonic else { return }
+        lastWake = next
+        effects.append(.wake(at: next))
+    }
+
+    // MARK: - Background jobs
+
+    private func startJobs(into effects: inout EffectQueue) {
+        for job in shard.takeLogJobs() { start(.log(job), into: &effects) }
+        if shard.wantsStoreFlush {
+            shard.wantsStoreFlush = false
+            start(.flushStore, into: &effects)
+        }
+    }
+
+    private func start(_ job: Job, into effects: inout EffectQueue) {
+        let id = JobID(nextJob)
+        nextJob += 1
+        jobs[id] = job
+        effects.append(.run(id, job))
+    }
+
+    private func jobFinished(
+        _ id: JobID, _ failed: StorageError?, into effects: inout EffectQueue
+    ) throws(ShardError) {
+        guard let job = jobs.removeValue(forKey: id) else { return }
+        if let failed {
+            effects.append(
+                .log(LogEvent(.error, "background job failed", [.init("error", "\(failed)")])))
+        }
+        switch job {
+        case .log(let job): shard.jobFinished(job, failure: failed)
+        case .flushStore:
+            if let failed { throw .storage(failed) }
+            shard.storeFlushed()
+        }
+    }
+
+    // MARK: - Drain
+
+    private func beginDrain(at now: Now, into effects: inout EffectQueue) {
+        guard drain == .serving else { return }
+        drain = .draining(
+            until: now.monotonic.advanced(byMilliseconds: configuration.drainMilliseconds))
+        effects.append(.log(LogEvent(.info, "draining")))
+        for id in native.keys.sorted() {
+            guard let conversation = native[id] else { continue }
+            effects.send(on: id) {
+                conversation.session.sayGoodbye(.draining, "this broker is stopping", into: &$0)
+            }
+        }
+    }
+
+    var isDraining: Bool { drain != .serving }
+
+    private func goOnDraining(
+        at now: Now, into effects: inout EffectQueue
+    ) throws(ShardError) {
+        guard case .draining(let until) = drain else { return }
+        let isQuiet =
+            !shard.workersAreBusy && waiting.isEmpty && !shard.hasUnwrittenCommands
+            && !shard.hasUnsynced
+        guard isQuiet || now.monotonic >= until else { return }
+        try shard.close()
+        drain = .drained
+        effects.append(.drained)
+    }
+
+    // MARK: - For whoever watches
+
+    /// What keeps this node from taking work, or nil.
+    package var obstacle: ErrorCode? {
+        if isDraining { return .draining }
+        return shard.acceptsWork
+    }
+
+    /// Stops with a sentence when something that is always true is not; called by the simulator.
+    package func checkInvariants() { shard.checkInvariants() }
+}
