@@ -94,6 +94,8 @@ let package = Package(
         program(
             "pulse-bench", path: "Sources/Bench", ["PulseCore", "PulseWire", "PulseClient", "PulseIO"]),
         program("pulse-sim", path: "Sources/Simulate", ["PulseCore", "PulseSimulator"]),
+        program("HelloProducer", path: "examples/HelloProducer", ["PulseClient"]),
+        program("HelloConsumer", path: "examples/HelloConsumer", ["PulseClient"]),
 
         // Tests, one target a room.
         tests("PulseCoreTests", ["PulseCore"]),
@@ -104,7 +106,7 @@ let package = Package(
         tests("PulseGatewayTests", ["PulseCore", "PulseGateway"]),
         tests("PulseBrokerTests", ["PulseCore", "PulseLog", "PulseBroker"]),
         tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
-        tests("PulseServerTests", ["PulseCore", "PulseServer"]),
+        tests("PulseServerTests", ["PulseCore", "PulseDelivery", "PulseServer"]),
         tests("SimulationTests", ["PulseCore", "PulseSimulator"]),
         tests("IntegrationTests", ["PulseCore", "PulseClient", "PulseIO"]),
         tests("HouseTests", ["PulseCore"]),

@@ -15,6 +15,11 @@ package enum APIDialect: Hashable, Sendable {
 package struct IncomingRequest {
     package var slot: UInt32
     package var request: APIRequest
+
+    package init(slot: UInt32, request: APIRequest) {
+        self.slot = slot
+        self.request = request
+    }
 }
 
 package enum APIRequest {
