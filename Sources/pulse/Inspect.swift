@@ -14,12 +14,14 @@ enum Inspect {
         guard Path.isDirectory(root) else {
             throw CommandFailure(ExitCode.notFound, "not_found", "\(root) is not a directory")
         }
-        var results: [(path: String, log: LogInspection)] = []
+        let paths: [String]
         do throws(StorageError) {
-            for path in try logs(below: root) {
-                results.append((path, try inspect(path, verify: invocation.has("--verify"))))
-            }
+            paths = try logs(below: root)
         } catch { throw .failed(error.description) }
+        var results: [(path: String, log: LogInspection)] = []
+        for path in paths {
+            results.append((path, try inspect(path, verify: invocation.has("--verify"))))
+        }
         guard !results.isEmpty else {
             throw CommandFailure(
                 ExitCode.notFound,
@@ -60,15 +62,14 @@ enum Inspect {
     private static func inspect(
         _ path: String,
         verify: Bool
-    ) throws(StorageError) -> LogInspection {
+    ) throws(CommandFailure) -> LogInspection {
+        let directory: DiskDirectory
+        do throws(StorageError) {
+            directory = try DiskDirectory(opening: path)
+        } catch { throw .failed(error.description) }
         do throws(LogError) {
-            return try LogInspector.inspect(try DiskDirectory(opening: path), verify: verify)
-        } catch {
-            // What cannot even be read is a finding, not the end of looking.
-            var result = LogInspection()
-            result.problems.append(LogInspection.Problem(file: path, byte: 0, text: "\(error)"))
-            return result
-        }
+            return try LogInspector.inspect(directory, verify: verify)
+        } catch { throw .failed("\(path): \(error)") }
     }
 
     private static func json(of log: LogInspection, at path: String) -> JSON {

@@ -3,7 +3,8 @@
 enum Suggestion {
     /// ` (did you mean "status"?)`, or nothing when no candidate is close to `word`.
     static func hint(for word: String, among candidates: [String]) -> String {
-        let limit = max(1, word.count / 3)
+        // Two neighbours swapped are two edits.
+        let limit = max(word.count < 4 ? 1 : 2, word.count / 3)
         let near = candidates.map { ($0, distance(word, $0)) }.filter { $0.1 <= limit }
         let best = near.min { $0.1 < $1.1 }?.0 ?? candidates.first { isPrefix(word, of: $0) }
         return best.map { " (did you mean \"\($0)\"?)" } ?? ""
