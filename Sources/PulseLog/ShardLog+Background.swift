@@ -17,10 +17,7 @@ extension ShardLog {
             sparesComing.insert(name)
             jobs.append(.prepareSpare(name: name, bytes: geometry.segmentBytes))
         }
-        if !releasing.isEmpty, !releaseJobPending {
-            releaseJobPending = true
-            jobs.append(.release(releasing))
-        }
+        requestRelease(into: &jobs)
         for segment in kept {
             guard let footer = segment.footer, !segment.indexJobPending,
                 case .memory(let index) = segment.index
@@ -32,6 +29,12 @@ extension ShardLog {
                         identity: identity, footer: footer, base: segment.base,
                         nodes: index.nodes, streams: index.streams, runs: index.runs)))
         }
+    }
+
+    private func requestRelease(into jobs: inout [LogJob]) {
+        guard !releasing.isEmpty, !releaseJobPending else { return }
+        releaseJobPending = true
+        jobs.append(.release(releasing))
     }
 
     /// A job ended. What failed is asked for again, a second of log time later.
@@ -100,7 +103,7 @@ extension ShardLog {
             kept.removeFirst()
         }
         guard releasing.count > before else { return }
-        wantsJobs = true
-        requestJobs(into: &jobs)
+        // Not held back by an earlier failure: on a full disk this is what helps.
+        requestRelease(into: &jobs)
     }
 }

@@ -107,6 +107,13 @@ final class LogDriver {
         log.completeSync(ticket)
     }
 
+    /// Lets every spare under way fail, so that released segments have to be recycled.
+    func failSpareJobs() {
+        let failure = StorageError(.create, file: "spare", reason: .noSpace)
+        for job in jobs { if case .prepareSpare = job { log.jobFinished(job.subject, failure: failure) } }
+        jobs.removeAll { if case .prepareSpare = $0 { true } else { false } }
+    }
+
     func runJobs() {
         while !jobs.isEmpty {
             let job = jobs.removeFirst()
