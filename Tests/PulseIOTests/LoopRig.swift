@@ -59,6 +59,12 @@ extension Array where Element == UInt8 {
     /// Bytes that differ from place to place, so that a mixed-up piece is noticed.
     static func pattern(_ count: Int) -> [UInt8] {
         var generator = SeededGenerator(seed: 42)
-        return (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+        // A prime length: the pattern never falls into step with a buffer.
+        let piece = (0..<4093).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(count + piece.count)
+        while bytes.count < count { bytes += piece }
+        bytes.removeLast(bytes.count - count)
+        return bytes
     }
 }
