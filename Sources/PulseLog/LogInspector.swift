@@ -264,5 +264,8 @@ package struct LogInspector {
 
 /// For scans whose index nobody will ask.
 private struct NoIndexer: EntryIndexer {
-    func keys(of header: EntryHeader, body: UnsafeRawBufferPointer, into keys: inout [UInt64]) {}
+    func keys(
+        of header: EntryHeader, body: UnsafeRawBufferPointer, secret: UInt64,
+        into keys: inout [UInt64]
+    ) {}
 }

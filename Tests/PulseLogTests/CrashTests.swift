@@ -6,8 +6,17 @@ import PulseLog
 import Testing
 
 @Suite struct CrashTests {
+    /// What the crashes of a run led recovery to do; each must happen for the run to mean anything.
+    struct Seen {
+        var tornTails = 0
+        var rollsUndone = 0
+        var segmentsDropped = 0
+        var footersRebuilt = 0
+        var indexesRebuilt = 0
+    }
+
     /// One life after another on one disk, each ended by a crash.
-    func live(seed: UInt64) throws {
+    func live(seed: UInt64, _ seen: inout Seen) throws {
         var random = SeededGenerator(seed: seed)
         var disk = TestDisk()
         var known: [Remembered] = []
@@ -56,6 +65,12 @@ import Testing
                 Issue.record("\(error), \(comment)")
                 return
             }
+            let report = reopened.report
+            seen.tornTails += report.tornTail == nil ? 0 : 1
+            seen.rollsUndone += report.rollUndone ? 1 : 0
+            seen.segmentsDropped += report.segmentsDropped.count
+            seen.footersRebuilt += report.footersRebuilt.count
+            seen.indexesRebuilt += report.indexesRebuilt
             let survivors: [Remembered]
             do throws(LogError) { survivors = try reopened.scanned() } catch {
                 Issue.record("\(error), \(reopened.report.lines), \(comment)")
@@ -83,7 +98,9 @@ import Testing
                     stream: LogDriver.stream(random.below(3)), count: random.below(4))
             case 12..<14: try driver.flush()
             case 14..<17: try driver.sync()
-            case 17: driver.runJobs()
+            case 17:
+                if random.chance(perThousand: 500) { driver.failSpareJobs() }
+                driver.runJobs()
             case 18: try driver.log.writeFloor()
             default:
                 if random.chance(perThousand: 200) {
@@ -96,6 +113,12 @@ import Testing
     }
 
     @Test func syncedEntriesSurviveEveryCrash() throws {
-        for seed in 0..<400 { try live(seed: UInt64(seed)) }
+        var seen = Seen()
+        for seed in 0..<300 { try live(seed: UInt64(seed), &seen) }
+        #expect(seen.tornTails > 100, "\(seen)")
+        #expect(seen.rollsUndone > 5, "\(seen)")
+        #expect(seen.segmentsDropped > 5, "\(seen)")
+        #expect(seen.footersRebuilt > 0, "\(seen)")
+        #expect(seen.indexesRebuilt > 20, "\(seen)")
     }
 }

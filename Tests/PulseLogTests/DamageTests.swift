@@ -101,7 +101,7 @@ import Testing
         var random = SeededGenerator(seed: 11)
         for name in try driver.disk.list() where !name.hasPrefix("spare") {
             let size = driver.disk.bytes(of: name).count
-            for _ in 0..<250 {
+            for _ in 0..<90 {
                 var byte = random.below(size)
                 if random.chance(perThousand: 200) { byte = random.below(min(size, 4300)) }
                 if random.chance(perThousand: 100) { byte = size - 1 - random.below(min(size, 4096)) }

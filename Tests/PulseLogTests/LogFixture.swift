@@ -6,7 +6,10 @@ import Testing
 
 /// A test body names its own keys: a count byte, then that many little-endian numbers.
 struct BodyIndexer: EntryIndexer {
-    func keys(of header: EntryHeader, body: UnsafeRawBufferPointer, into keys: inout [UInt64]) {
+    func keys(
+        of header: EntryHeader, body: UnsafeRawBufferPointer, secret: UInt64,
+        into keys: inout [UInt64]
+    ) {
         keys += Self.keys(of: [UInt8](body))
     }
 
@@ -105,6 +108,13 @@ final class LogDriver {
         guard let ticket = log.beginSync() else { return }
         do throws(StorageError) { try log.performSync() } catch { throw .storage(error) }
         log.completeSync(ticket)
+    }
+
+    /// Lets every spare under way fail, so that released segments have to be recycled.
+    func failSpareJobs() {
+        let failure = StorageError(.create, file: "spare", reason: .noSpace)
+        for job in jobs { if case .prepareSpare = job { log.jobFinished(job.subject, failure: failure) } }
+        jobs.removeAll { if case .prepareSpare = $0 { true } else { false } }
     }
 
     func runJobs() {
