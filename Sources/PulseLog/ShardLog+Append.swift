@@ -64,7 +64,7 @@ extension ShardLog {
         if kind == .recordBatch, recordCount > 0 {
             index.add(stream: stream, baseOffset: baseOffset, count: recordCount, byte: byte)
         }
-        for key in keys { index.add(key: key, byte: byte) }
+        index.add(keys, byte: byte)
         return LogPosition(at)
     }
 

@@ -84,6 +84,6 @@ final class IndexBuilder {
         }
         keys.removeAll(keepingCapacity: true)
         indexer.keys(of: header, body: body, into: &keys)
-        for key in keys { index.add(key: key, byte: byte) }
+        index.add(keys, byte: byte)
     }
 }
