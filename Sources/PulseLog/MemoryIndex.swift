@@ -112,7 +112,9 @@ final class MemoryIndex {
             StreamRun(
                 baseOffset: baseOffset.rawValue,
                 slot: UInt32(truncatingIfNeeded: byte >> 3),
-                count: UInt32(truncatingIfNeeded: count)))
+                count: UInt32(truncatingIfNeeded: count)
+            )
+        )
     }
 
     /// The byte of the entry that holds `offset`.
