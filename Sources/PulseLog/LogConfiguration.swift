@@ -4,7 +4,8 @@ package import PulseCore
 
 /// What the operator may choose about a log.
 ///
-/// The segment size of an existing directory wins over the one given here: it is written in every segment's header.
+/// The segment size of an existing directory wins over the one given here: it is written in every
+/// segment's header.
 package struct LogConfiguration: Sendable {
     /// Bytes of one segment file; a power of two.
     package var segmentBytes: Int

@@ -1,4 +1,4 @@
-// Everything that can go wrong in the log, each saying to which file, at which byte, and what to do.
+// Everything that can go wrong in the log, each saying to which file, which byte, and what to do.
 
 package import PulseCore
 

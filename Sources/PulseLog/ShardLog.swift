@@ -9,7 +9,8 @@ package import PulseCore
 ///                 appendPosition           written                durablePosition
 ///
 /// One turn: any number of ``append``, one ``flush(jobs:)``, one ``beginSync()``; the shell
-/// performs the sync and ``completeSync(_:)`` moves ``durablePosition``. Nothing may be promised above it.
+/// performs the sync and ``completeSync(_:)`` moves ``durablePosition``. Nothing may be promised
+/// above it.
 ///
 /// Confined to one thread, apart from ``SyncWork`` and ``LogJob``, which are values made to travel.
 ///
