@@ -129,4 +129,19 @@ import Testing
         #expect(seen.footersRebuilt > 0, "\(seen)")
         #expect(seen.indexesRebuilt > 20, "\(seen)")
     }
+
+    @Test func whatRecoveryFoundInThePageCacheIsMadeDurable() throws {
+        let driver = try LogDriver()
+        for _ in 0..<60 { try driver.append(filler: .init(repeating: 4, count: 900)) }
+        try driver.flush()
+        // The process dies, the machine does not: written bytes are still there, synced or not.
+        let again = try LogDriver(driver.disk)
+        #expect(again.log.durablePosition == driver.log.appendPosition)
+        var random = SeededGenerator(seed: 9)
+        for _ in 0..<20 {
+            let third = try LogDriver(driver.disk.crashed(&random))
+            let survivors = try third.scanned()
+            #expect(survivors == driver.entries)
+        }
+    }
 }
