@@ -28,7 +28,8 @@ package enum Path {
 
     /// The names in a directory, sorted: all, or those of regular files.
     package static func names(
-        in path: String, filesOnly: Bool = false
+        in path: String,
+        filesOnly: Bool = false
     ) throws(StorageError) -> [String] {
         guard let stream = opendir(path) else {
             throw StorageError(.list, file: path, code: errno)
@@ -52,7 +53,9 @@ package enum Path {
     }
 
     private static func isRegularFile(
-        _ name: String, _ kind: UInt8, _ directory: OpaquePointer
+        _ name: String,
+        _ kind: UInt8,
+        _ directory: OpaquePointer
     ) -> Bool {
         if Int(kind) != DT_UNKNOWN { return Int(kind) == DT_REG }
         var status = stat()

@@ -48,7 +48,8 @@ private final class JobQueue<Completion: Sendable>: Sendable {
 
     init() throws(IOFailure) {
         counter = OwnedDescriptor(
-            takingOver: try SystemCall.require("create a job queue") { pulse_eventfd(0) })
+            takingOver: try SystemCall.require("create a job queue") { pulse_eventfd(0) }
+        )
     }
 
     func add(_ job: @escaping @Sendable () -> Completion) {

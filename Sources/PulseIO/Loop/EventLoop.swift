@@ -50,7 +50,8 @@ package final class EventLoop {
         epoll = OwnedDescriptor(
             takingOver: try SystemCall.require("create an event queue") {
                 epoll_create1(Int32(O_CLOEXEC))
-            })
+            }
+        )
         events = .allocate(capacity: Self.eventsMax)
         events.initialize(repeating: epoll_event())
         readBuffer = .allocate(byteCount: Self.readBytesMax, alignment: 64)
@@ -72,7 +73,8 @@ package final class EventLoop {
 
     /// One turn: waits for events until `deadline` at the latest, tells them, ends the turn.
     package func turn(
-        _ owner: some LoopOwner, waitingUntil deadline: MonotonicInstant
+        _ owner: some LoopOwner,
+        waitingUntil deadline: MonotonicInstant
     ) throws(IOFailure) -> NextTurn {
         // What was sent between turns leaves before the wait.
         tellEnding()
@@ -97,7 +99,11 @@ package final class EventLoop {
         }
         while true {
             let count = epoll_wait(
-                epoll.rawValue, events.baseAddress, Int32(events.count), timeout)
+                epoll.rawValue,
+                events.baseAddress,
+                Int32(events.count),
+                timeout
+            )
             if count >= 0 { return Int(count) }
             let code = errno
             // An interrupted wait is a turn without events: the deadline is looked at again.
@@ -149,7 +155,9 @@ package final class EventLoop {
     /// Watches a descriptor (or none: -1, for a deadline only) on behalf of `handler`, which is kept
     /// until ``remove(_:)``. The descriptor stays the caller's.
     package func register(
-        _ descriptor: Int32, for interest: Readiness, handler: any EventHandler
+        _ descriptor: Int32,
+        for interest: Readiness,
+        handler: any EventHandler
     ) throws(IOFailure) -> Registration {
         let index: Int
         if let free = freeSlots.popLast() {
@@ -160,11 +168,17 @@ package final class EventLoop {
             index = slots.count
             slots.append(
                 Slot(
-                    handler: handler, descriptor: descriptor, generation: 1, deadline: .max,
-                    armed: .max))
+                    handler: handler,
+                    descriptor: descriptor,
+                    generation: 1,
+                    deadline: .max,
+                    armed: .max
+                )
+            )
         }
         let registration = Registration(
-            rawValue: UInt64(slots[index].generation) << 32 | UInt64(index))
+            rawValue: UInt64(slots[index].generation) << 32 | UInt64(index)
+        )
         if descriptor >= 0 {
             let code = setInterest(interest, of: registration, descriptor: descriptor)
             guard code == 0 else {
@@ -179,7 +193,10 @@ package final class EventLoop {
     package func update(_ registration: Registration, for interest: Readiness) {
         guard let index = index(of: registration) else { return }
         let code = setInterest(
-            interest, of: registration, descriptor: slots[index].descriptor)
+            interest,
+            of: registration,
+            descriptor: slots[index].descriptor
+        )
         precondition(code == 0 || code == EBADF, "a watched descriptor can be watched differently")
     }
 
@@ -229,7 +246,9 @@ package final class EventLoop {
     }
 
     private func setInterest(
-        _ interest: Readiness, of registration: Registration, descriptor: Int32
+        _ interest: Readiness,
+        of registration: Registration,
+        descriptor: Int32
     ) -> Int32 {
         var bits: UInt32 = 0
         if interest.contains(.readable) { bits |= pulse_epoll_in }

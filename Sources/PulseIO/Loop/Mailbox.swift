@@ -14,7 +14,8 @@ package final class Mailbox<Message: Sendable>: Sendable {
 
     package init() throws(IOFailure) {
         counter = OwnedDescriptor(
-            takingOver: try SystemCall.require("create a mailbox") { pulse_eventfd(1) })
+            takingOver: try SystemCall.require("create a mailbox") { pulse_eventfd(1) }
+        )
     }
 
     /// Adds a message; from any thread. It is told even when the mailbox is attached later.
@@ -31,7 +32,8 @@ package final class Mailbox<Message: Sendable>: Sendable {
 
     /// Tells every batch of messages to `deliver`, in a turn of `loop` and in posting order.
     package func attach(
-        to loop: EventLoop, deliver: @escaping ([Message]) -> Void
+        to loop: EventLoop,
+        deliver: @escaping ([Message]) -> Void
     ) throws(IOFailure) -> MailboxAttachment {
         let reader = MailboxReader(mailbox: self, deliver: deliver)
         let registration = try loop.register(counter.rawValue, for: .readable, handler: reader)

@@ -18,15 +18,19 @@ package final class OperatingThread: Sendable {
             Body {
                 pulse_name_thread(name)
                 run()
-            })
+            }
+        )
         var handle = pthread_t()
         let code = pthread_create(
-            &handle, nil,
+            &handle,
+            nil,
             { context in
                 guard let context else { return nil }
                 Unmanaged<Body>.fromOpaque(context).takeRetainedValue().run()
                 return nil
-            }, body.toOpaque())
+            },
+            body.toOpaque()
+        )
         guard code == 0 else {
             body.release()
             throw IOFailure("start the thread", name, code: code)

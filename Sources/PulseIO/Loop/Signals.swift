@@ -27,13 +27,15 @@ package final class Signals: EventHandler {
     /// Blocks the signals for this thread and those it starts later, so call it first in `main`:
     /// a thread started before would still be ended by them.
     package init(
-        loop: EventLoop, deliver: @escaping (Signal) -> Void
+        loop: EventLoop,
+        deliver: @escaping (Signal) -> Void
     ) throws(IOFailure) {
         let numbers = Signal.allCases.map(\.number)
         descriptor = OwnedDescriptor(
             takingOver: try SystemCall.require("wait for signals") {
                 pulse_signalfd(numbers, Int32(numbers.count))
-            })
+            }
+        )
         self.loop = loop
         self.deliver = deliver
         registration = try loop.register(descriptor.rawValue, for: .readable, handler: self)

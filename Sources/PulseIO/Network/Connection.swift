@@ -66,7 +66,9 @@ package final class Connection: EventHandler {
     private var failure: IOFailure?
 
     package init(
-        _ descriptor: consuming OwnedDescriptor, id: ConnectionID, loop: EventLoop,
+        _ descriptor: consuming OwnedDescriptor,
+        id: ConnectionID,
+        loop: EventLoop,
         owner: any ConnectionOwner
     ) throws(IOFailure) {
         self.id = id
@@ -156,7 +158,9 @@ package final class Connection: EventHandler {
         case .done(let count):
             guard state == .open else { return }
             owner.received(
-                UnsafeRawBufferPointer(rebasing: loop.readBuffer[..<count]), on: self)
+                UnsafeRawBufferPointer(rebasing: loop.readBuffer[..<count]),
+                on: self
+            )
         case .wouldBlock: return
         case .failed(let code): endTelling(Self.ending(of: code, doing: "read from a connection"))
         }
@@ -256,6 +260,8 @@ package final class Connection: EventHandler {
     private func setDeadline(in milliseconds: Int64) {
         guard let registration else { return }
         loop.setDeadline(
-            loop.now.monotonic.advanced(byMilliseconds: milliseconds), for: registration)
+            loop.now.monotonic.advanced(byMilliseconds: milliseconds),
+            for: registration
+        )
     }
 }

@@ -8,7 +8,10 @@ import PulseCore
 package protocol ListenerOwner: AnyObject {
     /// A connection was accepted: non-blocking, without delay. Usually wrapped in a ``Connection``.
     func accepted(
-        _ descriptor: consuming OwnedDescriptor, from peer: SocketAddress, by listener: Listener)
+        _ descriptor: consuming OwnedDescriptor,
+        from peer: SocketAddress,
+        by listener: Listener
+    )
     /// `count` connections were closed unanswered because the process is out of descriptors.
     func shed(_ count: Int, by listener: Listener)
 }
@@ -37,7 +40,10 @@ package final class Listener: EventHandler {
 
     /// Binds and listens at once. `host` is a name or a number, `port` 0 for any free one.
     package init(
-        host: String, port: UInt16, loop: EventLoop, owner: any ListenerOwner
+        host: String,
+        port: UInt16,
+        loop: EventLoop,
+        owner: any ListenerOwner
     ) throws(IOFailure) {
         self.loop = loop
         self.owner = owner
@@ -116,7 +122,9 @@ package final class Listener: EventHandler {
         reserve = Self.takeReserve()
         loop.update(registration, for: [])
         loop.setDeadline(
-            loop.now.monotonic.advanced(byMilliseconds: Self.restMilliseconds), for: registration)
+            loop.now.monotonic.advanced(byMilliseconds: Self.restMilliseconds),
+            for: registration
+        )
         owner.shed(count, by: self)
     }
 

@@ -41,8 +41,10 @@ extension CurlExchange {
         if reception.status != 0 {
             let seconds = pulse_curl_get_size(easy, CURLINFO_RETRY_AFTER)
             return .answered(
-                code: reception.status, detail: AnswerDetail.text(reception.bodyPrefix),
-                retryAfterSeconds: seconds > 0 ? seconds : nil)
+                code: reception.status,
+                detail: AnswerDetail.text(reception.bodyPrefix),
+                retryAfterSeconds: seconds > 0 ? seconds : nil
+            )
         }
         if let forbiddenAddress, exit == CURLE_COULDNT_CONNECT {
             return .forbidden(reason: "\(forbiddenAddress) is not a public address")

@@ -13,7 +13,8 @@ extension CurlExchange {
         }
         if endpoint.credentials != nil, endpoint.security == .none {
             return .misconfigured(
-                reason: "credentials are set without TLS: use starttls or implicit")
+                reason: "credentials are set without TLS: use starttls or implicit"
+            )
         }
         guard isAddress(request.sender) else {
             return .misconfigured(reason: "the sender is no mail address")
@@ -65,7 +66,8 @@ extension CurlExchange {
         self.request = request
         dialogue = SMTPDialogue(
             security: request.endpoint.security,
-            needsAuthentication: request.endpoint.credentials != nil)
+            needsAuthentication: request.endpoint.credentials != nil
+        )
     }
 
     /// What became of the mail.
@@ -90,7 +92,10 @@ extension CurlExchange {
             return .misconfigured(reason: "TLS is required, but the server does not offer it")
         }
         if exit == CURLE_LOGIN_DENIED, !(400..<500).contains(dialogue.code) {
-            return .misconfigured(reason: "the server refused the credentials: \(line)")
+            return .misconfigured(
+                reason: dialogue.code >= 500
+                    ? "the server refused the credentials: \(line)" : reason(exit)
+            )
         }
         if dialogue.code >= 400 {
             return isInEnvelope ? answered() : .notSent(reason: "the server refused: \(line)")
@@ -109,7 +114,10 @@ extension CurlExchange {
 
     private func answered() -> ProviderAnswer {
         .answered(
-            code: dialogue.code, detail: AnswerDetail.text(dialogue.line), retryAfterSeconds: nil)
+            code: dialogue.code,
+            detail: AnswerDetail.text(dialogue.line),
+            retryAfterSeconds: nil
+        )
     }
 
     /// No byte that would end the command or the address. Empty is a bounce's sender.

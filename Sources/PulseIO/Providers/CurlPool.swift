@@ -43,7 +43,11 @@ final class CurlPool: EventHandler {
         pulse_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, Self.connectionsKept)
         timer = try loop.register(-1, for: [], handler: self)
         pulse_curl_multi_set_callbacks(
-            multi, socketChanged, timerChanged, Unmanaged.passUnretained(self).toOpaque())
+            multi,
+            socketChanged,
+            timerChanged,
+            Unmanaged.passUnretained(self).toOpaque()
+        )
     }
 
     /// An exchange to prepare and ``start(_:)``, or nil when libcurl is out of memory.
@@ -147,15 +151,20 @@ final class CurlPool: EventHandler {
 }
 
 private func socketChanged(
-    easy: UnsafeMutableRawPointer?, socket: curl_socket_t, what: Int32,
-    context: UnsafeMutableRawPointer?, own: UnsafeMutableRawPointer?
+    easy: UnsafeMutableRawPointer?,
+    socket: curl_socket_t,
+    what: Int32,
+    context: UnsafeMutableRawPointer?,
+    own: UnsafeMutableRawPointer?
 ) -> Int32 {
     CurlPool.from(context)?.watch(socket, what, for: easy)
     return 0
 }
 
 private func timerChanged(
-    multi: UnsafeMutableRawPointer?, milliseconds: Int, context: UnsafeMutableRawPointer?
+    multi: UnsafeMutableRawPointer?,
+    milliseconds: Int,
+    context: UnsafeMutableRawPointer?
 ) -> Int32 {
     CurlPool.from(context)?.wake(inMilliseconds: milliseconds)
     return 0
