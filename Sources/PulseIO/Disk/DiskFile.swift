@@ -4,7 +4,9 @@ import CKernel
 import Glibc
 package import PulseCore
 
-/// An open file. Its descriptor never changes and every call is positional, so threads need no lock.
+/// An open file.
+///
+/// Its descriptor never changes and every call is positional, so threads need no lock.
 package final class DiskFile: LogFile {
     package let name: String
     private let descriptor: OwnedDescriptor

@@ -4,8 +4,9 @@ import Glibc
 package import PulseCore
 
 package enum Path {
-    /// Makes a directory and those above it. One that exists already is fine; anything else of that
-    /// name is not.
+    /// Makes a directory and those above it.
+    ///
+    /// One that exists already is fine; anything else of that name is not.
     package static func makeDirectories(_ path: String) throws(StorageError) {
         var sofar = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {

@@ -48,8 +48,9 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
 
     deinit { close() }
 
-    /// Writes what is in memory and closes. Nothing else may be running in the store, and nothing may
-    /// be asked of it afterwards.
+    /// Writes what is in memory and closes.
+    ///
+    /// Nothing else may be running in the store, and nothing may be asked of it afterwards.
     package func close() {
         guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
         rocksdb_close(database)
@@ -182,7 +183,9 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         return [UInt8](UnsafeRawBufferPointer(start: start, count: length))
     }
 
-    /// Takes over RocksDB's message. It has no error numbers, so a full disk is known by its words.
+    /// Takes over RocksDB's message.
+    ///
+    /// It has no error numbers, so a full disk is known by its words.
     private static func error(
         _ operation: StorageError.Operation,
         _ path: String,

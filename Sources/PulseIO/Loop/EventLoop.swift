@@ -11,7 +11,9 @@ import CKernel
 import Glibc
 package import PulseCore
 
-/// A level-triggered epoll loop. Belongs to the thread that runs it; nothing here is shared.
+/// A level-triggered epoll loop.
+///
+/// Belongs to the thread that runs it; nothing here is shared.
 ///
 /// Invariants:
 /// - a slot is free exactly when its handler is nil;
@@ -152,8 +154,10 @@ package final class EventLoop {
 
     // MARK: Registrations
 
-    /// Watches a descriptor (or none: -1, for a deadline only) on behalf of `handler`, which is kept
-    /// until ``remove(_:)``. The descriptor stays the caller's.
+    /// Watches a descriptor (or none: -1, for a deadline only) on behalf of `handler`, which is
+    /// kept until ``remove(_:)``.
+    ///
+    /// The descriptor stays the caller's.
     package func register(
         _ descriptor: Int32,
         for interest: Readiness,
@@ -200,7 +204,9 @@ package final class EventLoop {
         precondition(code == 0 || code == EBADF, "a watched descriptor can be watched differently")
     }
 
-    /// Forgets a registration. Call before closing the descriptor; nothing is told of it any more.
+    /// Forgets a registration.
+    ///
+    /// Call before closing the descriptor; nothing is told of it any more.
     package func remove(_ registration: Registration) {
         guard let index = index(of: registration) else { return }
         if slots[index].descriptor >= 0 {

@@ -18,7 +18,9 @@ package final class Mailbox<Message: Sendable>: Sendable {
         )
     }
 
-    /// Adds a message; from any thread. It is told even when the mailbox is attached later.
+    /// Adds a message; from any thread.
+    ///
+    /// It is told even when the mailbox is attached later.
     package func post(_ message: Message) {
         let wasEmpty = messages.withLock { queue in
             queue.append(message)
@@ -40,8 +42,10 @@ package final class Mailbox<Message: Sendable>: Sendable {
         return MailboxAttachment(loop: loop, registration: registration)
     }
 
-    /// Takes all messages out. The counter is emptied first: a message posted in between wakes the
-    /// reader once too often rather than never.
+    /// Takes all messages out.
+    ///
+    /// The counter is emptied first: a message posted in between wakes the reader once too often
+    /// rather than never.
     fileprivate func takeAll() -> [Message] {
         var count: UInt64 = 0
         _ = SystemCall.attempt { read(counter.rawValue, &count, 8) }

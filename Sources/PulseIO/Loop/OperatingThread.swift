@@ -3,7 +3,9 @@
 import CKernel
 import Glibc
 
-/// A running thread. Join it once; it is not stopped for you.
+/// A running thread.
+///
+/// Join it once; it is not stopped for you.
 package final class OperatingThread: Sendable {
     private let handle: pthread_t
 
@@ -12,7 +14,9 @@ package final class OperatingThread: Sendable {
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
 
-    /// Starts a thread. `name` is what `top -H` shows, at most 15 bytes.
+    /// Starts a thread.
+    ///
+    /// `name` is what `top -H` shows, at most 15 bytes.
     package init(name: String, _ run: @escaping @Sendable () -> Void) throws(IOFailure) {
         let body = Unmanaged.passRetained(
             Body {

@@ -42,7 +42,9 @@ package final class Signals: EventHandler {
     }
 
     /// Makes writing to a connection that is gone an error to handle instead of the end of the
-    /// process. Our own sends say so themselves; libraries' may not.
+    /// process.
+    ///
+    /// Our own sends say so themselves; libraries' may not.
     package static func ignoreBrokenPipes() { _ = signal(SIGPIPE, SIG_IGN) }
 
     package func close() {

@@ -3,7 +3,9 @@
 import Glibc
 package import PulseCore
 
-/// Who a connection talks to. Called during the turn, between its beginning and its end.
+/// Who a connection talks to.
+///
+/// Called during the turn, between its beginning and its end.
 package protocol ConnectionOwner: AnyObject {
     /// `bytes` are borrowed: valid until this returns.
     func received(_ bytes: UnsafeRawBufferPointer, on connection: Connection)
@@ -13,7 +15,9 @@ package protocol ConnectionOwner: AnyObject {
     func closed(_ connection: Connection, because reason: Connection.Ending)
 }
 
-/// A connected socket in a loop; owns its descriptor. The loop keeps it alive until it has ended.
+/// A connected socket in a loop; owns its descriptor.
+///
+/// The loop keeps it alive until it has ended.
 ///
 ///     open --close()--> flushing --all sent--> lingering --peer closed, or time--> ended
 ///       |                  `--------------- failure -----------------------------^
@@ -81,8 +85,10 @@ package final class Connection: EventHandler {
 
     // MARK: What the owner asks for
 
-    /// Sends after everything sent before. The bytes leave when the turn ends, all in one write;
-    /// what the kernel does not take then waits and leaves as the peer reads.
+    /// Sends after everything sent before.
+    ///
+    /// The bytes leave when the turn ends, all in one write; what the kernel does not take then
+    /// waits and leaves as the peer reads.
     package func send(_ bytes: UnsafeRawBufferPointer) {
         guard state == .open, failure == nil, !bytes.isEmpty else { return }
         if outgoing.isEmpty, bytes.count >= Self.directSendBytesMin {
@@ -107,7 +113,9 @@ package final class Connection: EventHandler {
     }
 
     /// Closes: at once, with a reset when bytes are unread, or politely after everything sent has
-    /// left. The owner hears nothing more of it.
+    /// left.
+    ///
+    /// The owner hears nothing more of it.
     package func close(abruptly: Bool) {
         guard state == .open else {
             if abruptly { end() }
@@ -181,7 +189,9 @@ package final class Connection: EventHandler {
         if isOver != backlogTold, state == .open { loop.callNextTurn(self) }
     }
 
-    /// One write. Returns how many bytes the kernel took; a failure is kept to be told next turn.
+    /// One write.
+    ///
+    /// Returns how many bytes the kernel took; a failure is kept to be told next turn.
     private func write(_ bytes: UnsafeRawBufferPointer) -> Int {
         guard let bare = descriptor?.rawValue else { return 0 }
         switch Socket.send(bytes, on: bare) {

@@ -38,7 +38,9 @@ package final class Listener: EventHandler {
     /// How long the port rests after the process ran out of descriptors.
     private static let restMilliseconds: Int64 = 100
 
-    /// Binds and listens at once. `host` is a name or a number, `port` 0 for any free one.
+    /// Binds and listens at once.
+    ///
+    /// `host` is a name or a number, `port` 0 for any free one.
     package init(
         host: String,
         port: UInt16,
@@ -64,7 +66,9 @@ package final class Listener: EventHandler {
         registration = try loop.register(bare, for: .readable, handler: self)
     }
 
-    /// Accepts no more. Waiting connections are refused by the kernel once the listener is gone.
+    /// Accepts no more.
+    ///
+    /// Waiting connections are refused by the kernel once the listener is gone.
     package func close() {
         guard let registration else { return }
         loop.remove(registration)

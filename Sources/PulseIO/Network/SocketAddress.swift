@@ -61,7 +61,9 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
         self.length = length
     }
 
-    /// All addresses of a host, name or number. Blocks while the name is looked up.
+    /// All addresses of a host, name or number.
+    ///
+    /// Blocks while the name is looked up.
     package static func resolve(
         host: String,
         port: UInt16,

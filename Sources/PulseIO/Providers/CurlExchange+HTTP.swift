@@ -36,7 +36,9 @@ extension CurlExchange {
         setTimeout(milliseconds: request.timeoutMilliseconds)
     }
 
-    /// What became of the post. A status that arrived is an answer, however the transfer ended.
+    /// What became of the post.
+    ///
+    /// A status that arrived is an answer, however the transfer ended.
     func postAnswer(_ exit: CURLcode) -> ProviderAnswer {
         if reception.status != 0 {
             let seconds = pulse_curl_get_size(easy, CURLINFO_RETRY_AFTER)

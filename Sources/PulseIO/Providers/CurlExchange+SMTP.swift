@@ -45,7 +45,9 @@ extension CurlExchange {
     }
 
     /// Starts over on a connection of its own when the pooled one was dead: the server closed it
-    /// while it was idle, and nothing of this mail was said. Returns whether it did.
+    /// while it was idle, and nothing of this mail was said.
+    ///
+    /// Returns whether it did.
     func prepareSecondTry(after exit: CURLcode, at now: MonotonicInstant) -> Bool {
         guard case .mail = role, let request, !isSecondTry, !lacksAuthentication,
             messageTaken == 0, exit != CURLE_OK, exit != CURLE_OPERATION_TIMEDOUT,
@@ -120,7 +122,9 @@ extension CurlExchange {
         )
     }
 
-    /// No byte that would end the command or the address. Empty is a bounce's sender.
+    /// No byte that would end the command or the address.
+    ///
+    /// Empty is a bounce's sender.
     private static func isAddress(_ text: String) -> Bool {
         text.utf8.allSatisfy { $0 > 32 && $0 != 127 && $0 != 60 && $0 != 62 }
     }

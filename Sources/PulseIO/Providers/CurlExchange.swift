@@ -147,7 +147,9 @@ final class CurlExchange {
 
     // MARK: Callbacks
 
-    /// A reply line or a header line. Returning less than all ends the transfer.
+    /// A reply line or a header line.
+    ///
+    /// Returning less than all ends the transfer.
     fileprivate func received(header bytes: UnsafeRawBufferPointer) -> Int {
         guard case .mail = role else {
             reception.receive(header: bytes)
@@ -166,14 +168,16 @@ final class CurlExchange {
     }
 
     /// After a refusal libcurl closes the connection with QUIT and waits for the reply in place: a
-    /// round trip in which the loop serves nobody, and two minutes when the server is gone. On a
-    /// connection that is shut down the QUIT fails at once instead.
+    /// round trip in which the loop serves nobody, and two minutes when the server is gone.
+    ///
+    /// On a connection that is shut down the QUIT fails at once instead.
     private func dropConnection() {
         for socket in sockets { _ = shutdown(socket, Int32(SHUT_RDWR)) }
     }
 
-    /// libcurl watches one of its connections on our behalf, or no longer does. It would tell the
-    /// socket of a transfer itself, but only after the transfer.
+    /// libcurl watches one of its connections on our behalf, or no longer does.
+    ///
+    /// It would tell the socket of a transfer itself, but only after the transfer.
     func watches(_ socket: Int32, _ isWatched: Bool) {
         sockets.removeAll { $0 == socket }
         if isWatched, pool.openSockets.contains(socket) { sockets.append(socket) }

@@ -5,7 +5,9 @@ import CKernel
 import Glibc
 import PulseCore
 
-/// Transfers that share connections. Belongs to its loop's thread.
+/// Transfers that share connections.
+///
+/// Belongs to its loop's thread.
 ///
 /// libcurl calls back only from inside our calls to it, on the same thread; no callback calls into
 /// libcurl again.
@@ -26,8 +28,10 @@ final class CurlPool: EventHandler {
     /// Watched sockets. libcurl may close one and open another of the same number.
     private var watched: [Int32: Registration] = [:]
 
-    /// Connections kept for later. Closing an idle mail connection to make room would say QUIT and
-    /// wait for the reply, so there must always be room: this is more than all hosts together get.
+    /// Connections kept for later.
+    ///
+    /// Closing an idle mail connection to make room would say QUIT and wait for the reply, so there
+    /// must always be room: this is more than all hosts together get.
     private static let connectionsKept = 4096
 
     init(loop: EventLoop, connectionsPerHost: Int, finish: @escaping Finish) throws(IOFailure) {
