@@ -25,7 +25,7 @@ final class CurlPool: EventHandler {
     private var isClosed = false
     private var idle: [CurlExchange] = []
     private var running: [UnsafeMutableRawPointer: CurlExchange] = [:]
-    /// Watched sockets. libcurl may close one and open another of the same number.
+    /// Watched sockets: libcurl may close one and open another of the same number.
     private var watched: [Int32: Registration] = [:]
 
     /// Connections kept for later.
