@@ -94,6 +94,8 @@ let package = Package(
         program(
             "pulse-bench", path: "Sources/Bench", ["PulseCore", "PulseWire", "PulseClient", "PulseIO"]),
         program("pulse-sim", path: "Sources/Simulate", ["PulseCore", "PulseSimulator"]),
+        program("HelloProducer", path: "examples/HelloProducer", ["PulseClient"]),
+        program("HelloConsumer", path: "examples/HelloConsumer", ["PulseClient"]),
 
         // Tests, one target a room.
         tests("PulseCoreTests", ["PulseCore"]),
@@ -113,7 +115,7 @@ let package = Package(
                 "PulseDelivery", "PulseNode", "TestDoubles",
             ]),
         tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
-        tests("PulseServerTests", ["PulseCore", "PulseServer"]),
+        tests("PulseServerTests", ["PulseCore", "PulseDelivery", "PulseServer"]),
         tests("SimulationTests", ["PulseCore", "PulseSimulator"]),
         tests("IntegrationTests", ["PulseCore", "PulseClient", "PulseIO"]),
         tests("HouseTests", ["PulseCore"]),

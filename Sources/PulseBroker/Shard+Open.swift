@@ -127,6 +127,11 @@ extension Shard {
         checkpointInFlight = nil
     }
 
+    /// Notes on disk how far the log is durable; syncs a small file.
+    package func writeFloor() throws(ShardError) {
+        try fromLog { () throws(LogError) in try log.writeFloor() }
+    }
+
     /// Saves everything and closes the log: what a clean stop does last.
     package func close() throws(ShardError) {
         try checkpoint()

@@ -26,6 +26,8 @@ package struct ShardConfiguration: Sendable {
     package var checkpointBytes: Int
     package var heldInMemoryMax: Int
     package var idempotencyWindowMilliseconds: Int64
+    /// How long finished notifications can be asked about, at least.
+    package var retentionMilliseconds: Int64
     /// Open records above a group's floor at which it stops leasing (and says so).
     package var groupWindowMax: Int
 
@@ -33,8 +35,11 @@ package struct ShardConfiguration: Sendable {
         log: LogConfiguration, retry: RetryPolicy, partitions: Int = 1,
         checkpointBytes: Int = 32 << 20, heldInMemoryMax: Int = Limits.heldInMemoryMax,
         idempotencyWindowMilliseconds: Int64 = Limits.idempotencyWindowMilliseconds,
+        retentionMilliseconds: Int64 = Limits.retentionMilliseconds,
         groupWindowMax: Int = Limits.groupWindowMax
     ) {
+        // A key that is still remembered needs the record it was used for.
+        self.retentionMilliseconds = max(retentionMilliseconds, idempotencyWindowMilliseconds)
         self.log = log
         self.retry = retry
         self.partitions = partitions
@@ -85,6 +90,8 @@ package final class Shard {
     /// A checkpoint was written; the store is to be flushed. Cleared by whoever has it done.
     package var wantsStoreFlush = false
     package internal(set) var durableCheckpoint: LogPosition
+    /// When to look for segments to release again.
+    var retentionDue: WallTimestamp
     /// When the clocks were last looked at, to notice that one was set.
     var lastNow: Now
     package internal(set) var statistics = ShardStatistics()
@@ -113,6 +120,7 @@ package final class Shard {
         checkpointed = state.applied
         durableCheckpoint = state.applied
         lastNow = now
+        retentionDue = now.wall
         for (stream, end) in state.streams { nextOffsets[stream] = end }
     }
 
@@ -284,4 +292,5 @@ package struct ShardStatistics: Sendable {
     package var leasesExpired: UInt64 = 0
     package var clockChanges: UInt64 = 0
     package var checkpoints: UInt64 = 0
+    package var releases: UInt64 = 0
 }

@@ -232,6 +232,7 @@ struct Recovery {
             let end = try scanner.endOfData(from: start)
             lost += end - start
             try writeZeros(tail.file, start..<end)
+            tail.scan?.reachByte = start
         }
         if tail.footer != nil {
             report.rollUndone = true

@@ -17,10 +17,7 @@ extension ShardLog {
             sparesComing.insert(name)
             jobs.append(.prepareSpare(name: name, bytes: geometry.segmentBytes))
         }
-        if !releasing.isEmpty, !releaseJobPending {
-            releaseJobPending = true
-            jobs.append(.release(releasing))
-        }
+        requestRelease(into: &jobs)
         for segment in kept {
             guard let footer = segment.footer, !segment.indexJobPending,
                 case .memory(let index) = segment.index
@@ -37,6 +34,12 @@ extension ShardLog {
     /// Tells the log what time it is, so that failed work is tried again although nothing is appended.
     package func noteTime(_ wall: WallTimestamp) {
         if wall > latestWall { latestWall = wall }
+    }
+
+    private func requestRelease(into jobs: inout [LogJob]) {
+        guard !releasing.isEmpty, !releaseJobPending else { return }
+        releaseJobPending = true
+        jobs.append(.release(releasing))
     }
 
     /// A job ended. What failed is asked for again, a second of log time later.
@@ -106,7 +109,7 @@ extension ShardLog {
             kept.removeFirst()
         }
         guard releasing.count > before else { return }
-        wantsJobs = true
-        requestJobs(into: &jobs)
+        // Not held back by an earlier failure: on a full disk this is what helps.
+        requestRelease(into: &jobs)
     }
 }

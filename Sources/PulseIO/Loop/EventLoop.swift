@@ -74,6 +74,8 @@ package final class EventLoop {
     package func turn(
         _ owner: some LoopOwner, waitingUntil deadline: MonotonicInstant
     ) throws(IOFailure) -> NextTurn {
+        // What was sent between turns leaves before the wait.
+        tellEnding()
         let count = try wait(until: deadline)
         now = SystemClocks.now()
         owner.turnBegan(at: now)

@@ -146,11 +146,15 @@ package final class Connection: EventHandler {
     }
 
     private func read() {
-        guard let bare = descriptor?.rawValue, state == .open || state == .lingering else { return }
+        // An event fetched before the owner paused us may be told after: what is not wanted now stays
+        // in the kernel.
+        guard let bare = descriptor?.rawValue,
+            state == .open && !readingPaused || state == .lingering
+        else { return }
         switch Socket.receive(into: loop.readBuffer, on: bare) {
         case .done(0): endTelling(.byPeer)
         case .done(let count):
-            guard state == .open, !readingPaused else { return }
+            guard state == .open else { return }
             owner.received(
                 UnsafeRawBufferPointer(rebasing: loop.readBuffer[..<count]), on: self)
         case .wouldBlock: return

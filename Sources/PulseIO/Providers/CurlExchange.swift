@@ -40,6 +40,8 @@ final class CurlExchange {
     /// An address that was refused because it is not a public one.
     var forbiddenAddress: String?
 
+    /// The connections of the running transfer: one, or more while libcurl tries which answers first.
+    private var sockets: [Int32] = []
     /// Recipients or header fields: libcurl does not copy a list.
     private var list: UnsafeMutablePointer<curl_slist>?
     private let errorText: UnsafeMutablePointer<CChar>
@@ -98,7 +100,6 @@ final class CurlExchange {
         set(CURLOPT_UPLOAD_BUFFERSIZE, Self.bufferBytes)
         if let authorities { set(CURLOPT_CAINFO, authorities) }
         pulse_curl_set_pointer(easy, CURLOPT_ERRORBUFFER, errorText)
-        pulse_curl_set_pointer(easy, CURLOPT_PRIVATE, context)
         pulse_curl_set_pointer(easy, CURLOPT_HEADERDATA, context)
         pulse_curl_set_transfer(easy, CURLOPT_HEADERFUNCTION, headerArrived)
         pulse_curl_set_pointer(easy, CURLOPT_WRITEDATA, context)
@@ -137,6 +138,7 @@ final class CurlExchange {
         lacksAuthentication = false
         isSecondTry = false
         messageTaken = 0
+        sockets.removeAll(keepingCapacity: true)
         errorText[0] = 0
     }
 
@@ -164,8 +166,14 @@ final class CurlExchange {
     /// round trip in which the loop serves nobody, and two minutes when the server is gone. On a
     /// connection that is shut down the QUIT fails at once instead.
     private func dropConnection() {
-        let socket = pulse_curl_get_socket(easy)
-        if socket >= 0 { _ = shutdown(socket, Int32(SHUT_RDWR)) }
+        for socket in sockets { _ = shutdown(socket, Int32(SHUT_RDWR)) }
+    }
+
+    /// libcurl watches one of its connections on our behalf, or no longer does. It would tell the
+    /// socket of a transfer itself, but only after the transfer.
+    func watches(_ socket: Int32, _ isWatched: Bool) {
+        sockets.removeAll { $0 == socket }
+        if isWatched, pool.openSockets.contains(socket) { sockets.append(socket) }
     }
 
     fileprivate func received(body bytes: UnsafeRawBufferPointer) -> Int {

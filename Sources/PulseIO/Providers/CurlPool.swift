@@ -110,8 +110,9 @@ final class CurlPool: EventHandler {
 
     // MARK: From libcurl to the loop
 
-    fileprivate func watch(_ socket: Int32, _ what: Int32) {
+    fileprivate func watch(_ socket: Int32, _ what: Int32, for easy: UnsafeMutableRawPointer?) {
         guard !isClosed else { return }
+        if let easy { running[easy]?.watches(socket, what != CURL_POLL_REMOVE) }
         if what == CURL_POLL_REMOVE {
             if let registration = watched.removeValue(forKey: socket) {
                 loop.remove(registration)
@@ -149,7 +150,7 @@ private func socketChanged(
     easy: UnsafeMutableRawPointer?, socket: curl_socket_t, what: Int32,
     context: UnsafeMutableRawPointer?, own: UnsafeMutableRawPointer?
 ) -> Int32 {
-    CurlPool.from(context)?.watch(socket, what)
+    CurlPool.from(context)?.watch(socket, what, for: easy)
     return 0
 }
 
