@@ -165,6 +165,7 @@ package final class Shard {
             }
         } catch { throw .log(error) }
         if let failure { throw failure }
+        addQueues(at: now)
         guard !rows.changes.isEmpty else { return }
         do throws(StorageError) {
             try store.write(rows)
@@ -188,7 +189,6 @@ package final class Shard {
 
     /// Tells the queues of the rows that were just written.
     private func noteHeld(_ rows: StateBatch, at now: Now) throws(StorageError) {
-        addQueues(at: now)
         for case .put(let key, let value) in rows.changes {
             guard let row = HeldRow(StateRow(key: key, value: value)) else { continue }
             let index = Int(row.message.group.rawValue) - 1
