@@ -169,6 +169,9 @@ package final class Shard {
         guard !rows.changes.isEmpty else { return }
         do throws(StorageError) {
             try store.write(rows)
+            // Before the rows are noted: a lease that is over must not hide its own new row from a
+            // queue that is laid out anew.
+            closeSettled()
             try noteHeld(rows, at: now)
         } catch { throw .storage(error) }
     }
