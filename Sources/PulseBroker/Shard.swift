@@ -165,9 +165,13 @@ package final class Shard {
             }
         } catch { throw .log(error) }
         if let failure { throw failure }
+        addQueues(at: now)
         guard !rows.changes.isEmpty else { return }
         do throws(StorageError) {
             try store.write(rows)
+            // Before the rows are noted: a lease that is over must not hide its own new row from a
+            // queue that is laid out anew.
+            closeSettled()
             try noteHeld(rows, at: now)
         } catch { throw .storage(error) }
     }
@@ -188,7 +192,6 @@ package final class Shard {
 
     /// Tells the queues of the rows that were just written.
     private func noteHeld(_ rows: StateBatch, at now: Now) throws(StorageError) {
-        addQueues(at: now)
         for case .put(let key, let value) in rows.changes {
             guard let row = HeldRow(StateRow(key: key, value: value)) else { continue }
             let index = Int(row.message.group.rawValue) - 1

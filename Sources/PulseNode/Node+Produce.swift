@@ -98,7 +98,8 @@ extension Node {
             guard let key = record.idempotencyKey else { continue }
             guard seen.insert(XXH3.hash(key, seed: 0)).inserted else { return nil }
             #if !MUTANT_SKIP_DEDUPLICATION
-            let found = try shard.findByKey(key, envelope: record.value, at: now)
+            let found = try shard.findByKey(
+                key, envelope: record.value, channel: channel, at: now)
             guard found == nil else { return nil }
             #endif
         }
