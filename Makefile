@@ -3,8 +3,8 @@
 # A crash in a test is a line in its output, not an interactive debugger.
 export SWIFT_BACKTRACE = enable=no
 
-SEEDS ?= 300
-SOAK_SEEDS ?= 20000
+SEEDS ?= 1..300
+SOAK_SEEDS ?= 1..20000
 FORMATTED = Package.swift Sources Tests examples
 
 .DEFAULT_GOAL := help
@@ -33,11 +33,11 @@ test: setup ## Build and run every test
 	swift build --build-tests
 	swift test --skip-build --disable-xctest
 
-sim: setup ## Simulate worlds with faults: SEED=n for one, SEEDS=n for many (300)
+sim: setup ## Simulate worlds with faults: SEED=n for one, SEEDS=a..b for many (1..300)
 	swift build -c release --product pulse-sim
 	SWIFT_DETERMINISTIC_HASHING=1 .build/release/pulse-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-soak: ## Simulate for long: SOAK_SEEDS=n (20000)
+soak: ## Simulate for long: SOAK_SEEDS=a..b (1..20000)
 	$(MAKE) sim SEEDS=$(SOAK_SEEDS)
 
 mutants: setup ## Check that each planted mistake is found
