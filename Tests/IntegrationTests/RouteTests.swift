@@ -25,7 +25,7 @@ struct Exchange: CustomTestStringConvertible, Sendable {
 
 @Suite("Routes", .serialized, .timeLimit(.minutes(3)))
 struct RouteTests {
-    private static let good = #""to":"a@example.org","content":{"subject":"s","text":"t"}"#
+    private static let good = #""to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}"#
     private static let nobody = "00000000-0000-8001-8800-000000000000"
 
     static let exchanges: [Exchange] = [

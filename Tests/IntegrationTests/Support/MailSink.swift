@@ -46,8 +46,10 @@ final class MailSink {
         }
     }
 
-    /// The configuration of a broker that delivers mail here, trying again soon.
-    var configuration: String {
+    var configuration: String { Self.configuration(port: port) }
+
+    /// The configuration of a broker that delivers mail to a port, trying again soon.
+    static func configuration(port: Int) -> String {
         """
         providers:
           email:

@@ -46,3 +46,6 @@ func together<Answer: Sendable>(
     let answers = board.answers.withLock { $0 }
     return try (0..<count).compactMap { try answers[$0]?.get() }
 }
+
+/// Holds this thread.
+func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
