@@ -104,7 +104,16 @@ let package = Package(
         tests("PulseLogTests", ["PulseCore", "PulseLog"]),
         tests("PulseDeliveryTests", ["PulseCore", "PulseDelivery"]),
         tests("PulseGatewayTests", ["PulseCore", "PulseGateway"]),
-        tests("PulseBrokerTests", ["PulseCore", "PulseLog", "PulseBroker"]),
+        .target(
+            name: "TestDoubles", dependencies: ["PulseCore"], path: "Tests/TestDoubles",
+            swiftSettings: strict),
+        tests("PulseBrokerTests", ["PulseCore", "PulseLog", "PulseBroker", "TestDoubles"]),
+        tests(
+            "PulseNodeTests",
+            [
+                "PulseCore", "PulseLog", "PulseBroker", "PulseGateway", "PulseWire",
+                "PulseDelivery", "PulseNode", "TestDoubles",
+            ]),
         tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
         tests("PulseServerTests", ["PulseCore", "PulseDelivery", "PulseServer"]),
         tests("SimulationTests", ["PulseCore", "PulseSimulator"]),
