@@ -26,14 +26,21 @@ struct WebhookTests {
         #expect("\(body)".contains("hook"))
     }
 
-    @Test("A refusal for good is a dead letter after one call")
+    @Test("410 ends at once; 400 and 404 may be a deployment and are tried until attempts end")
     func refused() throws {
-        let sink = try WebhookSink { path, _ in path == "/gone" ? 410 : 400 }
-        let broker = try Broker(.production, configuration: WebhookSink.configuration())
-        for path in ["/gone", "/bad"] {
+        let sink = try WebhookSink { path, _ in
+            switch path {
+            case "/gone": 410
+            case "/bad": 400
+            default: 404
+            }
+        }
+        let broker = try Broker(
+            .production, configuration: WebhookSink.configuration(retry: "20ms", attempts: 3))
+        for (path, calls) in [("/gone", 1), ("/bad", 3), ("/missing", 3)] {
             let id = try broker.submit(Self.submission(sink.url(path)))
             let view = try broker.notification(id, reaching: "dead")
-            #expect(sink.calls(of: path).count == 1)
+            #expect(sink.calls(of: path).count == calls, "\(path)")
             #expect(view["error"]?.text?.isEmpty == false)
         }
     }
