@@ -137,9 +137,13 @@ extension Shard {
         guard let index = group.index(of: key.stream),
             group.streams[index].progress.isDone(key.offset)
         else { return (.ready, attempts) }
-        // A held message may have no attempt that counts: its channel was not configured rightly.
-        if case .held = newest { return (.held, attempts) }
-        return (attempts == 0 ? .scheduled : .held, attempts)
+        // As the ledger counts its row: a held message may have no attempt that counts, because its
+        // channel was not configured rightly, and a scheduled one an attempt that a crash cut off.
+        switch newest {
+        case .held: return (.held, attempts)
+        case .intent(let step): return (step.origin == .held ? .held : .scheduled, attempts)
+        default: return (.scheduled, attempts)
+        }
     }
 
     /// The steps of a message, oldest first; only the newest unless `all`.
