@@ -298,13 +298,19 @@ extension Shard {
                 return found.count < examineMax
             }
         } catch { throw .log(error) }
+        // The search stopped at its bound: there may be more, although nothing more was found.
+        let isCut = found.count >= examineMax
+        var last: ListPlace?
         for (index, entry) in found.enumerated() {
             guard let story = try story(at: entry.stream, entry.offset, withSteps: false) else {
                 continue
             }
-            if !visit(story) { return index + 1 < found.count ? story.place : nil }
+            if !visit(story) {
+                return index + 1 < found.count || isCut ? story.place : nil
+            }
+            last = story.place
         }
-        return nil
+        return isCut ? last : nil
     }
 }
 
