@@ -158,9 +158,9 @@ final class ShardBench {
     func subscribe(
         connection: UInt64 = 1, number: UInt32 = 1, group: String = "audit", fromEnd: Bool = false,
         credit: Int = 100, lease: Int64 = 30_000, lanes: UInt8 = 0xF
-    ) -> SubscriptionID {
+    ) throws -> SubscriptionID {
         let id = SubscriptionID(connection: ConnectionID(connection), number: number)
-        _ = shard.subscribe(
+        _ = try shard.subscribe(
             id, topic: Channel.email.topic, group: group, fromEnd: fromEnd, credit: credit,
             leaseMilliseconds: lease, lanes: lanes, at: now)
         return id
