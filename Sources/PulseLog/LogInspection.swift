@@ -61,7 +61,8 @@ package struct LogInspection: Hashable, Sendable {
         lines.append(
             isClean
                 ? (verified ? "clean: every byte that holds data verifies" : "no problem found")
-                : "\(problems.count) problem\(problems.count == 1 ? "" : "s")")
+                : "\(problems.count) problem\(problems.count == 1 ? "" : "s")"
+        )
         return lines
     }
 }

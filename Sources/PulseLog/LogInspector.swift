@@ -3,16 +3,17 @@
 package import PulseCore
 
 package struct LogInspector {
-    private let directory: any LogDirectory
-    private let verify: Bool
-    private var result = LogInspection()
+    let directory: any LogDirectory
+    let verify: Bool
+    var result = LogInspection()
 
     /// Looks at the log in `directory`, which may belong to a running or a stopped process.
     ///
     /// Entries, chains, headers, footers and the floor are always checked; `verify` adds the record
     /// batches inside entries and every page of the index files.
     package static func inspect(
-        _ directory: any LogDirectory, verify: Bool
+        _ directory: any LogDirectory,
+        verify: Bool
     ) throws(LogError) -> LogInspection {
         var inspector = LogInspector(directory: directory, verify: verify)
         try inspector.run()
@@ -25,7 +26,7 @@ package struct LogInspector {
         result.verified = verify
     }
 
-    private mutating func add(_ file: String, _ byte: Int, _ text: String) {
+    mutating func add(_ file: String, _ byte: Int, _ text: String) {
         result.problems.append(LogInspection.Problem(file: file, byte: byte, text: text))
     }
 
@@ -46,20 +47,33 @@ package struct LogInspector {
         for base in survey.segments {
             candidates.append(
                 try SegmentCandidate(
-                    name: LogFileName.name(ofSegment: base), base: base, in: directory,
-                    identity: identity, geometry: geometry))
+                    name: LogFileName.name(ofSegment: base),
+                    base: base,
+                    in: directory,
+                    identity: identity,
+                    geometry: geometry
+                )
+            )
         }
         var promised = floor?.position ?? 0
         for candidate in candidates {
             let scan = try candidate.scanned(geometry, checksums, NoIndexer())
             promised = max(
-                promised, scan.syncedUpTo, candidate.header?.syncedUpTo ?? 0,
-                candidate.footer?.syncedUpTo ?? 0)
+                promised,
+                scan.syncedUpTo,
+                candidate.header?.syncedUpTo ?? 0,
+                candidate.footer?.syncedUpTo ?? 0
+            )
         }
         for (index, candidate) in candidates.enumerated() {
             try look(
-                at: candidate, after: index > 0 ? candidates[index - 1] : nil,
-                isLast: index == candidates.count - 1, promised: promised, geometry, checksums)
+                at: candidate,
+                after: index > 0 ? candidates[index - 1] : nil,
+                isLast: index == candidates.count - 1,
+                promised: promised,
+                geometry,
+                checksums
+            )
         }
         if let floor { check(floor, candidates, geometry) }
         for base in survey.indexes where !survey.segments.contains(base) {
@@ -73,8 +87,12 @@ package struct LogInspector {
     // MARK: One segment
 
     private mutating func look(
-        at candidate: SegmentCandidate, after previous: SegmentCandidate?, isLast: Bool,
-        promised: UInt64, _ geometry: SegmentGeometry, _ checksums: LogChecksums
+        at candidate: SegmentCandidate,
+        after previous: SegmentCandidate?,
+        isLast: Bool,
+        promised: UInt64,
+        _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums
     ) throws(LogError) {
         let name = candidate.name
         let size = try storage { () throws(StorageError) in try candidate.file.size() }
@@ -116,26 +134,43 @@ package struct LogInspector {
             candidate.end < promised
         {
             add(
-                name, scan.stopByte,
-                "the log ends at position \(candidate.end) but was durable up to \(promised)")
+                name,
+                scan.stopByte,
+                "the log ends at position \(candidate.end) but was durable up to \(promised)"
+            )
         }
         result.segments.append(line)
     }
 
     /// Goes through the entries, stepping over what does not verify.
     private mutating func walk(
-        _ candidate: SegmentCandidate, to reach: Int, _ promised: UInt64,
-        _ geometry: SegmentGeometry, _ checksums: LogChecksums
+        _ candidate: SegmentCandidate,
+        to reach: Int,
+        _ promised: UInt64,
+        _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums
     ) throws(LogError) -> LogInspection.SegmentLine {
         let scanner = SegmentScanner(
-            file: candidate.file, number: candidate.number, geometry: geometry,
-            checksums: checksums, byte: geometry.entriesStart,
-            chain: candidate.header == nil ? nil : candidate.startChain(checksums))
+            file: candidate.file,
+            number: candidate.number,
+            geometry: geometry,
+            checksums: checksums,
+            byte: geometry.entriesStart,
+            chain: candidate.header == nil ? nil : candidate.startChain(checksums)
+        )
         var line = LogInspection.SegmentLine(
-            name: candidate.name, base: LogPosition(candidate.base),
-            end: LogPosition(candidate.base + UInt64(geometry.entriesStart)), usedBytes: 0,
-            recordBatches: 0, records: 0, commands: 0, isSealed: false, hasIndex: false,
-            firstWall: WallTimestamp(milliseconds: 0), latestWall: WallTimestamp(milliseconds: 0))
+            name: candidate.name,
+            base: LogPosition(candidate.base),
+            end: LogPosition(candidate.base + UInt64(geometry.entriesStart)),
+            usedBytes: 0,
+            recordBatches: 0,
+            records: 0,
+            commands: 0,
+            isSealed: false,
+            hasIndex: false,
+            firstWall: WallTimestamp(milliseconds: 0),
+            latestWall: WallTimestamp(milliseconds: 0)
+        )
         var tally = SegmentTally()
         walking: while true {
             let at = scanner.byte
@@ -176,7 +211,10 @@ package struct LogInspector {
     }
 
     private mutating func addTornTail(
-        _ candidate: SegmentCandidate, _ byte: Int, _ fault: EntryFault, _ promised: UInt64
+        _ candidate: SegmentCandidate,
+        _ byte: Int,
+        _ fault: EntryFault,
+        _ promised: UInt64
     ) {
         let position = candidate.base + UInt64(byte)
         let verdict =
@@ -187,7 +225,10 @@ package struct LogInspector {
     }
 
     private mutating func check(
-        _ header: EntryHeader, _ body: UnsafeRawBufferPointer, in file: String, at byte: Int
+        _ header: EntryHeader,
+        _ body: UnsafeRawBufferPointer,
+        in file: String,
+        at byte: Int
     ) {
         do throws(RecordBatchError) {
             let batch = try RecordBatch(body)
@@ -196,68 +237,6 @@ package struct LogInspector {
             }
         } catch {
             add(file, byte + EntryHeader.bytes, "the record batch is malformed: \(error)")
-        }
-    }
-
-    // MARK: Floor and indexes
-
-    private mutating func readFloor(
-        _ survey: DirectorySurvey, _ identity: LogIdentity
-    ) throws(LogError) -> Floor? {
-        guard survey.hasFloor else { return nil }
-        let file = try storage { () throws(StorageError) in
-            try directory.open(LogFileName.floorName)
-        }
-        let slots = try Floor.read(file)
-        for slot in slots.unreadable {
-            add(LogFileName.floorName, slot * Floor.slotBytes, "the slot fails its checksum")
-        }
-        guard let floor = slots.best else { return nil }
-        guard floor.identity == identity else {
-            add(LogFileName.floorName, floor.slot * Floor.slotBytes + 16, "it is another log's")
-            return nil
-        }
-        result.floor = LogPosition(floor.position)
-        return floor
-    }
-
-    /// The floor must lie inside the log; where it names the very end, the chain must agree.
-    private mutating func check(
-        _ floor: Floor, _ candidates: [SegmentCandidate], _ geometry: SegmentGeometry
-    ) {
-        let byte = floor.slot * Floor.slotBytes + 32
-        guard let last = candidates.last else { return }
-        if floor.position > last.end {
-            add(
-                LogFileName.floorName, byte,
-                "the log was durable up to \(floor.position) and ends at \(last.end)")
-        }
-        for candidate in candidates
-        where candidate.end == floor.position && candidate.endChain != floor.chain {
-            add(LogFileName.floorName, byte, "the floor's chain is not that of \(candidate.name)")
-        }
-    }
-
-    private mutating func lookAtIndex(
-        of candidate: SegmentCandidate, _ survey: DirectorySurvey, _ checksums: LogChecksums
-    ) throws(LogError) {
-        let name = LogFileName.name(ofIndex: candidate.base)
-        guard let footer = candidate.footer, survey.indexes.contains(candidate.base) else {
-            result.notes.append("\(candidate.name) has no index file yet; opening the log makes it")
-            return
-        }
-        guard
-            let index = try SealedIndex.open(
-                in: directory, name: name, footer: footer, checksums: checksums)
-        else {
-            add(name, 0, "the index is damaged or not this segment's; opening the log remakes it")
-            return
-        }
-        if verify, let page = try index.firstDamagedPage() {
-            add(name, IndexShape.pageStart(page), "the index page fails its checksum")
-        }
-        if let place = result.segments.firstIndex(where: { $0.name == candidate.name }) {
-            result.segments[place].hasIndex = true
         }
     }
 }

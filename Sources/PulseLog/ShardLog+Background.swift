@@ -26,8 +26,15 @@ extension ShardLog {
             jobs.append(
                 .sealIndex(
                     IndexDraft(
-                        identity: identity, footer: footer, base: segment.base,
-                        nodes: index.nodes, streams: index.streams, runs: index.runs)))
+                        identity: identity,
+                        footer: footer,
+                        base: segment.base,
+                        nodes: index.nodes,
+                        streams: index.streams,
+                        runs: index.runs
+                    )
+                )
+            )
         }
     }
 
@@ -72,9 +79,11 @@ extension ShardLog {
         guard let footer = segment.footer else { return }
         do throws(LogError) {
             if let index = try SealedIndex.open(
-                in: directory, name: LogFileName.name(ofIndex: segment.base), footer: footer,
-                checksums: checksums)
-            {
+                in: directory,
+                name: LogFileName.name(ofIndex: segment.base),
+                footer: footer,
+                checksums: checksums
+            ) {
                 segment.index = .file(index)
             }
         } catch {
@@ -84,7 +93,7 @@ extension ShardLog {
     }
 
     /// Retention: lets go of whole sealed segments that end at or below `below`. They are gone for
-    /// reads at once; their files are recycled as spares, or removed when there are enough, by a job.
+    /// reads at once; their files are recycled as spares, or removed when there are enough.
     ///
     /// The caller has made sure that nothing needs them: the state store's checkpoint is above, and
     /// what must outlive them has been copied.
@@ -104,8 +113,11 @@ extension ShardLog {
             }
             releasing.append(
                 ReleasedSegment(
-                    name: oldest.name, indexName: LogFileName.name(ofIndex: oldest.base),
-                    spareName: spareName))
+                    name: oldest.name,
+                    indexName: LogFileName.name(ofIndex: oldest.base),
+                    spareName: spareName
+                )
+            )
             kept.removeFirst()
         }
         guard releasing.count > before else { return }

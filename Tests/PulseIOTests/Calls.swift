@@ -49,9 +49,12 @@ final class Calls {
     }
 
     func mail(
-        to port: UInt16, message: String = "Subject: hello\r\n\r\nbody\r\n",
-        recipient: String = "to@example.org", security: SMTPEndpoint.Security = .none,
-        credentials: (user: String, password: String)? = nil, timeoutMilliseconds: Int64 = 1500
+        to port: UInt16,
+        message: String = "Subject: hello\r\n\r\nbody\r\n",
+        recipient: String = "to@example.org",
+        security: SMTPEndpoint.Security = .none,
+        credentials: (user: String, password: String)? = nil,
+        timeoutMilliseconds: Int64 = 1500
     ) throws -> ProviderAnswer? {
         var request = Self.mail(to: port)
         request.message = Array(message.utf8)
@@ -65,19 +68,30 @@ final class Calls {
     static func mail(to port: UInt16) -> SMTPRequest {
         SMTPRequest(
             endpoint: SMTPEndpoint(host: "127.0.0.1", port: port, security: .none),
-            sender: "from@example.org", recipient: "to@example.org",
-            message: Array("Subject: hello\r\n\r\nbody\r\n".utf8), timeoutMilliseconds: 1500)
+            sender: "from@example.org",
+            recipient: "to@example.org",
+            message: Array("Subject: hello\r\n\r\nbody\r\n".utf8),
+            timeoutMilliseconds: 1500
+        )
     }
 
     func post(
-        _ url: String, body: String = "{}", headers: [(name: String, value: String)] = [],
-        allowsPrivateAddresses: Bool = true, timeoutMilliseconds: Int64 = 1500
+        _ url: String,
+        body: String = "{}",
+        headers: [(name: String, value: String)] = [],
+        allowsPrivateAddresses: Bool = true,
+        timeoutMilliseconds: Int64 = 1500
     ) throws -> ProviderAnswer? {
         try answer(
             to: .http(
                 HTTPRequest(
-                    url: url, headers: headers, body: Array(body.utf8),
+                    url: url,
+                    headers: headers,
+                    body: Array(body.utf8),
                     allowsPrivateAddresses: allowsPrivateAddresses,
-                    timeoutMilliseconds: timeoutMilliseconds)))
+                    timeoutMilliseconds: timeoutMilliseconds
+                )
+            )
+        )
     }
 }

@@ -164,8 +164,14 @@ private final class Peers: ListenerOwner, ConnectionOwner {
         let listener = try Listener(host: "127.0.0.1", port: 0, loop: rig.loop, owner: peers)
         peers.dialed = try Connection(
             try Dialer.connect(
-                host: "localhost", port: listener.address.port, timeoutMilliseconds: 500),
-            id: ConnectionID(1), loop: rig.loop, owner: peers)
+                host: "localhost",
+                port: listener.address.port,
+                timeoutMilliseconds: 500
+            ),
+            id: ConnectionID(1),
+            loop: rig.loop,
+            owner: peers
+        )
         #expect(try rig.run { peers.server != nil })
         listener.close()
         return (rig, peers)
@@ -174,7 +180,9 @@ private final class Peers: ListenerOwner, ConnectionOwner {
     func send(_ bytes: [UInt8]) { bytes.withUnsafeBytes { client.send($0) } }
 
     func accepted(
-        _ descriptor: consuming OwnedDescriptor, from peer: SocketAddress, by listener: Listener
+        _ descriptor: consuming OwnedDescriptor,
+        from peer: SocketAddress,
+        by listener: Listener
     ) {
         #expect(peer.description.hasPrefix("127.0.0.1:"))
         server = try? Connection(descriptor, id: ConnectionID(2), loop: rig.loop, owner: self)

@@ -50,7 +50,9 @@ final class MailServer: Sendable {
     func hangUp() { server.hangUp() }
 
     private static func talk(
-        _ peer: ScriptedConversation, _ script: MailScript, _ received: Box
+        _ peer: ScriptedConversation,
+        _ script: MailScript,
+        _ received: Box
     ) {
         func answer(_ text: String) {
             if text.isEmpty { peer.hang() } else { peer.say(text + "\r\n") }

@@ -13,7 +13,8 @@ import Testing
         let answer = try Calls().mail(to: server.port, message: message)
 
         #expect(
-            answer == .answered(code: 250, detail: "250 2.0.0 queued", retryAfterSeconds: nil))
+            answer == .answered(code: 250, detail: "250 2.0.0 queued", retryAfterSeconds: nil)
+        )
         #expect(server.messages == [message + "\r\n"])
         #expect(server.commands.contains { $0.hasPrefix("MAIL FROM:<from@example.org>") })
         #expect(server.commands.contains("RCPT TO:<to@example.org>"))
@@ -26,18 +27,22 @@ import Testing
         #expect(server.messages == [".first\r\nlast\r\n"])
     }
 
-    @Test(arguments: [
-        (.recipient, 550, "550 5.1.1 no such user"),
-        (.recipient, 451, "451 4.2.1 try later"),
-        (.recipient, 421, "421 4.3.2 going down"),
-        (.sender, 553, "553 5.1.8 not your domain"),
-        (.data, 554, "554 5.7.1 no"),
-        (.message, 554, "554 5.6.0 bad content"),
-        (.message, 452, "452 4.2.2 mailbox full"),
-        (.message, 421, "421 4.3.2 going down"),
-    ] as [(MailScript.Part, Int, String)])
+    @Test(
+        arguments: [
+            (.recipient, 550, "550 5.1.1 no such user"),
+            (.recipient, 451, "451 4.2.1 try later"),
+            (.recipient, 421, "421 4.3.2 going down"),
+            (.sender, 553, "553 5.1.8 not your domain"),
+            (.data, 554, "554 5.7.1 no"),
+            (.message, 554, "554 5.6.0 bad content"),
+            (.message, 452, "452 4.2.2 mailbox full"),
+            (.message, 421, "421 4.3.2 going down"),
+        ] as [(MailScript.Part, Int, String)]
+    )
     func aRefusalIsAnAnswerAndDoesNotStopTheLoop(
-        part: MailScript.Part, code: Int, line: String
+        part: MailScript.Part,
+        code: Int,
+        line: String
     ) throws {
         var script = MailScript()
         script.set(part, to: line)
@@ -61,7 +66,8 @@ import Testing
         defer { server.stop() }
         let answer = try Calls().mail(to: server.port)
         #expect(
-            answer == .answered(code: 550, detail: "550-5.1.1 first", retryAfterSeconds: nil))
+            answer == .answered(code: 550, detail: "550-5.1.1 first", retryAfterSeconds: nil)
+        )
     }
 
     @Test(arguments: ["554 5.7.1 your address is listed", "421 too busy"])
@@ -121,8 +127,20 @@ import Testing
         let answer = try Calls().mail(to: server.port, security: .starttls)
         #expect(
             answer
-                == .misconfigured(reason: "TLS is required, but the server does not offer it"))
+                == .misconfigured(reason: "TLS is required, but the server does not offer it")
+        )
         #expect(server.messages.isEmpty)
+    }
+
+    @Test func aPooledPlainConnectionDoesNotServeAMailThatNeedsTLS() throws {
+        let server = try MailServer()
+        defer { server.stop() }
+        let calls = try Calls()
+        _ = try calls.mail(to: server.port)
+        for security in [SMTPEndpoint.Security.starttls, .implicit] {
+            _ = try calls.mail(to: server.port, security: security, timeoutMilliseconds: 300)
+        }
+        #expect(server.messages.count == 1)
     }
 
     @Test func credentialsWithoutTLSAreRefusedBeforeAnythingIsSaid() throws {
@@ -155,7 +173,8 @@ import Testing
         server.hangUp()
         let answer = try calls.mail(to: server.port)
         #expect(
-            answer == .answered(code: 250, detail: "250 2.0.0 queued", retryAfterSeconds: nil))
+            answer == .answered(code: 250, detail: "250 2.0.0 queued", retryAfterSeconds: nil)
+        )
         #expect(server.connections == 2)
         #expect(server.messages.count == 6)
     }

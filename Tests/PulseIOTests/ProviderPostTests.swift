@@ -11,8 +11,10 @@ import Testing
         let server = try WebServer("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
         defer { server.stop() }
         let answer = try Calls().post(
-            server.url, body: "{\"a\":1}",
-            headers: [("Content-Type", "application/json"), ("X-Empty", "")])
+            server.url,
+            body: "{\"a\":1}",
+            headers: [("Content-Type", "application/json"), ("X-Empty", "")]
+        )
 
         #expect(answer == .answered(code: 200, detail: "done", retryAfterSeconds: nil))
         let request = try #require(server.requests.first)
@@ -25,15 +27,18 @@ import Testing
 
     @Test func aDelayAskedForInSecondsOrAsADateIsTold() throws {
         let server = try WebServer(
-            "HTTP/1.1 429 Slow Down\r\nRetry-After: 17\r\nContent-Length: 0\r\n\r\n")
+            "HTTP/1.1 429 Slow Down\r\nRetry-After: 17\r\nContent-Length: 0\r\n\r\n"
+        )
         defer { server.stop() }
         #expect(
             try Calls().post(server.url)
-                == .answered(code: 429, detail: "", retryAfterSeconds: 17))
+                == .answered(code: 429, detail: "", retryAfterSeconds: 17)
+        )
 
         let dated = try WebServer(
             "HTTP/1.1 503 Later\r\nRetry-After: Fri, 01 Jan 2100 00:00:00 GMT\r\n"
-                + "Content-Length: 0\r\n\r\n")
+                + "Content-Length: 0\r\n\r\n"
+        )
         defer { dated.stop() }
         guard
             case .answered(code: 503, detail: _, retryAfterSeconds: let seconds?) =
@@ -51,27 +56,35 @@ import Testing
         defer { server.stop() }
         #expect(
             try Calls().post(server.url)
-                == .answered(code: 500, detail: "a b", retryAfterSeconds: nil))
+                == .answered(code: 500, detail: "a b", retryAfterSeconds: nil)
+        )
 
         let moved = try WebServer(
-            "HTTP/1.1 301 Moved\r\nLocation: \(server.url)\r\nContent-Length: 0\r\n\r\n")
+            "HTTP/1.1 301 Moved\r\nLocation: \(server.url)\r\nContent-Length: 0\r\n\r\n"
+        )
         defer { moved.stop() }
         #expect(
             try Calls().post(moved.url)
-                == .answered(code: 301, detail: "", retryAfterSeconds: nil))
+                == .answered(code: 301, detail: "", retryAfterSeconds: nil)
+        )
         #expect(server.requests.count == 1)
     }
 
     @Test func anEndlessBodyIsCutAndStillAnswered() throws {
         let server = try WebServer(
             "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"
-                + String(repeating: "é", count: 100_000))
+                + String(repeating: "é", count: 100_000)
+        )
         defer { server.stop() }
         let answer = try Calls().post(server.url)
         #expect(
             answer
                 == .answered(
-                    code: 200, detail: String(repeating: "é", count: 100), retryAfterSeconds: nil))
+                    code: 200,
+                    detail: String(repeating: "é", count: 100),
+                    retryAfterSeconds: nil
+                )
+        )
     }
 
     @Test func aServerThatHangsHasTheRequestAndItsOutcomeIsUnknown() throws {

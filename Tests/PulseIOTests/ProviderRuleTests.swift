@@ -6,13 +6,15 @@ import PulseIO
 import Testing
 
 @Suite struct ProviderRuleTests {
-    @Test(arguments: [
-        (0x0808_0808, true), (0x0101_0101, true), (0xAC0F_FFFF, true), (0xAC20_0000, true),
-        (0x6440_0000, false), (0x647F_FFFF, false), (0x6480_0000, true), (0x0A00_0001, false),
-        (0x7F00_0001, false), (0xAC10_0000, false), (0xAC1F_FFFF, false), (0xC0A8_0001, false),
-        (0xA9FE_A9FE, false), (0, false), (0xE000_0001, false), (0xFFFF_FFFF, false),
-        (0xC612_0001, false), (0xC614_0001, true),
-    ] as [(UInt32, Bool)])
+    @Test(
+        arguments: [
+            (0x0808_0808, true), (0x0101_0101, true), (0xAC0F_FFFF, true), (0xAC20_0000, true),
+            (0x6440_0000, false), (0x647F_FFFF, false), (0x6480_0000, true), (0x0A00_0001, false),
+            (0x7F00_0001, false), (0xAC10_0000, false), (0xAC1F_FFFF, false), (0xC0A8_0001, false),
+            (0xA9FE_A9FE, false), (0, false), (0xE000_0001, false), (0xFFFF_FFFF, false),
+            (0xC612_0001, false), (0xC614_0001, true),
+        ] as [(UInt32, Bool)]
+    )
     func theV4AddressesInsideAreNotPublic(address: UInt32, isPublic: Bool) {
         #expect(PublicAddress.includes(v4: address) == isPublic)
     }

@@ -34,8 +34,10 @@ import Testing
 
         let all = try store.scan(from: [10], below: [20], limit: 100).map(\.key)
         #expect(all == (10..<20).map { [$0] })
-        #expect(try store.scan(from: [250], below: [255, 0], limit: 3).map(\.key)
-            == [[250], [251], [252]])
+        #expect(
+            try store.scan(from: [250], below: [255, 0], limit: 3).map(\.key)
+                == [[250], [251], [252]]
+        )
         #expect(try store.scan(from: [20], below: [10], limit: 5).isEmpty)
         #expect(try store.scan(from: [], below: [1], limit: 5).map(\.value) == [[0]])
         #expect(try store.scan(from: [1], below: [2], limit: 0).isEmpty)
@@ -46,9 +48,11 @@ import Testing
         let path = scratch.path + "/rows"
         let start = SystemClocks.monotonic()
         let store = try RocksStateStore(path: path)
-        // Measured on two shared cores: 12 to 25 ms on an empty directory. The bound is loose, for
-        // machines that are busy with something else.
-        #expect(SystemClocks.monotonic().milliseconds(since: start) < 1000)
+        // Measured on an empty directory: 5 to 30 ms, and up to 77 ms while others compiled on the
+        // same two cores. The bound is loose for their sake.
+        let milliseconds = SystemClocks.monotonic().milliseconds(since: start)
+        print("RocksDB opened in \(milliseconds) ms")
+        #expect(milliseconds < 1000)
         var batch = StateBatch()
         batch.put(bytes("key"), bytes("value"))
         try store.write(batch)

@@ -97,8 +97,12 @@ final class ScriptedServer: Sendable {
             guard descriptor >= 0 else { break }
             var yes: Int32 = 1
             setsockopt(
-                descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes,
-                socklen_t(MemoryLayout<Int32>.size))
+                descriptor,
+                Int32(IPPROTO_TCP),
+                TCP_NODELAY,
+                &yes,
+                socklen_t(MemoryLayout<Int32>.size)
+            )
             accepted.withLock { $0 += 1 }
             open.withLock { $0.append(descriptor) }
             _ = try? OperatingThread(name: "scripted talk") { [self] in

@@ -1,5 +1,5 @@
-// Crashes: at every operation, with every choice of what reached the disk. The checker knows only the
-// promises: synced entries are there, unsynced ones are a prefix, nothing else ever appears.
+// Crashes: at every operation, with every choice of what reached the disk. The checker knows only
+// the promises: synced entries are there, unsynced ones are a prefix, nothing else ever appears.
 
 import PulseCore
 import PulseLog
@@ -41,7 +41,10 @@ import Testing
             driver.wall = wall
             let keys = (0..<8).map { _ in UInt64(random.below(40)) }
             try driver.expectIndexMatches(
-                keys: keys, streams: (0..<3).map { LogDriver.stream($0) }, comment)
+                keys: keys,
+                streams: (0..<3).map { LogDriver.stream($0) },
+                comment
+            )
 
             if random.chance(perThousand: 700) { disk.operationsLeft = random.below(120) }
             do throws(LogError) { try act(driver, &random) } catch {
@@ -81,7 +84,9 @@ import Testing
             #expect(survivors == Array(entries.prefix(survivors.count)), comment)
             #expect(reopened.log.appendPosition >= promised, comment)
             #expect(
-                survivors.count >= entries.filter { $0.position < promised }.count, comment)
+                survivors.count >= entries.filter { $0.position < promised }.count,
+                comment
+            )
             known = survivors
         }
     }
@@ -94,8 +99,11 @@ import Testing
                 let size = random.chance(perThousand: 200) ? random.below(9000) : random.below(600)
                 let byte = UInt8(truncatingIfNeeded: random.next())
                 try driver.append(
-                    keys: keys, filler: .init(repeating: byte, count: size),
-                    stream: LogDriver.stream(random.below(3)), count: random.below(4))
+                    keys: keys,
+                    filler: .init(repeating: byte, count: size),
+                    stream: LogDriver.stream(random.below(3)),
+                    count: random.below(4)
+                )
             case 12..<14: try driver.flush()
             case 14..<17: try driver.sync()
             case 17:
@@ -120,5 +128,20 @@ import Testing
         #expect(seen.segmentsDropped > 5, "\(seen)")
         #expect(seen.footersRebuilt > 0, "\(seen)")
         #expect(seen.indexesRebuilt > 20, "\(seen)")
+    }
+
+    @Test func whatRecoveryFoundInThePageCacheIsMadeDurable() throws {
+        let driver = try LogDriver()
+        for _ in 0..<60 { try driver.append(filler: .init(repeating: 4, count: 900)) }
+        try driver.flush()
+        // The process dies, the machine does not: written bytes are still there, synced or not.
+        let again = try LogDriver(driver.disk)
+        #expect(again.log.durablePosition == driver.log.appendPosition)
+        var random = SeededGenerator(seed: 9)
+        for _ in 0..<20 {
+            let third = try LogDriver(driver.disk.crashed(&random))
+            let survivors = try third.scanned()
+            #expect(survivors == driver.entries)
+        }
     }
 }

@@ -9,7 +9,9 @@ import Testing
 
     @Test func aTornTailIsCutAtEveryByteOfTheLastEntry() throws {
         let driver = try LogDriver()
-        for index in 0..<5 { try driver.append(filler: .init(repeating: UInt8(index + 1), count: 70)) }
+        for index in 0..<5 {
+            try driver.append(filler: .init(repeating: UInt8(index + 1), count: 70))
+        }
         try driver.sync()
         let promised = driver.log.appendPosition
         try driver.append(keys: [9], filler: .init(repeating: 0xAB, count: 83))
@@ -48,7 +50,8 @@ import Testing
         try driver.flush()
         try driver.append(filler: [3])
         try driver.flush()
-        driver.disk.damage(first) { bytes in for at in 0..<64 { bytes[Int(hole.rawValue) + at] = 0 } }
+        driver.disk.damage(first) { bytes in for at in 0..<64 { bytes[Int(hole.rawValue) + at] = 0 }
+        }
         let again = try LogDriver(driver.disk)
         #expect(again.report.tornTail?.position == hole)
         let survivors = try again.scanned()
@@ -83,8 +86,10 @@ import Testing
         let driver = try LogDriver()
         for index in 0..<90 {
             try driver.append(
-                keys: [UInt64(index), 77], filler: .init(repeating: UInt8(index), count: 800),
-                stream: LogDriver.stream(index % 2))
+                keys: [UInt64(index), 77],
+                filler: .init(repeating: UInt8(index), count: 800),
+                stream: LogDriver.stream(index % 2)
+            )
             if index % 10 == 9 { try driver.sync() }
         }
         try driver.sync()
@@ -97,14 +102,19 @@ import Testing
         let driver = try closedLog()
         let clean = try LogDriver(driver.disk.copy())
         let ends = Dictionary(
-            uniqueKeysWithValues: clean.log.segments.map { ($0.name, Int($0.end.rawValue - $0.base.rawValue)) })
+            uniqueKeysWithValues: clean.log.segments.map {
+                ($0.name, Int($0.end.rawValue - $0.base.rawValue))
+            }
+        )
         var random = SeededGenerator(seed: 11)
         for name in try driver.disk.list() where !name.hasPrefix("spare") {
             let size = driver.disk.bytes(of: name).count
             for _ in 0..<90 {
                 var byte = random.below(size)
                 if random.chance(perThousand: 200) { byte = random.below(min(size, 4300)) }
-                if random.chance(perThousand: 100) { byte = size - 1 - random.below(min(size, 4096)) }
+                if random.chance(perThousand: 100) {
+                    byte = size - 1 - random.below(min(size, 4096))
+                }
                 // Where no data is, nothing can be lost.
                 if let end = ends[name], byte >= end, byte < (32 << 10) - 4096 { continue }
                 if name == clean.log.segments.last?.name, byte >= (32 << 10) - 4096 { continue }
@@ -114,7 +124,8 @@ import Testing
                 let inspection = try? LogInspector.inspect(disk, verify: true)
                 #expect(
                     inspection?.problems.contains { $0.file == name } ?? true,
-                    "the inspector sees it: \(comment)")
+                    "the inspector sees it: \(comment)"
+                )
                 let again: LogDriver
                 do throws(LogError) { again = try LogDriver(disk) } catch { continue }
                 #expect(again.report.tornTail == nil, comment)

@@ -15,7 +15,9 @@ import Testing
     }
 
     private func expect(
-        _ bytes: ArraySlice<UInt8>, _ hex: String, sourceLocation: SourceLocation = #_sourceLocation
+        _ bytes: ArraySlice<UInt8>,
+        _ hex: String,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) {
         let found = bytes.map { byte in
             let text = String(byte, radix: 16)
@@ -35,7 +37,8 @@ import Testing
             ff ff ff ff ff ff ff ff 00 00 00 00 00 00 00 00 \
             00 68 e5 cf 8b 01 00 00 00 00 00 00 00 00 00 00 \
             00 00 00 00
-            """)
+            """
+        )
         #expect(bytes[84..<4092].allSatisfy { $0 == 0 })
         expect(bytes[4092..<4096], "f0 6c 4d 9b")
     }
@@ -50,7 +53,8 @@ import Testing
             00 00 00 00 00 00 00 00 05 00 00 00 02 00 01 00 \
             00 00 00 00 80 32 84 3b 01 00 01 00 83 ec f8 64 \
             00 aa bb cc dd 00 00 00
-            """)
+            """
+        )
         #expect(bytes[4168...].allSatisfy { $0 == 0 })
     }
 
@@ -63,7 +67,8 @@ import Testing
             50 55 4c 53 45 46 4c 52 01 00 00 00 00 00 00 00 \
             88 77 66 55 44 33 22 11 00 ff ee dd cc bb aa 99 \
             48 10 00 00 00 00 00 00 b6 bc 84 27
-            """)
+            """
+        )
         expect(bytes[8188..<8192], "e3 37 22 08")
     }
 

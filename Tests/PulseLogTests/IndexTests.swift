@@ -16,8 +16,11 @@ import Testing
             var keys = (0..<random.below(5)).map { _ in pool[random.below(pool.count)] }
             if index % 2 == 0 { keys.append(pool[0]) }
             try driver.append(
-                keys: keys, filler: .init(repeating: 1, count: random.below(60)),
-                stream: streams[random.below(4)], count: random.below(4))
+                keys: keys,
+                filler: .init(repeating: 1, count: random.below(60)),
+                stream: streams[random.below(4)],
+                count: random.below(4)
+            )
             if index % 20 == 0 { try driver.sync() }
             if runningJobs { driver.runJobs() }
         }

@@ -17,8 +17,14 @@ import Testing
             writer.finish(baseOffset: Offset(Int64(index)))
             try writer.bytes.withUnsafeBytes { bytes in
                 _ = try driver.log.append(
-                    .recordBatch, stream: stream, baseOffset: Offset(Int64(index)), recordCount: 1,
-                    at: wall, keys: [UInt64(index)], body: bytes)
+                    .recordBatch,
+                    stream: stream,
+                    baseOffset: Offset(Int64(index)),
+                    recordCount: 1,
+                    at: wall,
+                    keys: [UInt64(index)],
+                    body: bytes
+                )
             }
             if index % 10 == 0 { try driver.append(count: 0) }
         }

@@ -52,15 +52,19 @@ final class LogDriver {
     var wall: Int64 = 1_700_000_000_000
 
     init(
-        _ disk: TestDisk = TestDisk(), segmentBytes: Int = 32 << 10, spares: Int = 1,
+        _ disk: TestDisk = TestDisk(),
+        segmentBytes: Int = 32 << 10,
+        spares: Int = 1,
         identity: LogIdentity = LogDriver.identity
     ) throws(LogError) {
         self.disk = disk
         (log, report) = try ShardLog.open(
             directory: disk,
             configuration: LogConfiguration(segmentBytes: segmentBytes, spareSegments: spares),
-            identityIfNew: identity, indexer: BodyIndexer(),
-            at: WallTimestamp(milliseconds: wall))
+            identityIfNew: identity,
+            indexer: BodyIndexer(),
+            at: WallTimestamp(milliseconds: wall)
+        )
     }
 
     static func stream(_ number: Int) -> StreamID {
@@ -77,7 +81,9 @@ final class LogDriver {
 
     @discardableResult
     func append(
-        keys: [UInt64] = [], filler: [UInt8] = [], stream: StreamID = LogDriver.stream(1),
+        keys: [UInt64] = [],
+        filler: [UInt8] = [],
+        stream: StreamID = LogDriver.stream(1),
         count: Int = 1
     ) throws(LogError) -> LogPosition {
         wall += 1
@@ -89,15 +95,29 @@ final class LogDriver {
             do throws(LogError) {
                 return .success(
                     try log.append(
-                        kind, stream: stream, baseOffset: offset, recordCount: count, at: time,
-                        keys: keys, body: bytes))
+                        kind,
+                        stream: stream,
+                        baseOffset: offset,
+                        recordCount: count,
+                        at: time,
+                        keys: keys,
+                        body: bytes
+                    )
+                )
             } catch { return .failure(error) }
         }
         let position = try result.get()
         entries.append(
             Remembered(
-                position: position, kind: kind, stream: stream, baseOffset: offset, count: count,
-                wall: time, body: body))
+                position: position,
+                kind: kind,
+                stream: stream,
+                baseOffset: offset,
+                count: count,
+                wall: time,
+                body: body
+            )
+        )
         return position
     }
 
@@ -113,7 +133,9 @@ final class LogDriver {
     /// Lets every spare under way fail, so that released segments have to be recycled.
     func failSpareJobs() {
         let failure = StorageError(.create, file: "spare", reason: .noSpace)
-        for job in jobs { if case .prepareSpare = job { log.jobFinished(job.subject, failure: failure) } }
+        for job in jobs {
+            if case .prepareSpare = job { log.jobFinished(job.subject, failure: failure) }
+        }
         jobs.removeAll { if case .prepareSpare = $0 { true } else { false } }
     }
 
@@ -150,7 +172,9 @@ final class LogDriver {
 
     /// Index answers equal those of a search through all entries.
     func expectIndexMatches(
-        keys: [UInt64], streams: [StreamID], _ comment: Comment
+        keys: [UInt64],
+        streams: [StreamID],
+        _ comment: Comment
     ) throws(LogError) {
         for key in keys {
             let expected = entries.reversed().flatMap { entry in
@@ -177,8 +201,13 @@ final class LogDriver {
 extension Remembered {
     init(_ header: EntryHeader, _ body: UnsafeRawBufferPointer) {
         self.init(
-            position: header.position, kind: header.kind, stream: header.stream,
-            baseOffset: header.baseOffset, count: header.recordCount, wall: header.wall,
-            body: [UInt8](body))
+            position: header.position,
+            kind: header.kind,
+            stream: header.stream,
+            baseOffset: header.baseOffset,
+            count: header.recordCount,
+            wall: header.wall,
+            body: [UInt8](body)
+        )
     }
 }

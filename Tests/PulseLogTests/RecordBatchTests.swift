@@ -32,8 +32,10 @@ import Testing
             (key ?? []).withUnsafeBytes { keyBytes in
                 (value ?? []).withUnsafeBytes { valueBytes in
                     writer.append(
-                        at: wall, key: key == nil ? nil : keyBytes,
-                        value: value == nil ? nil : valueBytes)
+                        at: wall,
+                        key: key == nil ? nil : keyBytes,
+                        value: value == nil ? nil : valueBytes
+                    )
                 }
             }
         }
@@ -41,7 +43,8 @@ import Testing
         return writer
     }
 
-    static func failure(_ bytes: [UInt8], _ trust: RecordBatch.Trust = .verify) -> RecordBatchError? {
+    static func failure(_ bytes: [UInt8], _ trust: RecordBatch.Trust = .verify) -> RecordBatchError?
+    {
         bytes.withUnsafeBytes { raw in
             do throws(RecordBatchError) {
                 _ = try RecordBatch(raw, trust)
@@ -99,7 +102,8 @@ import Testing
         #expect(Self.failure(changed(22, 0x20), .checksummed) == .unsupportedAttributes(0x20))
         #expect(
             Self.failure(changed(26, 2), .checksummed)
-                == .badOffsetDelta(lastOffsetDelta: 2, count: 2))
+                == .badOffsetDelta(lastOffsetDelta: 2, count: 2)
+        )
         #expect(Self.failure(changed(60, 0), .checksummed) == .badCount(0))
         #expect(Self.failure(changed(57, 0x7F), .checksummed) == .badCount(0x7F00_0002))
         #expect(Self.failure(changed(61, 26), .checksummed) == .badRecord(index: 0, byte: 61))

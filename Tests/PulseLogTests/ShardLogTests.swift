@@ -61,8 +61,11 @@ import Testing
         let driver = try LogDriver()
         for index in 0..<400 {
             try driver.append(
-                keys: [UInt64(index % 50)], filler: [UInt8](repeating: UInt8(index & 255), count: 500),
-                stream: LogDriver.stream(index % 3), count: 1 + index % 4)
+                keys: [UInt64(index % 50)],
+                filler: [UInt8](repeating: UInt8(index & 255), count: 500),
+                stream: LogDriver.stream(index % 3),
+                count: 1 + index % 4
+            )
             if index % 7 == 0 { try driver.sync() }
             if index % 31 == 0 { driver.runJobs() }
             driver.log.checkInvariants()
@@ -88,7 +91,9 @@ import Testing
 
     @Test func oneTurnMayTouchManySegments() throws {
         let driver = try LogDriver()
-        for index in 0..<200 { try driver.append(keys: [UInt64(index)], filler: .init(repeating: 3, count: 900)) }
+        for index in 0..<200 {
+            try driver.append(keys: [UInt64(index)], filler: .init(repeating: 3, count: 900))
+        }
         for entry in driver.entries {
             let read = try driver.log.read(at: entry.position) { Remembered($0, $1) }
             #expect(read == entry)
@@ -106,7 +111,9 @@ import Testing
         for size in 0..<40 { try driver.append(filler: .init(repeating: 0xEE, count: size)) }
         try driver.append(filler: .init(repeating: 7, count: driver.log.bodyBytesMax - 1))
         let refused = LogError.entryTooLarge(
-            bytes: driver.log.bodyBytesMax + 1, limit: driver.log.bodyBytesMax)
+            bytes: driver.log.bodyBytesMax + 1,
+            limit: driver.log.bodyBytesMax
+        )
         #expect(throws: refused) {
             try driver.append(filler: .init(repeating: 7, count: driver.log.bodyBytesMax))
         }
@@ -152,7 +159,10 @@ import Testing
         let driver = try LogDriver(spares: 2)
         var recycled = 0
         for round in 0..<300 {
-            try driver.append(keys: [UInt64(round)], filler: .init(repeating: UInt8(round & 255), count: 700))
+            try driver.append(
+                keys: [UInt64(round)],
+                filler: .init(repeating: UInt8(round & 255), count: 700)
+            )
             if round % 5 == 4 { try driver.sync() }
             if round % 40 == 39 {
                 driver.failSpareJobs()
@@ -162,7 +172,8 @@ import Testing
                 driver.entries.removeAll { $0.position < driver.log.firstPosition }
             }
             recycled += driver.log.segments.count { segment in
-                !segment.isSealed && driver.disk.bytes(of: segment.name)[28_000..<28_600].contains { $0 != 0 }
+                !segment.isSealed
+                    && driver.disk.bytes(of: segment.name)[28_000..<28_600].contains { $0 != 0 }
             }
         }
         #expect(recycled > 0, "some active segment had stale bytes behind its end")
@@ -197,7 +208,9 @@ import Testing
         let newer = driver.disk.copy()
         newer.damage(name) { bytes in
             bytes[8] = 9
-            let crc = bytes.withUnsafeBytes { CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[0..<4092])) }
+            let crc = bytes.withUnsafeBytes {
+                CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[0..<4092]))
+            }
             bytes.patch(at: 4092, littleEndian: crc)
         }
         #expect(throws: LogError.newerFormat(file: name, byte: 8, major: 9)) {

@@ -32,7 +32,11 @@ final class TestDisk: LogDirectory, @unchecked Sendable {
     func step(_ operation: StorageError.Operation, _ name: String) throws(StorageError) {
         guard let left = operationsLeft else { return }
         guard left > 0 else {
-            throw StorageError(operation, file: name, reason: .failed(code: 5, text: "machine died"))
+            throw StorageError(
+                operation,
+                file: name,
+                reason: .failed(code: 5, text: "machine died")
+            )
         }
         operationsLeft = left - 1
     }
@@ -51,7 +55,9 @@ final class TestDisk: LogDirectory, @unchecked Sendable {
     }
 
     func create(
-        _ name: String, bytes: Int, written: Bool
+        _ name: String,
+        bytes: Int,
+        written: Bool
     ) throws(StorageError) -> any LogFile {
         try step(.create, name)
         guard !isFull else { throw StorageError(.create, file: name, reason: .noSpace) }
@@ -184,7 +190,8 @@ final class TestFile: LogFile, @unchecked Sendable {
     }
 
     func read(
-        into buffer: UnsafeMutableRawBufferPointer, at position: Int
+        into buffer: UnsafeMutableRawBufferPointer,
+        at position: Int
     ) throws(StorageError) -> Int {
         let end = min(content.current.count, position + buffer.count)
         guard position < end else { return 0 }
