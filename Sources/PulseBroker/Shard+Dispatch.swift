@@ -168,6 +168,9 @@ extension Shard {
     /// Whether a turn is needed to write what this one decided.
     package var hasUnwrittenCommands: Bool { !turnCommands.isEmpty }
 
+    /// Whether a sync was asked for and has not been taken in yet.
+    package var isSyncing: Bool { log.pendingSync != nil }
+
     package var hasUnsynced: Bool { log.durablePosition < log.appendPosition }
 
     /// Where this turn's commands will end, or what is durable already when there are none.

@@ -228,6 +228,8 @@ package final class Node {
             !shard.workersAreBusy && waiting.isEmpty && !shard.hasUnwrittenCommands
             && !shard.hasUnsynced
         guard isQuiet || now.monotonic >= until else { return }
+        // Closing syncs; a sync that was asked for ends first, it must never be performed twice.
+        guard !shard.isSyncing else { return }
         try shard.close()
         drain = .drained
         effects.append(.drained)
