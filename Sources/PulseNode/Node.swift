@@ -119,6 +119,8 @@ package final class Node {
         do throws(ShardError) {
             try shard.reachedTime(now)
             checkSessions(at: now, into: &effects)
+            // Answers that promise nothing new: refusals, duplicates, a group that exists.
+            try answerDurable(at: now, into: &effects)
             if drain == .serving {
                 try dispatch(at: now)
                 try deal(at: now, into: &effects)
