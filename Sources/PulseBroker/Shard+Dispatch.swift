@@ -182,9 +182,10 @@ extension Shard {
         log.jobFinished(job.subject, failure: failure)
     }
 
-    /// Appends the turn's commands as one entry.
-    func appendTurnCommands(at now: Now) throws(ShardError) {
-        guard !turnCommands.isEmpty else { return }
+    /// Appends the turn's commands as one entry, if there are any; returns its position.
+    @discardableResult
+    func appendTurnCommands(at now: Now) throws(ShardError) -> LogPosition? {
+        guard !turnCommands.isEmpty else { return nil }
         let result = turnCommands.withUnsafeBytes { body -> Result<LogPosition, LogError> in
             do throws(LogError) {
                 return .success(
@@ -201,6 +202,7 @@ extension Shard {
         turnKeys.removeAll(keepingCapacity: true)
         turnAnnounced.removeAll(keepingCapacity: true)
         turnSettled.removeAll(keepingCapacity: true)
+        return position
     }
 
     /// Appends the commands gathered so far when one more might make their entry too large.

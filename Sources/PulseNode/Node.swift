@@ -69,7 +69,7 @@ package final class Node {
             directory: directory, store: store, configuration: configuration.shard, seed: shardSeed,
             at: now)
         sessionTimers = TimingWheel(at: now.monotonic)
-        if configuration.development { loadSampleTemplate(at: now) }
+        if configuration.development { try loadSampleTemplate(at: now) }
     }
 
     // MARK: - Steps
