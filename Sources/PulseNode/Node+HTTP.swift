@@ -301,6 +301,14 @@ extension Node {
 
     /// What keeps a template from being saved, or nil.
     func problem(of row: TemplateRow) -> FieldError? {
+        let name = row.name.utf8
+        guard (1...Limits.templateNameBytesMax).contains(name.count),
+            !name.contains(where: { $0 < 0x20 || $0 == 0x7F })
+        else {
+            return FieldError(
+                field: "name", code: .validationFailed,
+                message: "a name has 1 to \(Limits.templateNameBytesMax) bytes of plain text")
+        }
         do {
             _ = try Template(row.source)
             return nil
