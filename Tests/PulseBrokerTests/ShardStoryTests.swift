@@ -532,10 +532,12 @@ import Testing
             let row = TemplateRow(
                 name: name, channel: .email, subject: "s", text: text, html: "",
                 savedAt: bench.now.wall)
-            let position = bench.shard.put(row, at: bench.now)
-            #expect(position > bench.shard.log.durablePosition)
+            let saved = try bench.shard.put(row, at: bench.now)
+            #expect(saved.durableAt > bench.shard.log.durablePosition)
+            #expect(bench.shard.revisionInForce(of: name) == saved.revision)
             try bench.sync()
-            return position
+            #expect(bench.shard.templates.revision(named: name) == saved.revision)
+            return saved.revision.position
         }
         _ = try save("one")
         let first = try bench.story(try bench.accept()).recordPosition
