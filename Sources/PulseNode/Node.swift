@@ -119,6 +119,9 @@ package final class Node {
         do throws(ShardError) {
             try shard.reachedTime(now)
             checkSessions(at: now, into: &effects)
+            // An answer that promises nothing new, to a repeat or a broken batch, waits only for its
+            // turn: there may be no sync to come.
+            try answerDurable(at: now, into: &effects)
             if drain == .serving {
                 try dispatch(at: now)
                 try deal(at: now, into: &effects)
