@@ -125,8 +125,6 @@ package final class Node {
                 try dispatch(at: now)
                 try deal(at: now, into: &effects)
             }
-            // Repeats, refusals and late outcomes append nothing: no sync would come to release them.
-            try answerDurable(at: now, into: &effects)
             if let ticket = try shard.flush(at: now) { effects.append(.sync(ticket)) }
             #if MUTANT_ANSWER_BEFORE_SYNC
             try answerAll(at: now, into: &effects)

@@ -33,7 +33,7 @@ struct ConsumerTests {
         let (broker, client) = try await Self.started()
         defer { client.close() }
         let early = try await Self.send(500, with: client)
-        let consumer = try await client.subscribe(topic: "email", group: "g")
+        let consumer = try await client.subscribe(topic: "notify.email", group: "g")
         let late = try await Self.send(500, with: client)
         var seen: [String] = []
         for _ in 0..<1000 {
@@ -54,7 +54,7 @@ struct ConsumerTests {
         let (broker, client) = try await Self.started()
         defer { client.close() }
         _ = try await Self.send(400, with: client, users: 8)
-        let consumer = try await client.subscribe(topic: "email", group: "g")
+        let consumer = try await client.subscribe(topic: "notify.email", group: "g")
         var last: [String: Int] = [:]
         for _ in 0..<400 {
             let delivery = try await Self.next(consumer)
@@ -71,7 +71,7 @@ struct ConsumerTests {
         let (broker, client) = try await Self.started()
         defer { client.close() }
         let ids = try await Self.send(1, with: client)
-        let consumer = try await client.subscribe(topic: "email", group: "g")
+        let consumer = try await client.subscribe(topic: "notify.email", group: "g")
         let first = try await Self.next(consumer)
         let rejected = wallMilliseconds()
         first.reject(after: .milliseconds(400), reason: "not now")
@@ -96,9 +96,9 @@ struct ConsumerTests {
         var options = ConsumerOptions()
         options.lease = .milliseconds(300)
         options.window = 1
-        let slow = try await client.subscribe(topic: "email", group: "g", options: options)
+        let slow = try await client.subscribe(topic: "notify.email", group: "g", options: options)
         let held = try await Self.next(slow)
-        let quick = try await other.subscribe(topic: "email", group: "g")
+        let quick = try await other.subscribe(topic: "notify.email", group: "g")
         let again = try await Self.next(quick)
         #expect(again.id == held.id)
         #expect(again.attempt == 2)
@@ -118,8 +118,8 @@ struct ConsumerTests {
         _ = try await Self.send(1, with: client)
         var options = ConsumerOptions()
         options.lease = .milliseconds(500)
-        let consumer = try await client.subscribe(topic: "email", group: "g", options: options)
-        let watcher = try await other.subscribe(topic: "email", group: "g")
+        let consumer = try await client.subscribe(topic: "notify.email", group: "g", options: options)
+        let watcher = try await other.subscribe(topic: "notify.email", group: "g")
         let delivery = try await Self.next(consumer)
         try await delivery.extend(by: .seconds(20))
         try await Task.sleep(for: .milliseconds(1200))
@@ -141,9 +141,9 @@ struct ConsumerTests {
         }
         var options = ConsumerOptions()
         options.window = 10
-        let a = try await client.subscribe(topic: "email", group: "shared", options: options)
-        let b = try await other.subscribe(topic: "email", group: "shared", options: options)
-        let alone = try await other.subscribe(topic: "email", group: "alone")
+        let a = try await client.subscribe(topic: "notify.email", group: "shared", options: options)
+        let b = try await other.subscribe(topic: "notify.email", group: "shared", options: options)
+        let alone = try await other.subscribe(topic: "notify.email", group: "alone")
         let ids = try await Self.send(600, with: client)
 
         let tally = Tally()
@@ -175,11 +175,11 @@ struct ConsumerTests {
         let other = try await PulseClient.connect(port: broker.nativePort)
         defer { client.close() }
         let ids = try await Self.send(10, with: client)
-        let leaver = try await other.subscribe(topic: "email", group: "g")
+        let leaver = try await other.subscribe(topic: "notify.email", group: "g")
         var held: [Delivery] = []
         for _ in 0..<10 { held.append(try await Self.next(leaver)) }
         other.close()
-        let stayer = try await client.subscribe(topic: "email", group: "g")
+        let stayer = try await client.subscribe(topic: "notify.email", group: "g")
         var seen: Set<String> = []
         for _ in 0..<10 {
             let delivery = try await Self.next(stayer)
@@ -195,7 +195,7 @@ struct ConsumerTests {
         let (broker, client) = try await Self.started()
         defer { client.close() }
         let ids = try await Self.send(100, with: client)
-        let consumer = try await client.subscribe(topic: "email", group: "g")
+        let consumer = try await client.subscribe(topic: "notify.email", group: "g")
         var done: Set<String> = []
         for _ in 0..<60 {
             let delivery = try await Self.next(consumer)
@@ -228,7 +228,7 @@ struct ConsumerTests {
                 let page: FetchPage
                 do {
                     page = try await client.fetch(
-                        topic: "email", partition: partition, from: start, maxBytes: 4096)
+                        topic: "notify.email", partition: partition, from: start, maxBytes: 4096)
                 } catch {
                     #expect(error.code == .unknownTopic)
                     #expect(partition > 0)
@@ -240,11 +240,11 @@ struct ConsumerTests {
                 if page.records.isEmpty, page.next == page.logEnd { break }
                 start = .offset(page.next)
             }
-            let end = try await client.fetch(topic: "email", partition: partition, from: .end)
+            let end = try await client.fetch(topic: "notify.email", partition: partition, from: .end)
             #expect(end.records.isEmpty && end.next == end.logEnd)
             let past = await refusal {
                 try await client.fetch(
-                    topic: "email", partition: partition, from: .offset(end.logEnd + 1))
+                    topic: "notify.email", partition: partition, from: .offset(end.logEnd + 1))
             }
             #expect(past?.code.name == "offset_out_of_range")
         }

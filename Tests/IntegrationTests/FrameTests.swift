@@ -89,7 +89,7 @@ struct FrameTests {
         let broker = try Broker()
         let wire = try Wire(port: broker.nativePort)
         var produce: [UInt8] = []
-        produce.append(string16: "email")
+        produce.append(string16: "notify.email")
         produce.append(0xFF)
         try wire.send(
             Self.hello() + Self.hello()
