@@ -4,7 +4,7 @@
 // The cursor of a stream only moves forward and never waits: whatever cannot be delivered now is leased,
 // held or finished, and comes back, if at all, through `due`.
 
-package import PulseCore
+import PulseCore
 
 /// A queue that is filled at one end and emptied at the other, without moving its elements each time.
 struct FIFO<Element>: Sendable where Element: Sendable {

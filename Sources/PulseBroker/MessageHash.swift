@@ -40,13 +40,13 @@ package struct MessageHash: Sendable {
 
 /// Says for any entry what it is found under; used when an index is built anew from its segment.
 package struct BrokerIndexer: EntryIndexer {
-    private let hash: MessageHash
-
-    package init(secret: UInt64) { hash = MessageHash(secret: secret) }
+    package init() {}
 
     package func keys(
-        of header: EntryHeader, body: UnsafeRawBufferPointer, into keys: inout [UInt64]
+        of header: EntryHeader, body: UnsafeRawBufferPointer, secret: UInt64,
+        into keys: inout [UInt64]
     ) {
+        let hash = MessageHash(secret: secret)
         switch header.kind {
         case .recordBatch:
             RecordBatch.forEachRecord(in: body) { record in
@@ -62,6 +62,20 @@ package struct BrokerIndexer: EntryIndexer {
                 guard let step = command.step else { return }
                 keys.append(hash.message(step.message.stream, step.message.offset))
             }
+        }
+    }
+}
+
+extension RecordBatch {
+    /// Visits the records of an entry's body, whose bytes the log has verified. A body that is no batch
+    /// after all has no records.
+    package static func forEachRecord(
+        in body: UnsafeRawBufferPointer, _ visit: (RecordView) -> Void
+    ) {
+        guard let batch = try? RecordBatch(body, .checksummed) else { return }
+        batch.forEach { record in
+            visit(record)
+            return true
         }
     }
 }

@@ -15,7 +15,7 @@ extension Shard {
     /// ready to be called once ``takeOpened()`` returns them, after the sync.
     package func dispatch(_ channel: Channel, slots: Int, at now: Now) throws(ShardError) {
         guard let group = state.group(named: GroupState.deliveryName, on: channel.topic),
-            log.canAppend
+            !log.isReadOnly
         else { return }
         let index = Int(group.id.rawValue) - 1
         let worker = Int(channel.rawValue) - 1
@@ -169,7 +169,7 @@ extension Shard {
     }
 
     package func jobFinished(_ job: LogJob, failure: StorageError?) {
-        log.jobFinished(job, failure: failure)
+        log.jobFinished(job.subject, failure: failure)
     }
 
     /// Appends the turn's commands as one entry.

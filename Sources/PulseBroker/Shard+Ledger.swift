@@ -2,6 +2,7 @@
 // state itself is kept, so that the sum is a check and not a definition.
 
 package import PulseCore
+import PulseLog
 
 /// How many notifications of a channel are where, now.
 package struct Balance: Hashable, Sendable {

@@ -1,7 +1,7 @@
 // Opening a shard: recover the log, load the checkpoint, replay the tail, say that a process began.
 
 package import PulseCore
-package import PulseLog
+import PulseLog
 
 extension Shard {
     private static let checkpointKey: [UInt8] = Array("checkpoint".utf8)
@@ -22,7 +22,7 @@ extension Shard {
         do throws(LogError) {
             (log, report) = try ShardLog.open(
                 directory: directory, configuration: configuration.log, identityIfNew: fresh,
-                indexer: { BrokerIndexer(secret: $0.key) }, at: now.wall)
+                indexer: BrokerIndexer(), at: now.wall)
         } catch { throw .log(error) }
         let state = try loadState(of: log, from: store)
         let templates: TemplateCatalog
@@ -54,34 +54,27 @@ extension Shard {
         var identity: [UInt8] = []
         identity.append(littleEndian: log.identity.high)
         identity.append(littleEndian: log.identity.low)
-        do throws(StorageError) {
-            guard let owner = try store.get(identityKey) else {
-                // A store that was never saved to: everything comes from the log.
-                guard log.firstPosition.rawValue <= UInt64(Limits.segmentHeaderBytes) else {
-                    throw ShardError.storeLost(first: log.firstPosition)
-                }
-                var batch = StateBatch()
-                batch.put(identityKey, identity)
-                try store.write(batch)
-                return ShardState()
-            }
-            guard owner == identity else { throw ShardError.foreignStore }
-            guard let saved = try store.get(checkpointKey) else {
-                guard log.firstPosition.rawValue <= UInt64(Limits.segmentHeaderBytes) else {
-                    throw ShardError.storeLost(first: log.firstPosition)
-                }
-                return ShardState()
-            }
-            guard let state = ShardState(encoded: saved) else {
-                throw ShardError.unreadableCheckpoint
-            }
-            guard state.applied <= log.appendPosition else {
-                throw ShardError.storeAhead(applied: state.applied, end: log.appendPosition)
-            }
-            return state
-        } catch let error as ShardError { throw error } catch let error as StorageError {
-            throw .storage(error)
-        } catch { preconditionFailure("a store throws storage errors only") }
+        let isWhole = log.firstPosition.rawValue <= UInt64(Limits.segmentHeaderBytes)
+        guard let owner = try fromStore({ () throws(StorageError) in try store.get(identityKey) })
+        else {
+            // A store that was never saved to: everything comes from the log.
+            guard isWhole else { throw .storeLost(first: log.firstPosition) }
+            var batch = StateBatch()
+            batch.put(identityKey, identity)
+            try fromStore { () throws(StorageError) in try store.write(batch) }
+            return ShardState()
+        }
+        guard owner == identity else { throw .foreignStore }
+        guard let saved = try fromStore({ () throws(StorageError) in try store.get(checkpointKey) })
+        else {
+            guard isWhole else { throw .storeLost(first: log.firstPosition) }
+            return ShardState()
+        }
+        guard let state = ShardState(encoded: saved) else { throw .unreadableCheckpoint }
+        guard state.applied <= log.appendPosition else {
+            throw .storeAhead(applied: state.applied, end: log.appendPosition)
+        }
+        return state
     }
 
     /// Writes the command that a process began, and the delivery groups when they do not exist yet.
@@ -132,6 +125,11 @@ extension Shard {
     package func storeFlushed() {
         if let position = checkpointInFlight { durableCheckpoint = position }
         checkpointInFlight = nil
+    }
+
+    /// Notes on disk how far the log is durable; syncs a small file.
+    package func writeFloor() throws(ShardError) {
+        try fromLog { () throws(LogError) in try log.writeFloor() }
     }
 
     /// Saves everything and closes the log: what a clean stop does last.

@@ -1,7 +1,7 @@
 // What becomes of a leased message: delivered, held for another attempt, dead, or given back.
 
 package import PulseCore
-package import PulseLog
+import PulseLog
 
 /// How an attempt ended, in the shard's own terms; the delivery room classifies provider answers.
 package enum AttemptOutcome: Hashable, Sendable {
@@ -43,8 +43,8 @@ extension Shard {
             } else {
                 let wait =
                     delay
-                    ?? configuration.retry.delayMilliseconds(
-                        afterAttempt: Int(held.attempt), &random)
+                    ?? configuration.retry.delayMs(
+                        afterAttempt: Int(held.attempt), using: &random)
                 var step = step
                 if !counts { step.attempt -= 1 }
                 Command.held(

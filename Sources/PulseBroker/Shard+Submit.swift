@@ -2,7 +2,7 @@
 // turn's sync.
 
 package import PulseCore
-package import PulseLog
+import PulseLog
 
 /// A notification that passed all checks and only needs a place.
 package struct NewNotification {
@@ -60,11 +60,12 @@ extension Shard {
         let stream = StreamID(
             topic: submission.channel.topic, partition: partition(of: submission.user),
             lane: submission.lane)
-        var batch = RecordBatchWriter(timestamp: now.wall)
-        batch.append(key: submission.user, value: submission.envelope)
+        var batch = RecordBatchWriter()
+        batch.append(at: now.wall, key: submission.user, value: submission.envelope)
+        batch.finish()
         var keys = [hash.recipient(submission.user)]
         if let key = submission.idempotencyKey { keys.append(hash.idempotency(key)) }
-        let offset = try append(batch.finish(), records: 1, to: stream, keys: keys, at: now)
+        let offset = try append(batch.bytes, records: 1, to: stream, keys: keys, at: now)
         return SubmitOutcome(
             kind: .accepted, id: id(stream, offset), durableAt: log.appendPosition)
     }
@@ -77,7 +78,9 @@ extension Shard {
         _ batch: consuming [UInt8], records: Int, to stream: StreamID, keys: [UInt64], at now: Now
     ) throws(ShardError) -> Offset {
         let base = nextOffsets[stream] ?? Offset(0)
-        RecordBatch.patch(&batch, baseOffset: base, epoch: configuration.log.leaderEpoch)
+        batch.withUnsafeMutableBytes {
+            RecordBatch.patch($0, baseOffset: base, leaderEpoch: configuration.log.leaderEpoch)
+        }
         let result = batch.withUnsafeBytes { body -> Result<LogPosition, LogError> in
             do throws(LogError) {
                 return .success(

@@ -1,7 +1,7 @@
 // Consumers: subscribing, credit, going away.
 
 package import PulseCore
-package import PulseLog
+import PulseLog
 
 extension Shard {
     /// Subscribes a consumer to a group of a topic, creating the group when it is new.

@@ -19,7 +19,7 @@ package import PulseLog
 
 package struct ShardConfiguration: Sendable {
     package var log: LogConfiguration
-    package var retry: RetrySettings
+    package var retry: RetryPolicy
     /// Partitions of each topic in this shard.
     package var partitions: Int
     /// Bytes of log between two checkpoints of the state.
@@ -30,7 +30,7 @@ package struct ShardConfiguration: Sendable {
     package var groupWindowMax: Int
 
     package init(
-        log: LogConfiguration, retry: RetrySettings, partitions: Int = 1,
+        log: LogConfiguration, retry: RetryPolicy, partitions: Int = 1,
         checkpointBytes: Int = 32 << 20, heldInMemoryMax: Int = Limits.heldInMemoryMax,
         idempotencyWindowMilliseconds: Int64 = Limits.idempotencyWindowMilliseconds,
         groupWindowMax: Int = Limits.groupWindowMax
@@ -42,34 +42,6 @@ package struct ShardConfiguration: Sendable {
         self.heldInMemoryMax = heldInMemoryMax
         self.idempotencyWindowMilliseconds = idempotencyWindowMilliseconds
         self.groupWindowMax = groupWindowMax
-    }
-}
-
-/// When a failed attempt is made again.
-package struct RetrySettings: Hashable, Sendable {
-    package var baseMilliseconds: Int64
-    package var factor: Double
-    package var capMilliseconds: Int64
-    package var attemptsMax: Int
-
-    package init(
-        baseMilliseconds: Int64 = 1000, factor: Double = 2, capMilliseconds: Int64 = 900_000,
-        attemptsMax: Int = 6
-    ) {
-        self.baseMilliseconds = baseMilliseconds
-        self.factor = factor
-        self.capMilliseconds = capMilliseconds
-        self.attemptsMax = attemptsMax
-    }
-
-    /// Exponential with full jitter, but never less than a tenth of the base: `attempt` counts from 1.
-    package func delayMilliseconds(
-        afterAttempt attempt: Int, _ random: inout SeededGenerator
-    ) -> Int64 {
-        var ceiling = Double(baseMilliseconds)
-        for _ in 1..<max(attempt, 1) where ceiling < Double(capMilliseconds) { ceiling *= factor }
-        let bound = Int64(min(ceiling, Double(capMilliseconds)))
-        return max(baseMilliseconds / 10, Int64(random.below(Int(max(bound, 1)))) + 1)
     }
 }
 
@@ -136,7 +108,7 @@ package final class Shard {
         self.recovery = recovery
         hash = MessageHash(secret: log.identity.key)
         random = SeededGenerator(seed: seed)
-        leases = LeaseTable(firstID: random.next() >> 16 << 12)
+        leases = LeaseTable(firstID: (random.next() >> 16) << 12)
         leaseTimers = TimingWheel(at: now.monotonic)
         checkpointed = state.applied
         durableCheckpoint = state.applied
@@ -151,6 +123,7 @@ package final class Shard {
     /// - Returns: The ticket of the sync that makes it durable, or nil when there is nothing to sync.
     package func flush(at now: Now) throws(ShardError) -> SyncTicket? {
         try appendTurnCommands(at: now)
+        log.noteTime(now.wall)
         do throws(LogError) {
             try log.flush(jobs: &logJobs)
         } catch { throw .log(error) }

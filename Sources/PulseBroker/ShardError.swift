@@ -31,3 +31,13 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
         }
     }
 }
+
+/// Runs a log operation and says its failure as the shard's.
+func fromLog<T>(_ operation: () throws(LogError) -> T) throws(ShardError) -> T {
+    do throws(LogError) { return try operation() } catch { throw .log(error) }
+}
+
+/// Runs a storage operation and says its failure as the shard's.
+func fromStore<T>(_ operation: () throws(StorageError) -> T) throws(ShardError) -> T {
+    do throws(StorageError) { return try operation() } catch { throw .storage(error) }
+}

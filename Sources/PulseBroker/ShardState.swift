@@ -9,7 +9,7 @@
 // Source: spec/03-storage.md, "State".
 
 package import PulseCore
-internal import PulseLog
+package import PulseLog
 
 /// One group's standing on one topic.
 package struct GroupState: Sendable {

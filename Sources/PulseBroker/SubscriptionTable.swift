@@ -1,6 +1,6 @@
 // The consumers that are subscribed now, with their credit.
 
-package import PulseCore
+import PulseCore
 
 package struct Subscription: Sendable {
     package var id: SubscriptionID

@@ -9,6 +9,11 @@ package struct TemplateRevision: Hashable, Sendable {
     package var row: TemplateRow
     /// Where it was saved. Records after it use it, records before it the one before.
     package var position: LogPosition
+
+    package init(row: TemplateRow, position: LogPosition) {
+        self.row = row
+        self.position = position
+    }
 }
 
 /// Newest revisions in memory, older ones in the state store.

@@ -1,13 +1,13 @@
-// What may stand as an address on each channel. Strict, because an address ends up in mail headers, in
-// SMTP commands and in URLs; every refusal is a sentence the client can act on.
+// What may stand as an address on each channel. Strict, because an address ends up in mail headers,
+// in SMTP commands and in URLs; every refusal is a sentence the client can act on.
 
 package import PulseCore
 
 package enum Address {
     /// What is wrong with `address` on `channel`, or nil when it can be used.
     ///
-    /// - Parameter lenient: For sms and push of system 000's API, where any text that is not blank is
-    ///   legal; a provider decides later. Has no effect on email and webhook.
+    /// - Parameter lenient: For sms and push of system 000's API, where any text that is not blank
+    ///   is legal; a provider decides later. Has no effect on email and webhook.
     package static func problem(
         _ channel: Channel, _ address: String, lenient: Bool = false
     ) -> String? {
@@ -75,10 +75,11 @@ package enum Address {
         return !escaped
     }
 
-    /// Letters, digits and inner hyphens in labels of 1 to 63; 253 bytes in all. `localhost` will do.
+    /// Letters, digits and inner hyphens in labels of 1 to 63; 253 bytes in all. One label will do.
     static func isHostName(_ name: some Collection<UInt8>) -> Bool {
         guard !name.isEmpty, name.count <= 253 else { return false }
-        return name.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy {
+        let labels = name.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+        return labels.allSatisfy {
             let label = Array($0)
             return (1...63).contains(label.count) && label.first != UInt8(ascii: "-")
                 && label.last != UInt8(ascii: "-")
@@ -106,7 +107,7 @@ package enum Address {
     // MARK: Webhook URL.
 
     private static func urlProblem(_ url: [UInt8]) -> String? {
-        guard url.allSatisfy({ (0x21...0x7E).contains($0) }), !url.contains(UInt8(ascii: "\\")) else {
+        guard url.allSatisfy({ (0x21...0x7E).contains($0) && $0 != UInt8(ascii: "\\") }) else {
             return "a URL has no spaces, control characters, backslashes or non-ASCII characters"
         }
         let lower = url.map { (65...90).contains($0) ? $0 | 0x20 : $0 }
@@ -120,7 +121,9 @@ package enum Address {
         }
         let rest = lower[start...]
         let authority = rest.prefix { !"/?#".utf8.contains($0) }
-        if authority.contains(UInt8(ascii: "@")) { return "a webhook URL must not hold credentials" }
+        if authority.contains(UInt8(ascii: "@")) {
+            return "a webhook URL must not hold credentials"
+        }
         return authorityProblem(Array(authority))
     }
 

@@ -1,5 +1,5 @@
-// Decides what one delivery attempt does: which provider is called with which bytes, or why there is
-// nothing to call. A pure function of the notification, the template and the settings.
+// Decides what one delivery attempt does: which provider is called with which bytes, or why there
+// is nothing to call. A pure function of the notification, the template and the settings.
 
 package import PulseCore
 
@@ -39,7 +39,8 @@ package enum DeliveryPlan: Sendable {
     case `catch`(CaughtNotification)
     /// This notification can never be delivered.
     case payloadBad(reason: String)
-    /// The channel has no provider: as ``OutcomeClass/configBad``, pause the channel and keep the queue.
+    /// The channel has no provider: as ``OutcomeClass/configBad``, pause the channel and keep the
+    /// queue.
     case noProvider
 
     /// The plan for one attempt.
@@ -128,8 +129,8 @@ private struct Notification {
         content = try Self.content(of: envelope, channel: channel, template: template, data: data)
     }
 
-    /// The template's parts, each replaced by the envelope's own where it has one. A push title takes
-    /// the subject's place.
+    /// The template's parts, each replaced by the envelope's own where it has one. A push title
+    /// takes the subject's place.
     private static func content(
         of envelope: Envelope, channel: Channel, template: Template?,
         data: [(name: String, value: String)]

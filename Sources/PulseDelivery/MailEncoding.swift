@@ -1,11 +1,11 @@
-// The encodings of mail: RFC 2047 for header text, quoted-printable and base64 (RFC 2045) for bodies.
-// Everything that leaves here is ASCII in short lines with CRLF ends, whatever came in.
+// The encodings of mail: RFC 2047 for header text, quoted-printable and base64 (RFC 2045) for
+// bodies. Everything that leaves here is ASCII in short lines with CRLF ends, whatever came in.
 
 enum MailEncoding {
     private static let crlf: [UInt8] = [13, 10]
 
     /// Header text: as it is when short, printable ASCII that no reader could take for an encoded
-    /// word; else one or more encoded words, folded. `room` is what is left of the header's first line.
+    /// word; else one or more encoded words, folded. `room` is what is left of its first line.
     static func headerText(_ text: String, room: Int) -> [UInt8] {
         let plain = Array(text.utf8)
         let isPlain = plain.allSatisfy { (0x20...0x7E).contains($0) }
@@ -14,8 +14,8 @@ enum MailEncoding {
         {
             return plain
         }
-        // 39 bytes make 52 characters of base64, 64 with the frame: with a header's name in front it
-        // still is below the 76 of RFC 2047. Words are cut between characters, as it demands.
+        // 39 bytes make 52 characters of base64, 64 with the frame: with a header's name in front
+        // it still is below the 76 of RFC 2047. Words are cut between characters, as it demands.
         var words: [[UInt8]] = []
         var chunk: [UInt8] = []
         for scalar in text.unicodeScalars {
@@ -81,7 +81,8 @@ enum MailEncoding {
         (0x20...0x7E).contains(byte) && byte != UInt8(ascii: "=") || byte == 9
     }
 
-    /// Lines of at most 76 characters; blanks at a line's end are encoded, so that nobody trims them.
+    /// Lines of at most 76 characters; blanks at a line's end are encoded, so that nobody trims
+    /// them.
     private static func quotedPrintable(_ lines: [[UInt8]]) -> [UInt8] {
         let hex = Array("0123456789ABCDEF".utf8)
         var result: [UInt8] = []
@@ -107,8 +108,10 @@ enum MailEncoding {
         return result
     }
 
+    private static let base64Alphabet = Array(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+
     static func base64(_ bytes: [UInt8]) -> [UInt8] {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
         var result: [UInt8] = []
         result.reserveCapacity((bytes.count + 2) / 3 * 4)
         for start in stride(from: 0, to: bytes.count, by: 3) {
@@ -120,7 +123,7 @@ enum MailEncoding {
             for position in 0..<4 {
                 result.append(
                     position <= count
-                        ? alphabet[Int(group >> UInt32(18 - 6 * position) & 63)]
+                        ? base64Alphabet[Int(group >> UInt32(18 - 6 * position) & 63)]
                         : UInt8(ascii: "="))
             }
         }

@@ -1,5 +1,5 @@
-// Builds the mail that an SMTP server gets: headers, empty line, body, all ASCII, all CRLF. No value
-// from a request can start a header line, end the header, or forge a boundary.
+// Builds the mail that an SMTP server gets: headers, empty line, body, all ASCII, all CRLF. No
+// value from a request can start a header line, end the header, or forge a boundary.
 //
 //      one text part     Content-Type: text/plain or text/html
 //      both              multipart/alternative, plain first (RFC 2046, 5.1.4)

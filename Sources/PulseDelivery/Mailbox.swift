@@ -1,4 +1,5 @@
-// The sender of mail as an operator writes it: `pulse@example.org` or `Example <pulse@example.org>`.
+// The sender of mail as an operator writes it: `pulse@example.org`, or with a name before it,
+// `Example <pulse@example.org>`.
 
 internal import PulseCore
 

@@ -60,9 +60,10 @@ package enum Outcome {
         }
     }
 
-    /// Standard Webhooks: any 2xx is success, 410 ends the endpoint, everything else is a failure and
-    /// tried again. Redirects are never followed, and a 404 or 500 may be a deployment in progress:
-    /// both are tried again until the attempts are used up. A server that names a time is believed.
+    /// Standard Webhooks: any 2xx is success, 410 ends the endpoint, everything else is a failure
+    /// and tried again. Redirects are never followed, and a 404 or 500 may be a deployment in
+    /// progress: both are tried again until the attempts are used up. A server that names a time is
+    /// believed.
     private static func ofHTTP(_ status: Int, retryAfter: Int64?) -> OutcomeClass {
         switch status {
         case 200...299: return .accepted
@@ -81,8 +82,8 @@ package enum Outcome {
 
 /// An SMTP reply: three digits, perhaps an enhanced code, text.
 ///
-/// The contract tells the last reply, not the command it answered; the code tells enough. The enhanced
-/// code, where there is one, is more precise and goes first.
+/// The contract tells the last reply, not the command it answered; the code tells enough. The
+/// enhanced code, where there is one, is more precise and goes first.
 struct SMTPReply {
     var code: Int
     var enhanced: (klass: Int, subject: Int, detail: Int)?

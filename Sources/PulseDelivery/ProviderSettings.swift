@@ -1,4 +1,4 @@
-// What each channel delivers through: the configuration, as far as deciding about a delivery needs it.
+// What each channel delivers through: as much of the configuration as deciding needs.
 
 /// One provider per channel. Out of the box every channel has none; `serve --dev` gives each the
 /// catcher, which keeps notifications in memory for people to look at.

@@ -1,6 +1,6 @@
-// A template: what a service saves once and names in every notification. Checked completely when it is
-// saved, so that at delivery time only two things can be wrong: a missing variable and a result that
-// is too long.
+// A template: what a service saves once and names in every notification. Checked completely when it
+// is saved, so that at delivery time only two things can be wrong: a missing variable and a result
+// that is too long.
 
 package import PulseCore
 
@@ -150,7 +150,8 @@ package struct Template: Sendable {
         switch source.channel {
         case .email:
             if isBlank(source.subject) {
-                throw TemplateProblem(field: "subject", message: "an email template needs a subject")
+                throw TemplateProblem(
+                    field: "subject", message: "an email template needs a subject")
             }
             if isBlank(source.text), isBlank(source.html) {
                 throw TemplateProblem(

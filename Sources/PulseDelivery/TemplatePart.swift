@@ -1,5 +1,5 @@
-// One parsed text of a template: subject, text or html. Parsing is kainjow Mustache's, behind CMustache;
-// what is allowed in a template is decided here.
+// One parsed text of a template: subject, text or html. Parsing is kainjow Mustache's, behind
+// CMustache; what is allowed in a template is decided here.
 //
 //      {{ name }}              the value; HTML-escaped in an html part, as it is elsewhere
 //      {{{ name }}}, {{& name }}   the value as it is, everywhere
@@ -8,8 +8,9 @@
 //      {{! anything }}         nothing
 //
 // Refused when saved: partials, set-delimiter tags, the implicit iterator `{{.}}`, names outside
-// `[A-Za-z0-9_.-]{1,100}`, unbalanced sections, more than 2,000 tags or 64 sections. Values are flat
-// text, so a section never repeats and a rendering is linear in its tags. A dot in a name is part of it.
+// `[A-Za-z0-9_.-]{1,100}`, unbalanced sections, more than 2,000 tags or 64 sections. Values are
+// flat text, so a section never repeats and a rendering is linear in its tags. A dot in a name is
+// part of it.
 
 internal import CMustache
 internal import PulseCore
@@ -101,7 +102,8 @@ final class TemplatePart: @unchecked Sendable {
     }
 }
 
-/// Variables laid out for the C++ side: one arena of bytes and ranges into it, made once for all parts.
+/// Variables laid out for the C++ side: one arena of bytes and ranges into it, made once for all
+/// parts.
 struct TemplateData {
     private(set) var arena: [UInt8] = []
     private(set) var slots: [pulse_mustache_datum] = []

@@ -80,8 +80,11 @@ enum DecodedHeader {
 /// The checksums of one log, seeded with its identity.
 struct LogChecksums: Sendable {
     let seed: UInt32
+    /// For the keys of the index.
+    let secret: UInt64
 
     init(_ identity: LogIdentity) {
+        secret = identity.key
         seed = withUnsafeBytes(of: (identity.high.littleEndian, identity.low.littleEndian)) {
             CRC32C.of($0)
         }

@@ -59,7 +59,11 @@ package enum EntryKind: UInt8, Sendable, CaseIterable {
 /// Pure: the same bytes always give the same keys, because a lost index is rebuilt with it. Keys are
 /// uniformly distributed hashes; two things may share one, so whoever looks up verifies.
 package protocol EntryIndexer: Sendable {
-    func keys(of header: EntryHeader, body: UnsafeRawBufferPointer, into keys: inout [UInt64])
+    ///
+    /// - Parameter secret: The data directory's, ``LogIdentity/key``: outsiders choose what is hashed.
+    func keys(
+        of header: EntryHeader, body: UnsafeRawBufferPointer, secret: UInt64,
+        into keys: inout [UInt64])
 }
 
 /// The arithmetic of positions: one byte space cut into equal segments.

@@ -38,6 +38,8 @@ package enum LogError: Error, Hashable, Sendable {
     /// The file was written by a newer Pulse.
     case newerFormat(file: String, byte: Int, major: UInt16)
     case entryTooLarge(bytes: Int, limit: Int)
+    /// The log does not have this record (any more).
+    case missing(StreamID, Offset)
     /// No entry of this log begins at the position.
     case noEntry(at: LogPosition)
 }
@@ -59,6 +61,8 @@ extension LogError: CustomStringConvertible {
                 + " \(SegmentHeader.formatMajor); start a newer Pulse"
         case .entryTooLarge(let bytes, let limit):
             return "an entry of \(bytes) bytes is over the limit of \(limit)"
+        case .missing(let stream, let offset):
+            return "the log has no offset \(offset.rawValue) of stream \(stream.rawValue)"
         case .noEntry(let position):
             return "no entry begins at position \(position.rawValue)"
         }

@@ -33,6 +33,14 @@ package enum RecordBatchError: Error, Hashable, Sendable {
     case badOffsetDelta(lastOffsetDelta: Int, count: Int)
     case badRecord(index: Int, byte: Int)
     case trailingBytes(Int)
+
+    package var code: ErrorCode {
+        switch self {
+        case .unsupportedCompression: .unsupportedCompression
+        case .badCount(let count) where count > Limits.batchRecordsMax: .batchTooLarge
+        default: .corruptBatch
+        }
+    }
 }
 
 /// A record of a batch, borrowed from its bytes.

@@ -111,7 +111,7 @@ extension Recovery {
             file: candidate.file, number: candidate.number, geometry: geometry,
             checksums: checksums, byte: geometry.entriesStart,
             chain: candidate.startChain(checksums))
-        let builder = IndexBuilder(indexer)
+        let builder = IndexBuilder(indexer, checksums)
         var tally = SegmentTally()
         salvaging: while scanner.byte < reach {
             let at = scanner.byte

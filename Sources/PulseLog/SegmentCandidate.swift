@@ -111,7 +111,7 @@ final class SegmentCandidate {
         let scanner = SegmentScanner(
             file: file, number: number, geometry: geometry, checksums: checksums,
             byte: geometry.entriesStart, chain: start)
-        let builder = IndexBuilder(indexer)
+        let builder = IndexBuilder(indexer, checksums)
         var scan = SegmentScan(
             stopByte: geometry.entriesStart, chain: start, fault: nil, index: builder.index,
             reachByte: geometry.entriesStart)

@@ -34,6 +34,11 @@ extension ShardLog {
         }
     }
 
+    /// Tells the log what time it is, so that failed work is tried again although nothing is appended.
+    package func noteTime(_ wall: WallTimestamp) {
+        if wall > latestWall { latestWall = wall }
+    }
+
     /// A job ended. What failed is asked for again, a second of log time later.
     package func jobFinished(_ subject: LogJob.Subject, failure: StorageError?) {
         if failure != nil {
@@ -43,6 +48,7 @@ extension ShardLog {
         switch subject {
         case .spare(let name):
             sparesComing.remove(name)
+            lacksSpares = failure?.reason == .noSpace
             if failure == nil { spares.append(name) }
         case .index(let number):
             guard let segment = kept.first(where: { $0.number == number }) else { return }

@@ -55,7 +55,7 @@ extension ShardLog {
         let scanner = SegmentScanner(
             file: segment.file, number: segment.number, geometry: geometry, checksums: checksums,
             byte: geometry.entriesStart, chain: segment.startChain)
-        let builder = IndexBuilder(indexer)
+        let builder = IndexBuilder(indexer, checksums)
         while scanner.position < segment.end {
             let at = scanner.position
             switch try scanner.next() {
@@ -72,9 +72,13 @@ extension ShardLog {
 final class IndexBuilder {
     let index = MemoryIndex()
     private let indexer: any EntryIndexer
+    private let secret: UInt64
     private var keys: [UInt64] = []
 
-    init(_ indexer: any EntryIndexer) { self.indexer = indexer }
+    init(_ indexer: any EntryIndexer, _ checksums: LogChecksums) {
+        self.indexer = indexer
+        secret = checksums.secret
+    }
 
     func add(_ header: EntryHeader, _ body: UnsafeRawBufferPointer, byte: Int) {
         if header.kind == .recordBatch, header.recordCount > 0 {
@@ -83,7 +87,7 @@ final class IndexBuilder {
                 byte: byte)
         }
         keys.removeAll(keepingCapacity: true)
-        indexer.keys(of: header, body: body, into: &keys)
+        indexer.keys(of: header, body: body, secret: secret, into: &keys)
         for key in keys { index.add(key: key, byte: byte) }
     }
 }

@@ -51,6 +51,8 @@ package final class ShardLog {
     /// Names of spare files that are ready, and of those being made.
     var spares: [String]
     var sparesComing: Set<String> = []
+    /// The last attempt to make a spare found the disk full.
+    var lacksSpares = false
     var lastSpareNumber: UInt64
     /// Segments let go whose files are still to be recycled or removed, oldest first; a failed job
     /// leaves them here, because a younger one must never go before an older one.
@@ -143,6 +145,13 @@ package final class ShardLog {
 
     /// Bytes the largest body may have.
     package var bodyBytesMax: Int { geometry.bodyBytesMax }
+
+    /// Whether new work must wait for room: there is no next segment, making one failed, and what is
+    /// left of this one is kept for outcomes.
+    package var isShortOfSpace: Bool {
+        lacksSpares
+            && geometry.entriesEnd - Int(position - active.base) < geometry.segmentBytes / 8
+    }
 
     /// Whether appends are refused: the log is damaged, or its storage failed.
     package var isReadOnly: Bool { refusal != nil }

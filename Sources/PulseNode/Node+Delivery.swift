@@ -115,9 +115,10 @@ extension Node {
         case .recipientDead: ending = .dead(.recipientDead, code: code, detail: detail)
         case .payloadBad: ending = .dead(.payloadBad, code: code, detail: detail)
         case .retryAt(let seconds):
-            let wait = min(max(0, seconds), 86_400) * 1000
+            let wait = configuration.shard.retry.delayMs(
+                afterAttempt: 1, retryAtSeconds: seconds, using: &random)
             ending = .retry(
-                afterMilliseconds: max(wait, 100), reason: .backoff, code: code, detail: detail)
+                afterMilliseconds: wait, reason: .backoff, code: code, detail: detail)
         case .retryBackoff, .ambiguous:
             ending = .retry(afterMilliseconds: nil, reason: .backoff, code: code, detail: detail)
         case .configBad:

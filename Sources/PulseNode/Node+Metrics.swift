@@ -3,6 +3,7 @@
 import PulseBroker
 import PulseCore
 import PulseDelivery
+import PulseLog
 
 /// What a node counts for itself; all else comes from the ledger, which survives restarts.
 struct NodeMetrics {

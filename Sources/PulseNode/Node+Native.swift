@@ -3,6 +3,7 @@
 import PulseBroker
 import PulseCore
 import PulseDelivery
+import PulseGateway
 import PulseLog
 import PulseWire
 

@@ -33,12 +33,10 @@ extension Node {
             return (obstacle, obstacle.name)
         }
         do {
-            try RecordBatch.validate(request.batch, recordsMax: Limits.batchRecordsMax)
+            _ = try RecordBatch(request.batch)
             return nil
-        } catch RecordBatchError.compressed {
-            return (.unsupportedCompression, "compressed batches are not taken yet")
         } catch {
-            return (.corruptBatch, "\(error)")
+            return (error.code, "\(error)")
         }
     }
 

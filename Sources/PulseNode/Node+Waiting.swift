@@ -3,6 +3,7 @@
 import PulseBroker
 import PulseCore
 import PulseGateway
+import PulseLog
 
 extension Node {
     func wait(_ answer: WaitingAnswers.Answer, durableAt: LogPosition) {

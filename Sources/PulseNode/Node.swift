@@ -12,7 +12,7 @@ package import PulseBroker
 package import PulseCore
 import PulseDelivery
 import PulseGateway
-package import PulseLog
+import PulseLog
 import PulseWire
 
 package final class Node {
@@ -30,14 +30,17 @@ package final class Node {
     var outbox = Outbox()
     var calls = ProviderCalls()
     var metrics = NodeMetrics()
+    /// Draws the jitter of delays that a provider asked for.
+    var random: SeededGenerator
     /// Channels that rest until a time, because their provider is configured wrongly.
     var pausedUntil: [MonotonicInstant?] = Array(repeating: nil, count: Channel.allCases.count)
     private var jobs: [JobID: Job] = [:]
     private var nextJob: UInt64 = 1
+    /// When to note the log's durable end, after the last sync.
+    private var floorDue: MonotonicInstant?
     private(set) var drain = Drain.serving
     /// Set when the shard cannot go on; everything after is refused.
     private var failure: ShardError?
-    private var lastWake: MonotonicInstant?
     /// Parsed requests of one input; a scratch list.
     var requests: [IncomingRequest] = []
 
@@ -58,9 +61,12 @@ package final class Node {
         precondition(
             configuration.concurrency.count == Channel.allCases.count, "one number a channel")
         self.configuration = configuration
+        var random = SeededGenerator(seed: seed)
+        let shardSeed = random.next()
+        self.random = random
         startedAt = now.wall
         shard = try Shard.open(
-            directory: directory, store: store, configuration: configuration.shard, seed: seed,
+            directory: directory, store: store, configuration: configuration.shard, seed: shardSeed,
             at: now)
         sessionTimers = TimingWheel(at: now.monotonic)
         if configuration.development { loadSampleTemplate(at: now) }
@@ -93,6 +99,7 @@ package final class Node {
             try backlogChanged(connection, bytes, at: now, into: &effects)
         case .synced(let ticket):
             try shard.synced(ticket, at: now)
+            floorDue = now.monotonic.advanced(byMilliseconds: Self.floorIdleMilliseconds)
             #if !MUTANT_ANSWER_BEFORE_SYNC
             try answerDurable(at: now, into: &effects)
             #endif
@@ -120,6 +127,7 @@ package final class Node {
             #if MUTANT_ANSWER_BEFORE_SYNC
             try answerAll(at: now, into: &effects)
             #endif
+            try writeFloorIfIdle(at: now)
             startJobs(into: &effects)
             try goOnDraining(at: now, into: &effects)
         } catch {
@@ -139,17 +147,25 @@ package final class Node {
         effects.append(.stop(exitCode: exitCode, reason: "\(error)"))
     }
 
+    /// Milliseconds without a commit after which the log notes how far it is durable. The note lets recovery tell a torn tail from damage; nobody waits for it.
+    private static let floorIdleMilliseconds: Int64 = 50
+
+    private func writeFloorIfIdle(at now: Now) throws(ShardError) {
+        guard let due = floorDue, now.monotonic >= due, !shard.hasUnsynced else { return }
+        floorDue = nil
+        try shard.writeFloor()
+    }
+
     private func askForWake(at now: Now, into effects: inout EffectQueue) {
         var next = MonotonicInstant.distantFuture
         func consider(_ time: MonotonicInstant?) { if let time { next = min(next, time) } }
         consider(shard.nextDeadline)
         consider(sessionTimers.nextDeadline)
         for paused in pausedUntil { consider(paused) }
+        consider(floorDue)
         if case .draining(let until) = drain { consider(until) }
         // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
         if shard.hasUnwrittenCommands { next = now.monotonic }
-        guard next != lastWake || next == now.monotonic else { return }
-        lastWake = next
         effects.append(.wake(at: next))
     }
 

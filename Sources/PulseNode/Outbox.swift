@@ -22,7 +22,8 @@ struct Outbox {
 
     /// Newest first.
     var entries: [OutboxEntry] {
-        let oldestFirst = ring.count < Limits.outboxEntriesMax ? ring : ring[next...] + ring[..<next]
+        let isFull = ring.count == Limits.outboxEntriesMax
+        let oldestFirst = isFull ? Array(ring[next...] + ring[..<next]) : ring
         return oldestFirst.reversed().map {
             OutboxEntry(
                 id: $0.id, caughtAt: $0.at, channel: $0.channel, to: $0.to, user: $0.user,

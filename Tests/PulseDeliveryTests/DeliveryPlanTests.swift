@@ -13,7 +13,8 @@ import Testing
         ProviderSettings(
             email: .smtp(
                 SMTPEndpoint(host: "mail.example.org", port: 25, security: .starttls),
-                from: try #require(Mailbox("Pulse <pulse@example.org>")), timeoutMilliseconds: 9000),
+                from: try #require(Mailbox("Pulse <pulse@example.org>")),
+                timeoutMilliseconds: 9000),
             webhook: .http(allowsPrivateAddresses: true, timeoutMilliseconds: 8000),
             userAgent: "pulse/1.2.3")
     }

@@ -1,5 +1,5 @@
-// A small mail reader for tests: unfolds headers, decodes encoded words and bodies. Written from the
-// RFCs, apart from the encoder, so that the two can disagree.
+// A small mail reader for tests: unfolds headers, decodes encoded words and bodies. Written from
+// the RFCs, apart from the encoder, so that the two can disagree.
 
 struct ReadMail {
     var headers: [(name: String, value: String)] = []
@@ -124,7 +124,8 @@ struct ReadMail {
     }
 
     static func base64(_ text: String) -> [UInt8] {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        let alphabet = Array(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
         var result: [UInt8] = []
         var bits: UInt32 = 0
         var count = 0

@@ -44,7 +44,9 @@ private func email(
 
     @Test("A line with nothing but section tags leaves no empty line")
     func standaloneLines() throws {
-        let text = "Dear {{name}},\n\n{{#vip}}\n  Welcome back.\n{{/vip}}\n{{^vip}}\nHello.\n{{/vip}}\nBye\n"
+        let text =
+            "Dear {{name}},\n\n{{#vip}}\n  Welcome back.\n{{/vip}}\n"
+            + "{{^vip}}\nHello.\n{{/vip}}\nBye\n"
         let template = try email(text: text)
         #expect(
             try template.render(data: [("name", "Å"), ("vip", "1")]).text
@@ -74,7 +76,8 @@ private func email(
 
     @Test("Missing variables follow what would be shown")
     func missing() throws {
-        let template = try email(text: "{{a}}{{#s}}{{b}}{{#u}}{{e}}{{/u}}{{/s}}{{^s}}{{c}}{{/s}}{{d}}")
+        let template = try email(
+            text: "{{a}}{{#s}}{{b}}{{#u}}{{e}}{{/u}}{{/s}}{{^s}}{{c}}{{/s}}{{d}}")
         #expect(template.missingVariables(in: ["d"]) == ["a", "c"])
         #expect(template.missingVariables(in: ["d", "s"]) == ["a", "b"])
         #expect(template.missingVariables(in: [("s", "false"), ("a", "")]) == ["c", "d"])
@@ -103,7 +106,8 @@ private func email(
     func anyText(seed: UInt64) {
         let pieces = [
             "{{", "}}", "{{{", "}}}", "{", "}", "#", "^", "/", "&", "!", ">", "=", ".", "a", "b",
-            " ", "\n", "\r", "\t", "{{a}}", "{{#a}}", "{{/a}}", "{{^b}}", "{{/b}}", "é", "\u{0}", "\"",
+            " ", "\n", "\r", "\t", "{{a}}", "{{#a}}", "{{/a}}", "{{^b}}", "{{/b}}", "é", "\u{0}",
+            "\"",
         ]
         var random = SeededGenerator(seed: seed)
         var rendered = 0

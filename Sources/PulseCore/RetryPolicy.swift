@@ -1,8 +1,6 @@
-// When to try again: exponential backoff with full jitter, so that what failed together does not come
-// back together; a server that names a time is believed, up to a day.
+// When to try again: exponential backoff with full jitter, so that what failed together does not
+// come back together; a server that names a time is believed, up to a day.
 // Source: Marc Brooker, "Exponential Backoff And Jitter", 2015.
-
-package import PulseCore
 
 package struct RetryPolicy: Hashable, Sendable {
     /// Milliseconds: the most that the first delay can be.

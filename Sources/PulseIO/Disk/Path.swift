@@ -1,0 +1,62 @@
+// Directories by path: making them and reading them.
+
+import Glibc
+package import PulseCore
+
+package enum Path {
+    /// Makes a directory and those above it. One that exists already is fine; anything else of that
+    /// name is not.
+    package static func makeDirectories(_ path: String) throws(StorageError) {
+        var sofar = path.hasPrefix("/") ? "/" : ""
+        for part in path.split(separator: "/") {
+            sofar += part
+            if mkdir(sofar, 0o750) != 0 {
+                let code = errno
+                // EROFS and EACCES are also said of directories that exist; those are no obstacle.
+                guard isDirectory(sofar) else {
+                    throw StorageError(.create, file: sofar, code: code == EEXIST ? ENOTDIR : code)
+                }
+            }
+            sofar += "/"
+        }
+    }
+
+    package static func isDirectory(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// The names in a directory, sorted: all, or those of regular files.
+    package static func names(
+        in path: String, filesOnly: Bool = false
+    ) throws(StorageError) -> [String] {
+        guard let stream = opendir(path) else {
+            throw StorageError(.list, file: path, code: errno)
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(stream) else {
+                let code = errno
+                guard code == 0 else { throw StorageError(.list, file: path, code: code) }
+                return names.sorted()
+            }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard name != ".", name != ".." else { continue }
+            guard !filesOnly || isRegularFile(name, entry.pointee.d_type, stream) else { continue }
+            names.append(name)
+        }
+    }
+
+    private static func isRegularFile(
+        _ name: String, _ kind: UInt8, _ directory: OpaquePointer
+    ) -> Bool {
+        if Int(kind) != DT_UNKNOWN { return Int(kind) == DT_REG }
+        var status = stat()
+        return fstatat(dirfd(directory), name, &status, AT_SYMLINK_NOFOLLOW) == 0
+            && status.st_mode & S_IFMT == S_IFREG
+    }
+}

@@ -1,0 +1,278 @@
+// The production shell: one event loop, one node, its connections and its providers. It turns the world
+// into inputs, lets the node decide, and performs the effects; there is no opinion in here.
+//
+//     sockets, signals, curl, jobs --> node.step --.
+//                                                   effects --> send, close, call, run, log
+//     end of turn ----------------> node.endTurn --'       `--> sync --> node.step(.synced) --> effects
+//
+// The sync is performed inline on this thread: on a machine with few cores a hand-off to another costs
+// more than it saves (spec/decisions/0006). While it runs, the kernel collects the next turn.
+
+import Glibc
+import PulseBroker
+package import PulseCore
+import PulseDelivery
+package import PulseIO
+import PulseLog
+import PulseNode
+
+/// Why serving could not begin. The message is for a person at a terminal.
+package struct ServerError: Error, CustomStringConvertible {
+    package var description: String
+    /// sysexits.h: 65 data, 70 software or storage, 73 cannot create, 75 try again.
+    package var exitCode: Int32
+
+    init(_ error: any Error, exitCode: Int32) {
+        description = "\(error)"
+        self.exitCode = exitCode
+    }
+}
+
+package final class Server {
+    private let configuration: Configuration
+    private let sink: LogSink
+    private let data: DataDirectory
+    private let loop: EventLoop
+    private let node: Node
+    private let worker: BackgroundWorker<(JobID, StorageError?)>
+    private var caller: ProviderCaller?
+    private var httpListener: Listener?
+    private var nativeListener: Listener?
+    private var signals: Signals?
+
+    private var connections: [ConnectionID: Connection] = [:]
+    private var nextConnection: UInt64 = 1
+    private var effects = EffectQueue()
+    private var performing = EffectQueue()
+    private var wakeAt = MonotonicInstant.distantFuture
+    private var ending: Int32?
+
+    /// Opens the data directory, recovers, and listens.
+    package init(configuration: Configuration, version: String) throws(ServerError) {
+        Limits.checkRelations()
+        self.configuration = configuration
+        sink = LogSink(format: configuration.logFormat, level: configuration.logLevel)
+        Signals.ignoreBrokenPipes()
+        do {
+            data = try DataDirectory(path: configuration.data)
+        } catch { throw ServerError(error, exitCode: 73) }
+        do {
+            loop = try EventLoop()
+            worker = try BackgroundWorker(name: "pulse-background")
+        } catch { throw ServerError(error, exitCode: 70) }
+        var entropy = SystemRandomNumberGenerator()
+        do {
+            node = try Node(
+                configuration: Self.nodeConfiguration(configuration, version),
+                directory: data.log, store: data.store, seed: entropy.next(),
+                at: SystemClocks.now())
+        } catch { throw ServerError(error, exitCode: 65) }
+        do throws(IOFailure) { try listen() } catch { throw ServerError(error, exitCode: 75) }
+    }
+
+    private func listen() throws(IOFailure) {
+        signals = try Signals(loop: loop) { [unowned self] in self.received($0) }
+        _ = try worker.completions.attach(to: loop) { [unowned self] in
+            for (job, failure) in $0 { self.step(.jobFinished(job, failure: failure)) }
+        }
+        caller = try ProviderCaller(loop: loop) { [unowned self] in
+            self.step(.providerAnswered($0, $1))
+        }
+        let http = configuration.httpListen
+        let native = configuration.nativeListen
+        httpListener = try Listener(host: http.host, port: http.port, loop: loop, owner: self)
+        nativeListener = try Listener(
+            host: native.host, port: native.port, loop: loop, owner: self)
+    }
+
+    private static func nodeConfiguration(
+        _ configuration: Configuration, _ version: String
+    ) -> NodeConfiguration {
+        var providers = configuration.providers
+        providers.userAgent = "pulse/\(version)"
+        // The catcher costs nothing but memory: nobody waits for anybody.
+        func slots(_ channel: Channel, isCatcher: Bool) -> Int {
+            isCatcher ? max(1024, configuration.concurrency[channel])
+                : configuration.concurrency[channel]
+        }
+        return NodeConfiguration(
+            shard: ShardConfiguration(
+                log: LogConfiguration(segmentBytes: configuration.segmentBytes),
+                retry: configuration.retry,
+                idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds),
+            providers: providers,
+            concurrency: [
+                slots(.email, isCatcher: providers.email == .catcher),
+                slots(.webhook, isCatcher: providers.webhook == .catcher),
+                slots(.sms, isCatcher: providers.sms == .catcher),
+                slots(.push, isCatcher: providers.push == .catcher),
+            ],
+            development: configuration.dev, version: version)
+    }
+
+    // MARK: - Serving
+
+    /// Serves until told to stop; returns the process's exit code.
+    package func run(whenReady: (_ http: String, _ native: String) -> Void) -> Int32 {
+        for line in node.shard.recovery.lines { log(LogEvent(.info, line)) }
+        if let http = httpListener, let native = nativeListener {
+            whenReady("\(http.address)", "\(native.address)")
+        }
+        do throws(IOFailure) {
+            try loop.run(self)
+        } catch {
+            log(LogEvent(.error, "the event loop failed", [.init("error", "\(error)")]))
+            ending = 70
+        }
+        caller?.close()
+        worker.stop()
+        data.close()
+        return ending ?? 0
+    }
+
+    private func received(_ signal: Signals.Signal) {
+        switch signal {
+        case .terminate, .interrupt:
+            // The second time, at once: everything acknowledged is durable anyway.
+            if httpListener == nil {
+                ending = 130
+                return
+            }
+            stopListening()
+            step(.drainRequested)
+        case .hangUp: break
+        }
+    }
+
+    private func stopListening() {
+        httpListener?.close()
+        nativeListener?.close()
+        httpListener = nil
+        nativeListener = nil
+    }
+
+    private func step(_ input: Input) { node.step(input, at: loop.now, into: &effects) }
+
+    private func log(_ event: LogEvent) { sink.write(event, at: SystemClocks.now().wall) }
+
+    // MARK: - Effects
+
+    /// Performs all effects in order, and those that follow from a completed sync.
+    ///
+    /// - Returns: Whether a sync completed: what became visible wants another turn at once.
+    private func performEffects() -> Bool {
+        var synced = false
+        while !effects.effects.isEmpty {
+            swap(&effects, &performing)
+            for effect in performing.effects {
+                if case .sync = effect { synced = true }
+                perform(effect)
+            }
+            performing.removeAll()
+        }
+        return synced
+    }
+
+    private func perform(_ effect: Effect) {
+        switch effect {
+        case .sync(let ticket): sync(ticket)
+        case .send(let id, let range):
+            guard let connection = connections[id] else { return }
+            performing.bytes.withUnsafeBytes {
+                connection.send(UnsafeRawBufferPointer(rebasing: $0[range]))
+            }
+        case .close(let id, let abruptly):
+            connections.removeValue(forKey: id)?.close(abruptly: abruptly)
+        case .pauseReading(let id): connections[id]?.pauseReading()
+        case .resumeReading(let id): connections[id]?.resumeReading()
+        case .wake(let instant): wakeAt = instant
+        case .call(let call, let request): caller?.start(call, request)
+        case .run(let id, let job):
+            let directory = data.log
+            let store = data.store
+            worker.submit {
+                do throws(StorageError) {
+                    try job.perform(in: directory, store: store)
+                    return (id, nil)
+                } catch { return (id, error) }
+            }
+        case .log(let event): log(event)
+        case .drained: ending = 0
+        case .stop(let code, let reason): stop(code, reason)
+        }
+    }
+
+    private func sync(_ ticket: SyncTicket) {
+        do throws(StorageError) {
+            try node.shard.log.performSync()
+        } catch {
+            // Nothing is known of the pages any more; a second sync could lie. Nobody was answered.
+            stop(70, "a sync failed: \(error)")
+            return
+        }
+        step(.synced(ticket))
+    }
+
+    /// Ends the process at once, without touching the disk again.
+    private func stop(_ code: Int32, _ reason: String) {
+        log(LogEvent(.error, "stopping", [.init("reason", reason), .init("code", "\(code)")]))
+        _exit(code)
+    }
+}
+
+extension Server: LoopOwner {
+    package func turnBegan(at now: Now) {}
+
+    package func turnEnded(at now: Now) -> NextTurn {
+        if wakeAt <= now.monotonic {
+            wakeAt = .distantFuture
+            step(.timeReached)
+        }
+        node.endTurn(at: now, into: &effects)
+        let synced = performEffects()
+        if ending != nil { return .stop }
+        return .by(synced ? now.monotonic : wakeAt)
+    }
+}
+
+extension Server: ListenerOwner {
+    package func accepted(
+        _ descriptor: consuming OwnedDescriptor, from peer: SocketAddress, by listener: Listener
+    ) {
+        guard connections.count < min(configuration.httpConnectionsMax, Limits.connectionsMax)
+        else {
+            log(LogEvent(.warning, "connection refused: too many are open"))
+            return
+        }
+        let id = ConnectionID(nextConnection)
+        nextConnection += 1
+        do throws(IOFailure) {
+            connections[id] = try Connection(descriptor, id: id, loop: loop, owner: self)
+            step(.opened(id, listener === httpListener ? .http : .native))
+        } catch {
+            log(LogEvent(.warning, "connection lost", [.init("error", "\(error)")]))
+        }
+    }
+
+    package func shed(_ count: Int, by listener: Listener) {
+        log(
+            LogEvent(
+                .warning, "connections closed unanswered: out of descriptors",
+                [.init("count", "\(count)")]))
+    }
+}
+
+extension Server: ConnectionOwner {
+    package func received(_ bytes: UnsafeRawBufferPointer, on connection: Connection) {
+        step(.received(connection.id, bytes))
+    }
+
+    package func backlogChanged(to bytes: Int, on connection: Connection) {
+        step(.backlog(connection.id, bytes: bytes))
+    }
+
+    package func closed(_ connection: Connection, because reason: Connection.Ending) {
+        connections[connection.id] = nil
+        step(.closed(connection.id))
+    }
+}
