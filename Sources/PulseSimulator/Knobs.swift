@@ -1,9 +1,9 @@
 // The dials of one world, drawn from its seed before anything happens and printed with every failure.
 
-package import PulseBroker
+import PulseBroker
 package import PulseCore
-package import PulseDelivery
-package import PulseLog
+import PulseDelivery
+import PulseLog
 package import PulseNode
 
 /// Everything that shapes a run besides its faults. Small sizes on purpose: what is rare in production
@@ -57,6 +57,15 @@ package struct Knobs: Sendable, CustomStringConvertible {
     package var backoffCapMilliseconds: Int64 { 5000 }
     package var backoffLeastMilliseconds: Int64 { retryBaseMilliseconds / 10 }
 
+    package var rules: WitnessRules {
+        var rules = WitnessRules()
+        rules.attemptsMax = attemptsMax
+        rules.backoffLeastMilliseconds = backoffLeastMilliseconds
+        rules.backoffCapMilliseconds = backoffCapMilliseconds
+        rules.pauseMilliseconds = pauseMilliseconds
+        return rules
+    }
+
     package var node: NodeConfiguration {
         let endpoint = SMTPEndpoint(host: "mail.example.org", port: 25, security: .none)
         guard let sender = Mailbox("Pulse <pulse@example.org>") else {
@@ -65,9 +74,9 @@ package struct Knobs: Sendable, CustomStringConvertible {
         return NodeConfiguration(
             shard: ShardConfiguration(
                 log: LogConfiguration(segmentBytes: segmentBytes),
-                retry: RetrySettings(
-                    baseMilliseconds: retryBaseMilliseconds, factor: 2,
-                    capMilliseconds: backoffCapMilliseconds, attemptsMax: attemptsMax),
+                retry: RetryPolicy(
+                    baseMs: retryBaseMilliseconds, factor: 2, capMs: backoffCapMilliseconds,
+                    attemptsMax: attemptsMax),
                 partitions: partitions, checkpointBytes: checkpointBytes,
                 heldInMemoryMax: heldInMemoryMax),
             providers: ProviderSettings(
