@@ -208,6 +208,9 @@ final class NativeConsumer: SimulatedClient {
     func disconnected(in world: World) {
         isSubscribed = false
         held.removeAll()
+        for question in asked where question.isAcknowledgement {
+            for item in question.ids { world.witness.lostReply(item.id, by: group, channel) }
+        }
         asked.removeAll()
         world.setTimer(index, afterMilliseconds: 30 + world.workload.below(500))
     }

@@ -8,6 +8,8 @@ struct GroupFacts {
     /// The reply to the first subscribe came: the group is durable.
     var exists = false
     var given: Set<NotificationID> = []
+    /// Acknowledged, but the connection broke before the reply: finished, or not.
+    var uncertain: Set<NotificationID> = []
     /// Confirmed acknowledgements: the lease they ended, in the boot it was of.
     var settled: [NotificationID: (boot: Int, lease: UInt64)] = [:]
 }
@@ -51,11 +53,19 @@ extension Witness {
         groups[key]?.settled[id] = (boot, lease)
     }
 
-    /// Messages that a group has not been confirmed to have finished.
+    /// The reply to an acknowledgement will never come.
+    package mutating func lostReply(
+        _ id: NotificationID, by name: String, _ channel: Channel
+    ) {
+        groups[Self.groupName(name, channel)]?.uncertain.insert(id)
+    }
+
+    /// Messages that a group cannot have finished as far as anybody knows.
     package func unsettled(of name: String, _ channel: Channel) -> [NotificationID] {
         guard let group = groups[Self.groupName(name, channel)], group.exists else { return [] }
         return known.filter {
             submission(of: $0)?.channel == channel && group.settled[$0] == nil
+                && !group.uncertain.contains($0)
         }
     }
 
