@@ -94,6 +94,8 @@ let package = Package(
         program(
             "pulse-bench", path: "Sources/Bench", ["PulseCore", "PulseWire", "PulseClient", "PulseIO"]),
         program("pulse-sim", path: "Sources/Simulate", ["PulseCore", "PulseSimulator"]),
+        program("HelloProducer", path: "examples/HelloProducer", ["PulseClient"]),
+        program("HelloConsumer", path: "examples/HelloConsumer", ["PulseClient"]),
 
         // Tests, one target a room.
         tests("PulseCoreTests", ["PulseCore"]),
@@ -102,9 +104,18 @@ let package = Package(
         tests("PulseLogTests", ["PulseCore", "PulseLog"]),
         tests("PulseDeliveryTests", ["PulseCore", "PulseDelivery"]),
         tests("PulseGatewayTests", ["PulseCore", "PulseGateway"]),
-        tests("PulseBrokerTests", ["PulseCore", "PulseLog", "PulseBroker"]),
+        .target(
+            name: "TestDoubles", dependencies: ["PulseCore"], path: "Tests/TestDoubles",
+            swiftSettings: strict),
+        tests("PulseBrokerTests", ["PulseCore", "PulseLog", "PulseBroker", "TestDoubles"]),
+        tests(
+            "PulseNodeTests",
+            [
+                "PulseCore", "PulseLog", "PulseBroker", "PulseGateway", "PulseWire",
+                "PulseDelivery", "PulseNode", "TestDoubles",
+            ]),
         tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
-        tests("PulseServerTests", ["PulseCore", "PulseServer"]),
+        tests("PulseServerTests", ["PulseCore", "PulseDelivery", "PulseServer"]),
         tests("SimulationTests", ["PulseCore", "PulseSimulator"]),
         tests("IntegrationTests", ["PulseCore", "PulseClient", "PulseIO"]),
         tests("HouseTests", ["PulseCore"]),

@@ -15,6 +15,7 @@
 
 #include "CHTTPParser.h"
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
@@ -75,22 +76,22 @@ struct Captured {
 
 /// What one request has told so far; reused, so that a warm connection does not allocate.
 struct Request {
-    Captured method, target, content_type, expect, accept, idempotency_key;
+    Captured method, target, content_type, accept, idempotency_key;
     std::string body;
     int version = 11;
     size_t fields = 0, hosts = 0, content_lengths = 0, transfer_encodings = 0;
-    bool in_trailers = false;
+    bool in_trailers = false, expects_continue = false, expects_else = false;
     pulse_http_fault fault = PULSE_HTTP_FINE;
     const char *reason = nullptr;
 
     void clear() {
-        method.clear(), target.clear(), content_type.clear(), expect.clear(), accept.clear();
+        method.clear(), target.clear(), content_type.clear(), accept.clear();
         idempotency_key.clear();
         body.clear();
         if (body.capacity() > kept_bytes) body.shrink_to_fit();
         version = 11;
         fields = hosts = content_lengths = transfer_encodings = 0;
-        in_trailers = false;
+        in_trailers = expects_continue = expects_else = false;
         fault = PULSE_HTTP_FINE;
         reason = nullptr;
     }
@@ -142,7 +143,12 @@ private:
         case http::field::content_type:
             return once(request.content_type, value, ec, "Content-Type is given twice");
         case http::field::expect:
-            return once(request.expect, value, ec, "Expect is given twice");
+            if (boost::beast::iequals(value, "100-continue")) {
+                request.expects_continue = true;
+            } else {
+                request.expects_else = true;
+            }
+            return;
         case http::field::accept:
             // A list may be spread over lines.
             if (request.accept.present) {
@@ -179,8 +185,12 @@ private:
         if (request.version >= 11 && request.hosts != 1)
             return request.refuse(ec, PULSE_HTTP_MALFORMED, "exactly one plain Host is required");
         if (request.content_lengths != 0 && request.transfer_encodings != 0)
+            return request.refuse(
+                ec, PULSE_HTTP_MALFORMED, "Content-Length and Transfer-Encoding together");
+        // HTTP/1.0 does not know expectations and must not be answered about them.
+        if (request.version >= 11 && request.expects_else)
             request.refuse(
-                ec, PULSE_HTTP_MALFORMED, "Content-Length and Transfer-Encoding exclude each other");
+                ec, PULSE_HTTP_UNMET_EXPECTATION, "the only expectation met is 100-continue");
     }
 
     void on_body_init_impl(boost::optional<std::uint64_t> const &, Error &) override {}
@@ -274,7 +284,7 @@ struct pulse_http_parser {
         message.method = request.method.view();
         message.target = request.target.view();
         message.content_type = request.content_type.view();
-        message.expect = request.expect.view();
+        message.expects_continue = request.expects_continue && request.version >= 11;
         message.accept = request.accept.view();
         message.idempotency_key = request.idempotency_key.view();
         message.body = {request.body.data(), request.body.size()};
@@ -445,9 +455,5 @@ const pulse_http_message *pulse_http_put(
 }
 
 void pulse_http_next(pulse_http_parser *parser) { parser->reset(); }
-
-const pulse_http_message *pulse_http_current(const pulse_http_parser *parser) {
-    return &parser->message;
-}
 
 }  // extern "C"

@@ -1,8 +1,8 @@
 // Boost.JSON's event parser writing a flat tape.
 //
-// A string without escapes stays where it is, in the caller's bytes; others are decoded into an arena.
-// Decoding never lengthens text, so an arena as large as the input is never moved while it is filled.
-// No exception leaves this file.
+// A string without escapes stays where it is, in the caller's bytes; others are decoded into an
+// arena. Decoding never lengthens text, so an arena as large as the input is never moved while it is
+// filled. No exception leaves this file.
 
 #include "CJSON.h"
 
@@ -52,7 +52,7 @@ struct Tape {
 
     explicit Tape(size_t tokens_max) : tokens_max(tokens_max) {}
 
-    void begin(const char *bytes, size_t count) {
+    void clear() {
         tokens.clear();
         open.clear();
         keys.clear();
@@ -63,6 +63,10 @@ struct Tape {
             arena_size = 0;
         }
         arena_used = 0;
+    }
+
+    void begin(const char *bytes, size_t count) {
+        clear();
         input = bytes;
         input_size = count;
         key = {};
@@ -221,6 +225,14 @@ pulse_json_parser *pulse_json_create(size_t depth_max, size_t tokens_max) {
 }
 
 void pulse_json_destroy(pulse_json_parser *parser) { delete parser; }
+
+void pulse_json_clear(pulse_json_parser *handle) {
+    try {
+        handle->parser.handler().clear();
+    } catch (...) {
+        // shrink_to_fit may ask for memory; keeping what there is does no harm.
+    }
+}
 
 pulse_json_tape pulse_json_parse(pulse_json_parser *handle, const void *bytes, size_t count) {
     auto *text = static_cast<const char *>(bytes);

@@ -57,7 +57,7 @@ package struct HeldQueue: Sendable {
             if row.due > now.wall { early.append(row) } else { release(row) }
         }
         for row in early { place(row, at: now) }
-        if loadedThrough != nil, wheel.count < limit / 2 {
+        if loadedThrough != nil, wheel.count < max(1, limit / 2) {
             try loadMore(at: now, from: store, except: isOut)
         }
     }

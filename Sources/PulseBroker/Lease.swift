@@ -87,8 +87,10 @@ package struct LeaseTable: Sendable {
         _ candidate: Candidate, to owner: Lease.Owner, state: Lease.State
     ) -> Lease {
         precondition(!holds(candidate.message), "a message has at most one lease per group")
+        // A consumer may reject for ever; the count stops where its 16 bits end.
+        let attempt = candidate.attempt == .max ? .max : candidate.attempt + 1
         let lease = Lease(
-            id: nextID, message: candidate.message, attempt: candidate.attempt + 1,
+            id: nextID, message: candidate.message, attempt: attempt,
             origin: candidate.origin, heldDue: candidate.heldDue, newest: candidate.newest,
             owner: owner, state: state, timer: .none)
         nextID += 1

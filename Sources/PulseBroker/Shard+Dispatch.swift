@@ -38,13 +38,20 @@ extension Shard {
         for group in subscriptions.groups() {
             let index = Int(group.rawValue) - 1
             guard queues.indices.contains(index), let state = state.group(group) else { continue }
+            // Members that had their turn and found nothing in their lanes since the last handout.
+            var idle: Set<SubscriptionID> = []
             while handouts.count < Self.handoutsPerTurnMax, hasWindow(state),
-                let subscription = subscriptions.next(of: group)
+                let subscription = subscriptions.next(of: group),
+                idle.count < subscriptions.all.count
             {
                 guard
                     let candidate = try nextCandidate(
-                        index, lanes: subscription.lanes, criticalMayBeStrict: true, at: now)
-                else { break }
+                        index, lanes: subscription.lanes, criticalMayBeStrict: false, at: now)
+                else {
+                    guard idle.insert(subscription.id).inserted else { break }
+                    continue
+                }
+                idle.removeAll(keepingCapacity: true)
                 let lease = leases.grant(
                     candidate, to: .subscription(subscription.id), state: .open)
                 count(lease, in: index, 1)

@@ -137,6 +137,8 @@ extension Shard {
         guard let index = group.index(of: key.stream),
             group.streams[index].progress.isDone(key.offset)
         else { return (.ready, attempts) }
+        // A held message may have no attempt that counts: its channel was not configured rightly.
+        if case .held = newest { return (.held, attempts) }
         return (attempts == 0 ? .scheduled : .held, attempts)
     }
 

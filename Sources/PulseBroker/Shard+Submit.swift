@@ -52,7 +52,8 @@ extension Shard {
     package func submit(_ submission: NewNotification, at now: Now) throws(ShardError) -> SubmitOutcome {
         #if !MUTANT_SKIP_DEDUPLICATION
         if let key = submission.idempotencyKey,
-            let earlier = try findByKey(key, envelope: submission.envelope, at: now)
+            let earlier = try findByKey(
+                key, envelope: submission.envelope, channel: submission.channel, at: now)
         {
             return earlier
         }
@@ -104,7 +105,8 @@ extension Shard {
 
     /// The notification that used this key inside the window, if any, durable or not.
     package func findByKey(
-        _ key: UnsafeRawBufferPointer, envelope: UnsafeRawBufferPointer, at now: Now
+        _ key: UnsafeRawBufferPointer, envelope: UnsafeRawBufferPointer, channel: Channel,
+        at now: Now
     ) throws(ShardError) -> SubmitOutcome? {
         let oldest = now.wall.advanced(
             byMilliseconds: -configuration.idempotencyWindowMilliseconds)
@@ -121,8 +123,10 @@ extension Shard {
                             stored.elementsEqual(key)
                         else { return }
                         let offset = header.baseOffset.advanced(by: record.offsetDelta)
+                        let isSame =
+                            header.stream.topic == channel.topic && value.elementsEqual(envelope)
                         found = SubmitOutcome(
-                            kind: value.elementsEqual(envelope) ? .duplicate : .conflict,
+                            kind: isSame ? .duplicate : .conflict,
                             id: id(header.stream, offset), durableAt: header.endPosition)
                     }
                 }

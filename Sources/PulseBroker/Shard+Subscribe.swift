@@ -11,7 +11,7 @@ extension Shard {
     package func subscribe(
         _ id: SubscriptionID, topic: TopicID, group name: String, fromEnd: Bool, credit: Int,
         leaseMilliseconds: Int64, lanes: UInt8, at now: Now
-    ) -> LogPosition {
+    ) throws(ShardError) -> LogPosition {
         let group: GroupID
         var durableAt = log.durablePosition
         if let existing = state.group(named: name, on: topic) {
@@ -23,13 +23,12 @@ extension Shard {
             pendingGroups.removeAll { $0.id.rawValue <= state.groups.count }
             group = GroupID(UInt16(state.groups.count + pendingGroups.count + 1))
             pendingGroups.append((group, topic, name))
-            let starts =
-                state.streams
-                .filter { $0.stream.topic == topic && $0.stream.lane != .dead }
-                .map {
-                    Command.GroupStart(
-                        stream: $0.stream, offset: fromEnd ? $0.end : Offset(0))
-                }
+            var starts: [Command.GroupStart] = []
+            for (stream, end) in state.streams
+            where stream.topic == topic && stream.lane != .dead {
+                let start = fromEnd ? end : try start(of: stream)
+                starts.append(Command.GroupStart(stream: stream, offset: start))
+            }
             Command.groupCreated(group, topic: topic, name: name, starts: starts)
                 .append(to: &turnCommands)
             durableAt = endOfTurn

@@ -26,6 +26,8 @@ package struct ShardConfiguration: Sendable {
     package var checkpointBytes: Int
     package var heldInMemoryMax: Int
     package var idempotencyWindowMilliseconds: Int64
+    /// How long finished notifications can be asked about, at least.
+    package var retentionMilliseconds: Int64
     /// Open records above a group's floor at which it stops leasing (and says so).
     package var groupWindowMax: Int
 
@@ -33,8 +35,11 @@ package struct ShardConfiguration: Sendable {
         log: LogConfiguration, retry: RetryPolicy, partitions: Int = 1,
         checkpointBytes: Int = 32 << 20, heldInMemoryMax: Int = Limits.heldInMemoryMax,
         idempotencyWindowMilliseconds: Int64 = Limits.idempotencyWindowMilliseconds,
+        retentionMilliseconds: Int64 = Limits.retentionMilliseconds,
         groupWindowMax: Int = Limits.groupWindowMax
     ) {
+        // A key that is still remembered needs the record it was used for.
+        self.retentionMilliseconds = max(retentionMilliseconds, idempotencyWindowMilliseconds)
         self.log = log
         self.retry = retry
         self.partitions = partitions
@@ -85,6 +90,8 @@ package final class Shard {
     /// A checkpoint was written; the store is to be flushed. Cleared by whoever has it done.
     package var wantsStoreFlush = false
     package internal(set) var durableCheckpoint: LogPosition
+    /// When to look for segments to release again.
+    var retentionDue: WallTimestamp
     /// When the clocks were last looked at, to notice that one was set.
     var lastNow: Now
     package internal(set) var statistics = ShardStatistics()
@@ -113,6 +120,7 @@ package final class Shard {
         checkpointed = state.applied
         durableCheckpoint = state.applied
         lastNow = now
+        retentionDue = now.wall
         for (stream, end) in state.streams { nextOffsets[stream] = end }
     }
 
@@ -157,9 +165,13 @@ package final class Shard {
             }
         } catch { throw .log(error) }
         if let failure { throw failure }
+        addQueues(at: now)
         guard !rows.changes.isEmpty else { return }
         do throws(StorageError) {
             try store.write(rows)
+            // Before the rows are noted: a lease that is over must not hide its own new row from a
+            // queue that is laid out anew.
+            closeSettled()
             try noteHeld(rows, at: now)
         } catch { throw .storage(error) }
     }
@@ -180,7 +192,6 @@ package final class Shard {
 
     /// Tells the queues of the rows that were just written.
     private func noteHeld(_ rows: StateBatch, at now: Now) throws(StorageError) {
-        addQueues(at: now)
         for case .put(let key, let value) in rows.changes {
             guard let row = HeldRow(StateRow(key: key, value: value)) else { continue }
             let index = Int(row.message.group.rawValue) - 1
@@ -284,4 +295,5 @@ package struct ShardStatistics: Sendable {
     package var leasesExpired: UInt64 = 0
     package var clockChanges: UInt64 = 0
     package var checkpoints: UInt64 = 0
+    package var releases: UInt64 = 0
 }

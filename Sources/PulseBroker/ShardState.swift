@@ -172,12 +172,17 @@ package struct ShardState: Sendable {
             guard Int(id.rawValue) == groups.count + 1 else {
                 throw StateError(position: position, problem: .groupOutOfTurn(id))
             }
-            groups.append(
-                GroupState(
-                    id: id, topic: topic, name: name,
-                    streams: starts.map {
-                        ($0.stream, StreamProgress(floor: $0.offset, end: end(of: $0.stream)))
-                    }))
+            var group = GroupState(
+                id: id, topic: topic, name: name,
+                streams: starts.map {
+                    ($0.stream, StreamProgress(floor: $0.offset, end: end(of: $0.stream)))
+                })
+            // Streams that came to exist after the group was asked for and before this entry.
+            for (stream, end) in streams
+            where stream.topic == topic && stream.lane != .dead && group.index(of: stream) == nil {
+                group.streams.append((stream, StreamProgress(floor: Offset(0), end: end)))
+            }
+            groups.append(group)
         case .started:
             for key in openIntents.keys.sorted() {
                 count(key) { $0.unknownOutcomes += 1 }

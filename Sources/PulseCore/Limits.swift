@@ -75,6 +75,8 @@ package enum Limits {
 
     /// Milliseconds an idempotency key is remembered.
     package static let idempotencyWindowMilliseconds: Int64 = 24 * 3_600_000
+    /// Milliseconds a finished notification is kept, at least: a week.
+    package static let retentionMilliseconds: Int64 = 7 * 24 * 3_600_000
     /// Held messages kept in memory; the rest wait in the state store, in due order.
     package static let heldInMemoryMax = 65_536
     /// Records above a group's floor, done or not, at which the group stops leasing: 512 KiB of bits.

@@ -30,7 +30,10 @@ extension HTTPResponse {
 
     /// 200: the same request was accepted before; its first identifier and where it is now.
     package static func duplicate(
-        _ id: NotificationID, _ state: NotificationState, attempts: Int = 0, _ dialect: APIDialect
+        _ id: NotificationID,
+        _ state: NotificationState,
+        attempts: Int = 0,
+        _ dialect: APIDialect
     ) -> HTTPResponse {
         HTTPResponse(status: 200, .json) { body in
             switch dialect {
@@ -83,7 +86,8 @@ extension HTTPResponse {
     }
 
     package static func notification(
-        _ view: NotificationView, _ dialect: APIDialect
+        _ view: NotificationView,
+        _ dialect: APIDialect
     ) -> HTTPResponse {
         HTTPResponse(status: 200, .json) { body in
             switch dialect {
@@ -95,7 +99,9 @@ extension HTTPResponse {
 
     /// One page of a list, newest first; `next` asks for the page after it.
     package static func list(
-        _ views: [NotificationView], next: ListCursor?, _ dialect: APIDialect
+        _ views: [NotificationView],
+        next: ListCursor?,
+        _ dialect: APIDialect
     ) -> HTTPResponse {
         HTTPResponse(status: 200, .json) { body in
             switch dialect {
@@ -132,7 +138,9 @@ extension HTTPResponse {
 
     /// One template: 201 when it was just made, else 200.
     package static func template(
-        _ view: TemplateView, created: Bool = false, _ dialect: APIDialect
+        _ view: TemplateView,
+        created: Bool = false,
+        _ dialect: APIDialect
     ) -> HTTPResponse {
         HTTPResponse(status: created ? 201 : 200, .json) { body in
             switch dialect {
@@ -146,7 +154,9 @@ extension HTTPResponse {
 
     /// 503, or 500 when repeating is useless: the request is right, and this node cannot serve it.
     package static func unavailable(
-        _ code: ErrorCode, retryAfterSeconds: Int?, _ dialect: APIDialect
+        _ code: ErrorCode,
+        retryAfterSeconds: Int?,
+        _ dialect: APIDialect
     ) -> HTTPResponse {
         let headers = retryAfterSeconds.map { [Header("Retry-After", String($0))] } ?? []
         return switch dialect {

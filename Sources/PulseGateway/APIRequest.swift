@@ -9,10 +9,17 @@ package enum APIDialect: Hashable, Sendable {
     case compatible
 }
 
-/// One request of a connection. `slot` names the place its answer has in the order of answers.
+/// One request of a connection.
+///
+/// `slot` names the place its answer has in the order of answers.
 package struct IncomingRequest {
     package var slot: UInt32
     package var request: APIRequest
+
+    package init(slot: UInt32, request: APIRequest) {
+        self.slot = slot
+        self.request = request
+    }
 }
 
 package enum APIRequest {
@@ -34,8 +41,8 @@ package enum APIRequest {
 
 /// A notification as it was handed in: its structure is checked, its template and addresses are not.
 ///
-/// `errors` holds all that is wrong so far. The node adds what only it can know and, when there is any,
-/// answers all at once with ``HTTPResponse/invalid(_:_:)``.
+/// `errors` holds all that is wrong so far. The node adds what only it can know and, when there is
+/// any, answers all at once with ``HTTPResponse/invalid(_:_:)``.
 package struct Submission: Sendable {
     package var dialect: APIDialect
     package var origin: EnvelopeOrigin
@@ -68,7 +75,9 @@ package struct Submission: Sendable {
     }
 
     mutating func refuse(
-        _ field: String, _ message: String, _ code: ErrorCode = .validationFailed
+        _ field: String,
+        _ message: String,
+        _ code: ErrorCode = .validationFailed
     ) {
         errors.append(FieldError(field: field, code: code, message: message))
     }
@@ -98,8 +107,11 @@ package struct ListQuery: Hashable, Sendable {
     package var cursor: ListCursor?
 
     package init(
-        user: String? = nil, channel: Channel? = nil, status: StatusFilter? = nil,
-        limit: Int = Limits.listLimitDefault, cursor: ListCursor? = nil
+        user: String? = nil,
+        channel: Channel? = nil,
+        status: StatusFilter? = nil,
+        limit: Int = Limits.listLimitDefault,
+        cursor: ListCursor? = nil
     ) {
         self.user = user
         self.channel = channel
@@ -109,7 +121,9 @@ package struct ListQuery: Hashable, Sendable {
     }
 }
 
-/// A place in a list: two words whose meaning is the node's. Clients see 32 hexadecimal digits and
+/// A place in a list: two words whose meaning is the node's.
+///
+/// Clients see 32 hexadecimal digits and
 /// are promised nothing about them.
 package struct ListCursor: Hashable, Sendable {
     package var first: UInt64

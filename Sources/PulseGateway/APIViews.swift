@@ -76,11 +76,22 @@ package struct NotificationView: Sendable {
     package var history: [Event]
 
     package init(
-        id: NotificationID, user: String?, template: String?, channel: Channel, to: String,
-        lane: Lane, state: NotificationState, attempts: Int, attemptsMax: Int,
-        createdAt: WallTimestamp, sentAt: WallTimestamp? = nil,
-        lastAttemptAt: WallTimestamp? = nil, nextAttemptAt: WallTimestamp? = nil,
-        error: String? = nil, idempotencyKey: String? = nil, history: [Event] = []
+        id: NotificationID,
+        user: String?,
+        template: String?,
+        channel: Channel,
+        to: String,
+        lane: Lane,
+        state: NotificationState,
+        attempts: Int,
+        attemptsMax: Int,
+        createdAt: WallTimestamp,
+        sentAt: WallTimestamp? = nil,
+        lastAttemptAt: WallTimestamp? = nil,
+        nextAttemptAt: WallTimestamp? = nil,
+        error: String? = nil,
+        idempotencyKey: String? = nil,
+        history: [Event] = []
     ) {
         self.id = id
         self.user = user
@@ -113,8 +124,14 @@ package struct TemplateView: Hashable, Sendable {
     package var revision: UInt64
 
     package init(
-        name: String, id: String, channel: Channel, subject: String?, text: String?, html: String?,
-        createdAt: WallTimestamp, revision: UInt64
+        name: String,
+        id: String,
+        channel: Channel,
+        subject: String?,
+        text: String?,
+        html: String?,
+        createdAt: WallTimestamp,
+        revision: UInt64
     ) {
         self.name = name
         self.id = id
@@ -139,8 +156,14 @@ package struct OutboxEntry: Hashable, Sendable {
     package var html: String?
 
     package init(
-        id: NotificationID, caughtAt: WallTimestamp, channel: Channel, to: String, user: String?,
-        subject: String?, text: String?, html: String?
+        id: NotificationID,
+        caughtAt: WallTimestamp,
+        channel: Channel,
+        to: String,
+        user: String?,
+        subject: String?,
+        text: String?,
+        html: String?
     ) {
         self.id = id
         self.caughtAt = caughtAt
@@ -163,7 +186,9 @@ package struct ServerStatusView: Sendable {
     package var counts: [(name: String, value: Int64)]
 
     package init(
-        version: String, state: String, startedAt: WallTimestamp,
+        version: String,
+        state: String,
+        startedAt: WallTimestamp,
         counts: [(name: String, value: Int64)]
     ) {
         self.version = version

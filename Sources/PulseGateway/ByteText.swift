@@ -39,8 +39,8 @@ extension UnsafeRawBufferPointer {
         return slice(start, end)
     }
 
-    /// The text with percent escapes undone; nil when an escape is broken, or the result is no UTF-8
-    /// or holds a control character.
+    /// The text with percent escapes undone; nil when an escape is broken, or the result is not
+    /// UTF-8 or holds a control character.
     ///
     /// - Parameter plusIsSpace: True in queries.
     func percentDecoded(plusIsSpace: Bool) -> String? {

@@ -19,7 +19,10 @@ extension Array<FieldError> {
 
     /// A /v1 string field; nil, with the reason in `self`, when it is not as it must be.
     mutating func text(
-        _ value: JSONValue, _ field: String, _ kind: TextKind, bytesMax: Int
+        _ value: JSONValue,
+        _ field: String,
+        _ kind: TextKind,
+        bytesMax: Int
     ) -> String? {
         guard case .string = value.kind else {
             refuse(field, "must be a string")
@@ -57,8 +60,11 @@ extension Array<FieldError> {
         guard case .string = value.kind, let channel = Channel(bytes: value.text) else {
             append(
                 FieldError(
-                    field: "channel", code: .unknownChannel,
-                    message: "must be one of email, sms, push, webhook"))
+                    field: "channel",
+                    code: .unknownChannel,
+                    message: "must be one of email, sms, push, webhook"
+                )
+            )
             return nil
         }
         return channel

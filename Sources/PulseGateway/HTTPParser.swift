@@ -3,7 +3,9 @@
 import CHTTPParser
 import PulseCore
 
-/// The request a parser is at. The texts are borrowed until the parser is fed again.
+/// The request a parser is at.
+///
+/// The texts are borrowed until the parser is fed again.
 struct HTTPMessage {
     private let raw: UnsafePointer<pulse_http_message>
 
@@ -30,13 +32,15 @@ struct HTTPMessage {
         case PULSE_HTTP_HEAD_TOO_LARGE: .headerTooLarge
         case PULSE_HTTP_BODY_TOO_LARGE: .bodyTooLarge
         case PULSE_HTTP_NO_MEMORY: .overloaded
+        case PULSE_HTTP_UNMET_EXPECTATION: .expectationFailed
         default: .malformedHTTP
         }
     }
 
     /// Whether any byte of the request has come.
     var isStarted: Bool { raw.pointee.started }
-    var isVersion11: Bool { raw.pointee.version >= 11 }
+    /// Whether the client waits for 100 Continue before it sends the body.
+    var expectsContinue: Bool { raw.pointee.expects_continue }
     /// Whether the connection may serve another request after this one.
     var keepsAlive: Bool { raw.pointee.keep_alive }
 
@@ -44,7 +48,6 @@ struct HTTPMessage {
     var target: UnsafeRawBufferPointer { Self.text(raw.pointee.target) ?? Self.none }
     var body: UnsafeRawBufferPointer { Self.text(raw.pointee.body) ?? Self.none }
     var contentType: UnsafeRawBufferPointer? { Self.text(raw.pointee.content_type) }
-    var expect: UnsafeRawBufferPointer? { Self.text(raw.pointee.expect) }
     var accept: UnsafeRawBufferPointer? { Self.text(raw.pointee.accept) }
     var idempotencyKey: UnsafeRawBufferPointer? { Self.text(raw.pointee.idempotency_key) }
 
@@ -63,7 +66,10 @@ final class HTTPParser {
     init() {
         guard
             let handle = pulse_http_create(
-                Limits.httpHeaderBytesMax, Limits.httpHeaderFieldsMax, Limits.httpBodyBytesMax)
+                Limits.httpHeaderBytesMax,
+                Limits.httpHeaderFieldsMax,
+                Limits.httpBodyBytesMax
+            )
         else { preconditionFailure("no memory for an HTTP parser: lower the connection limit") }
         self.handle = handle
     }

@@ -2,7 +2,9 @@
 
 import PulseCore
 
-/// One answer to one request. It does not know of connections: the session adds what belongs to them.
+/// One answer to one request.
+///
+/// It does not know of connections: the session adds what belongs to them.
 package struct HTTPResponse: Sendable {
     package enum ContentType: Sendable {
         case json
@@ -39,7 +41,10 @@ package struct HTTPResponse: Sendable {
     package var headers: [Header]
 
     package init(
-        status: UInt16, _ contentType: ContentType, body: [UInt8], headers: [Header] = []
+        status: UInt16,
+        _ contentType: ContentType,
+        body: [UInt8],
+        headers: [Header] = []
     ) {
         self.status = status
         self.contentType = contentType
@@ -49,7 +54,9 @@ package struct HTTPResponse: Sendable {
 
     /// Builds the body in place.
     package init(
-        status: UInt16, _ contentType: ContentType, headers: [Header] = [],
+        status: UInt16,
+        _ contentType: ContentType,
+        headers: [Header] = [],
         _ write: (inout [UInt8]) -> Void
     ) {
         var body: [UInt8] = []

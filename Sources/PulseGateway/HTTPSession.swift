@@ -4,19 +4,19 @@ package import PulseCore
 
 /// Parses requests, and puts answers back into the order of the requests.
 ///
-/// The node drives it: ``receive(_:at:requests:output:)`` for every read, ``respond(to:_:output:)`` for
-/// every request, in any order, ``reachedTime(_:output:)`` when ``deadline`` has passed.
+/// The node drives it: ``receive(_:at:requests:output:)`` for every read, ``respond(to:_:output:)``
+/// for every request, in any order, ``reachedTime(_:output:)`` when ``deadline`` has passed.
 ///
-///                    a refusal of the session, or a request that is the last
-///       open  -----------------------------------------------------------------> closing
-///         |                                                                         |
-///         | idle too long                        its answer, and all before it, left |
-///         `-----------------------------------------------------------------> closed
+///             a refusal of the session, or a request that is the last
+///     open ------------------------------------------------------------> closing
+///       |                                                                   |
+///       |                                its answer, and all before it, left |
+///       `------------------------------------------------------------> closed
+///             idle too long
 ///
 /// Always true:
-/// - `exchanges` holds what was asked and not fully answered, oldest first, with consecutive slots;
-/// - the first of them has no answer yet (an answer whose turn it is leaves at once);
-/// - bytes are in `backlog` only when more came than ``Limits/httpPipelinedMax`` allows.
+/// - in `closing`, the last of `answers` is the one that ends the connection;
+/// - `backlog` has unread bytes only when more came than ``Limits/httpPipelinedMax`` allows.
 package final class HTTPSession {
     private enum Phase {
         case open
@@ -24,26 +24,18 @@ package final class HTTPSession {
         case closed
     }
 
-    /// A request on its way to its answer.
-    private struct Exchange {
-        var slot: UInt32
-        /// HEAD: the length is told, the body is not sent.
-        var omitsBody: Bool
-        var closes: Bool
-        /// The answer, when it came before its turn.
-        var answer: [UInt8]?
-    }
-
-    /// Bytes kept while paused: one request of the largest size. More means that the shell went on
-    /// reading although it was told not to.
+    /// Bytes kept while paused: one request of the largest size.
+    ///
+    /// More means that the shell went on reading although it was told not to.
     private static let backlogBytesMax = Limits.httpHeaderBytesMax + Limits.httpBodyBytesMax
 
     private let parser = HTTPParser()
     private let json = JSONParser()
     private var phase = Phase.open
-    private var exchanges: [Exchange] = []
-    private var nextSlot: UInt32 = 0
+    private var answers = AnswerQueue()
     private var backlog: [UInt8] = []
+    /// How much of `backlog` is parsed; all that is left moves only when half of it is.
+    private var backlogRead = 0
     /// When the first byte of the current request came; nil between requests.
     private var headSince: MonotonicInstant?
     /// When the current request's head was complete; nil before.
@@ -60,15 +52,15 @@ package final class HTTPSession {
 
     /// False when too many requests wait for answers: stop reading from the connection.
     package var canReceiveMore: Bool {
-        phase == .open && exchanges.count < Limits.httpPipelinedMax && backlog.isEmpty
+        phase == .open && answers.count < Limits.httpPipelinedMax && backlog.isEmpty
     }
 
     /// True when kept bytes may now be parsed: call ``resume(at:requests:output:)``.
     package var needsResume: Bool {
-        phase == .open && exchanges.count < Limits.httpPipelinedMax && !backlog.isEmpty
+        phase == .open && answers.count < Limits.httpPipelinedMax && !backlog.isEmpty
     }
 
-    /// When ``reachedTime(_:output:)`` has something to do; answers that the node owes have no deadline.
+    /// When ``reachedTime(_:output:)`` has something to do; answers that are owed have no deadline.
     package var deadline: MonotonicInstant {
         guard phase == .open else { return .distantFuture }
         if let bodySince {
@@ -77,16 +69,19 @@ package final class HTTPSession {
         if let headSince {
             return headSince.advanced(byMilliseconds: Limits.httpHeaderMilliseconds)
         }
-        guard exchanges.isEmpty, backlog.isEmpty else { return .distantFuture }
+        guard answers.isEmpty, backlog.isEmpty else { return .distantFuture }
         return idleSince.advanced(byMilliseconds: Limits.httpIdleMilliseconds)
     }
 
     /// Feeds bytes; appends every request that is now complete.
     ///
-    /// What must be sent at once (100 Continue, refusals of the session itself) is appended to `output`.
+    /// What must be sent at once (100 Continue, refusals of the session itself) is appended to
+    /// `output`.
     package func receive(
-        _ bytes: UnsafeRawBufferPointer, at now: MonotonicInstant,
-        requests: inout [IncomingRequest], output: inout [UInt8]
+        _ bytes: UnsafeRawBufferPointer,
+        at now: MonotonicInstant,
+        requests: inout [IncomingRequest],
+        output: inout [UInt8]
     ) {
         guard phase == .open, !bytes.isEmpty else { return }
         idleSince = now
@@ -103,39 +98,39 @@ package final class HTTPSession {
 
     /// Parses bytes that were kept while too many requests waited.
     package func resume(
-        at now: MonotonicInstant, requests: inout [IncomingRequest], output: inout [UInt8]
+        at now: MonotonicInstant,
+        requests: inout [IncomingRequest],
+        output: inout [UInt8]
     ) {
         guard needsResume else { return }
         let kept = backlog
+        let start = backlogRead
         backlog = []
+        backlogRead = 0
         let used = kept.withUnsafeBytes {
-            feed($0, at: now, requests: &requests, output: &output)
+            feed(
+                UnsafeRawBufferPointer(rebasing: $0[start...]),
+                at: now,
+                requests: &requests,
+                output: &output
+            )
         }
-        if phase == .open, used < kept.count { backlog = Array(kept[used...]) }
+        guard phase == .open, start + used < kept.count else { return }
+        backlog = kept
+        backlogRead = start + used
     }
 
     /// Answers the request in `slot`; appends to `output` everything that may now be sent in order.
     package func respond(
-        to slot: UInt32, _ response: borrowing HTTPResponse, output: inout [UInt8]
+        to slot: UInt32,
+        _ response: borrowing HTTPResponse,
+        output: inout [UInt8]
     ) {
         guard phase != .closed else { return }
-        guard let first = exchanges.first, Int(slot &- first.slot) < exchanges.count else {
-            preconditionFailure("slot \(slot) waits for no answer")
-        }
-        let index = Int(slot &- first.slot)
-        let exchange = exchanges[index]
-        precondition(exchange.answer == nil, "slot \(slot) is answered twice")
-        if index == 0 {
-            response.write(
-                to: &output, closes: exchange.closes, omitsBody: exchange.omitsBody)
-            remove(1, closing: exchange.closes)
-            flush(&output)
-        } else {
-            var answer: [UInt8] = []
-            response.write(
-                to: &answer, closes: exchange.closes, omitsBody: exchange.omitsBody)
-            exchanges[index].answer = answer
-        }
+        let isLast = answers.answer(slot, response, output: &output)
+        answeredSinceIdle = true
+        if isLast { phase = .closed }
+        sendContinueIfDue(&output)
     }
 
     /// Checks deadlines: a request that takes too long is refused, an idle connection closes silently.
@@ -155,11 +150,13 @@ package final class HTTPSession {
 
     /// Parses until the bytes end, the connection is to close, or too many requests wait.
     private func feed(
-        _ bytes: UnsafeRawBufferPointer, at now: MonotonicInstant,
-        requests: inout [IncomingRequest], output: inout [UInt8]
+        _ bytes: UnsafeRawBufferPointer,
+        at now: MonotonicInstant,
+        requests: inout [IncomingRequest],
+        output: inout [UInt8]
     ) -> Int {
         var used = 0
-        while used < bytes.count, phase == .open, exchanges.count < Limits.httpPipelinedMax {
+        while used < bytes.count, phase == .open, answers.count < Limits.httpPipelinedMax {
             let (consumed, message) = parser.put(UnsafeRawBufferPointer(rebasing: bytes[used...]))
             used += consumed
             switch message.state {
@@ -168,19 +165,11 @@ package final class HTTPSession {
             case .inBody:
                 guard bodySince == nil else { break }
                 bodySince = now
-                guard meetsExpectation(of: message) else {
-                    refuse(.expectationFailed, nil, output: &output)
-                    break
-                }
-                if message.expect != nil, message.isVersion11, message.body.isEmpty {
+                if message.expectsContinue, message.body.isEmpty {
                     owesContinue = true
-                    flush(&output)
+                    sendContinueIfDue(&output)
                 }
             case .complete:
-                guard meetsExpectation(of: message) else {
-                    refuse(.expectationFailed, nil, output: &output)
-                    break
-                }
                 take(message, into: &requests)
                 parser.next()
                 headSince = nil
@@ -193,28 +182,31 @@ package final class HTTPSession {
         return used
     }
 
-    private func meetsExpectation(of message: HTTPMessage) -> Bool {
-        guard let expect = message.expect, message.isVersion11 else { return true }
-        return expect.equals("100-continue", ignoringCase: true)
-    }
-
     private func take(_ message: HTTPMessage, into requests: inout [IncomingRequest]) {
         let request = Router.request(from: message, json)
-        exchanges.append(
-            Exchange(
-                slot: nextSlot, omitsBody: message.method.equals("HEAD"),
-                closes: !message.keepsAlive, answer: nil))
-        requests.append(IncomingRequest(slot: nextSlot, request: request))
-        nextSlot &+= 1
+        json.clear()
+        let slot = answers.add(
+            omitsBody: message.method.equals("HEAD"),
+            closes: !message.keepsAlive
+        )
+        requests.append(IncomingRequest(slot: slot, request: request))
         if !message.keepsAlive { stopReading() }
     }
 
     private func keep(_ bytes: UnsafeRawBufferPointer) {
-        guard backlog.count + bytes.count <= Self.backlogBytesMax else {
+        guard backlog.count - backlogRead + bytes.count <= Self.backlogBytesMax else {
             // Nothing more can be understood; what was asked is still answered.
             stopReading()
-            if exchanges.isEmpty { phase = .closed } else { exchanges[exchanges.count - 1].closes = true }
+            if answers.isEmpty {
+                phase = .closed
+            } else {
+                answers.closeAfterLast()
+            }
             return
+        }
+        if backlogRead > backlog.count / 2 {
+            backlog.removeFirst(backlogRead)
+            backlogRead = 0
         }
         backlog.append(contentsOf: bytes)
     }
@@ -223,45 +215,26 @@ package final class HTTPSession {
 
     /// Refuses in the session's own name: nothing after these bytes can be trusted, so it is the end.
     private func refuse(_ code: ErrorCode, _ detail: String?, output: inout [UInt8]) {
-        var answer: [UInt8] = []
-        HTTPResponse.problem(code, detail: detail).write(
-            to: &answer, closes: true, omitsBody: false)
-        exchanges.append(
-            Exchange(slot: nextSlot, omitsBody: false, closes: true, answer: answer))
-        nextSlot &+= 1
+        let slot = answers.add(omitsBody: false, closes: true)
         stopReading()
-        flush(&output)
+        if answers.answer(slot, .problem(code, detail: detail), output: &output) {
+            phase = .closed
+        }
     }
 
     private func stopReading() {
         phase = .closing
         backlog = []
+        backlogRead = 0
         headSince = nil
         bodySince = nil
         owesContinue = false
     }
 
-    /// Sends every answer whose turn has come, and the interim answer when nothing is before it.
-    private func flush(_ output: inout [UInt8]) {
-        var sent = 0
-        var closing = false
-        while sent < exchanges.count, !closing, let answer = exchanges[sent].answer {
-            output.append(contentsOf: answer)
-            closing = exchanges[sent].closes
-            sent += 1
-        }
-        if sent > 0 { remove(sent, closing: closing) }
-        if owesContinue, exchanges.isEmpty {
-            output.append("HTTP/1.1 100 Continue\r\n\r\n")
-            owesContinue = false
-        }
-    }
-
-    private func remove(_ count: Int, closing: Bool) {
-        exchanges.removeFirst(count)
-        answeredSinceIdle = true
-        guard closing else { return }
-        phase = .closed
-        exchanges.removeAll()
+    /// The interim answer may leave when every answer before it has.
+    private func sendContinueIfDue(_ output: inout [UInt8]) {
+        guard owesContinue, answers.isEmpty else { return }
+        output.append("HTTP/1.1 100 Continue\r\n\r\n")
+        owesContinue = false
     }
 }

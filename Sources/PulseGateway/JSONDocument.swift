@@ -73,7 +73,8 @@ struct JSONValue {
 
 /// Reads JSON documents, one at a time, into memory it keeps.
 final class JSONParser {
-    /// Values in one document: far more than a notification has, few enough to check in a millisecond.
+    /// Values in one document: far more than a notification has, few enough to check in a
+    /// millisecond.
     static let valuesMax = 10_000
 
     private let handle: OpaquePointer
@@ -87,7 +88,9 @@ final class JSONParser {
 
     deinit { pulse_json_destroy(handle) }
 
-    /// Reads one document; the value is borrowed from `bytes` and from this parser until the next call.
+    /// Reads one document.
+    ///
+    /// The value is borrowed from `bytes` and from this parser, until the next call.
     func parse(_ bytes: UnsafeRawBufferPointer) throws(JSONFault) -> JSONValue {
         let tape = pulse_json_parse(handle, bytes.baseAddress, bytes.count)
         guard tape.fault == PULSE_JSON_FINE, let tokens = tape.tokens, tape.count > 0 else {
@@ -95,6 +98,9 @@ final class JSONParser {
         }
         return JSONValue(tape: tokens, index: 0)
     }
+
+    /// Gives back the memory of a large document; values read before are no longer valid.
+    func clear() { pulse_json_clear(handle) }
 
     private static func reason(_ fault: pulse_json_fault) -> String {
         switch fault {

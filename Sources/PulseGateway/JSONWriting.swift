@@ -5,7 +5,12 @@ package import PulseCore
 extension [UInt8] {
     /// Appends text that is already as it should be.
     package mutating func append(_ text: StaticString) {
-        append(contentsOf: UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+        append(
+            contentsOf: UnsafeBufferPointer(
+                start: text.utf8Start,
+                count: text.utf8CodeUnitCount
+            )
+        )
     }
 
     /// Appends a string's UTF-8.
@@ -25,8 +30,10 @@ extension [UInt8] {
         self[start...].reverse()
     }
 
-    /// Appends a JSON string with its quotes. Control characters, `"` and `\` are escaped; so are
-    /// `<`, `>` and `&`, so that JSON put into a page cannot end a script.
+    /// Appends a JSON string with its quotes.
+    ///
+    /// Control characters, `"` and `\` are escaped; so are `<`, `>` and `&`, so that JSON put into a
+    /// page cannot end a script.
     package mutating func append(json text: String) {
         append(UInt8(ascii: "\""))
         var text = text

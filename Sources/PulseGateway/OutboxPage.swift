@@ -41,7 +41,8 @@ extension HTTPResponse {
         Header(
             "Content-Security-Policy",
             "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-                + "frame-ancestors 'none'"),
+                + "frame-ancestors 'none'"
+        ),
         Header("X-Content-Type-Options", "nosniff"),
         Header("Referrer-Policy", "no-referrer"),
         Header("Cache-Control", "no-store"),
@@ -62,7 +63,8 @@ extension HTTPResponse {
                 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f5f7fa;padding:.5rem}
                 </style></head><body><h1>Outbox</h1>
                 <p>
-                """)
+                """
+            )
             body.append(decimal: entries.count)
             body.append(" caught, newest first. Nothing here left this machine.</p>\n")
             for entry in entries { entry.write(to: &body) }

@@ -73,7 +73,9 @@ extension HTTPResponse {
     ///
     /// - Parameter detail: What went wrong this time; nil when the title says it all.
     package static func problem(
-        _ code: ErrorCode, detail: String? = nil, errors: [FieldError] = [],
+        _ code: ErrorCode,
+        detail: String? = nil,
+        errors: [FieldError] = [],
         headers: [Header] = []
     ) -> HTTPResponse {
         HTTPResponse(status: code.httpStatus, .problem, headers: headers) { body in
@@ -116,7 +118,8 @@ extension HTTPResponse {
             return problem(
                 .validationFailed,
                 detail: count == 1 ? "1 field is invalid" : "\(count) fields are invalid",
-                errors: errors)
+                errors: errors
+            )
         case .compatible:
             var groups: [(field: Substring, messages: [String])] = []
             for error in errors {
@@ -148,7 +151,10 @@ extension HTTPResponse {
 
     /// A refusal about the request as a whole: a problem, or system 000's `{"detail":…}`.
     package static func refusal(
-        _ code: ErrorCode, _ dialect: APIDialect, detail: String, headers: [Header] = []
+        _ code: ErrorCode,
+        _ dialect: APIDialect,
+        detail: String,
+        headers: [Header] = []
     ) -> HTTPResponse {
         switch dialect {
         case .v1: problem(code, detail: detail, headers: headers)
@@ -158,7 +164,10 @@ extension HTTPResponse {
 
     /// A body of one name and one text.
     static func word(
-        _ name: StaticString, _ text: String, status: UInt16, headers: [Header] = []
+        _ name: StaticString,
+        _ text: String,
+        status: UInt16,
+        headers: [Header] = []
     ) -> HTTPResponse {
         HTTPResponse(status: status, .json, headers: headers) { body in
             body.append("{\"")

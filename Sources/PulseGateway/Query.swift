@@ -3,10 +3,13 @@
 import PulseCore
 
 enum Query {
-    /// `/v1`: user, channel, status, limit, cursor; anything else, or anything twice, is an error.
-    /// System 000: user_id, channel, status, limit, cursor; others are ignored, the last of one counts.
+    /// Reads a list's parameters: user (`user_id` on system 000's path), channel, status, limit, cursor.
+    ///
+    /// On `/v1` anything else, or anything twice, is an error. On system 000's path others are
+    /// ignored, and the last of several counts.
     static func list(
-        _ query: UnsafeRawBufferPointer?, _ dialect: APIDialect
+        _ query: UnsafeRawBufferPointer?,
+        _ dialect: APIDialect
     ) -> APIRequest {
         var reader = ListReader(dialect: dialect)
         for (name, value) in pairs(query) { reader.read(name, value) }
@@ -17,7 +20,8 @@ enum Query {
     }
 
     static func templates(
-        _ query: UnsafeRawBufferPointer?, _ dialect: APIDialect
+        _ query: UnsafeRawBufferPointer?,
+        _ dialect: APIDialect
     ) -> APIRequest {
         var channel: Channel?
         for (name, value) in pairs(query) where name == "channel" {
@@ -25,8 +29,10 @@ enum Query {
             guard channel == nil, value?.isEmpty != true else { continue }
             if dialect == .compatible { return .answered(.templates([], dialect)) }
             let error = FieldError(
-                field: "channel", code: .unknownChannel,
-                message: "must be one of email, sms, push, webhook")
+                field: "channel",
+                code: .unknownChannel,
+                message: "must be one of email, sms, push, webhook"
+            )
             return .answered(.invalid([error], dialect))
         }
         return .templates(channel: channel, dialect)
@@ -47,7 +53,8 @@ enum Query {
                 (
                     name.percentDecoded(plusIsSpace: true) ?? "",
                     (value ?? name.slice(0, 0)).percentDecoded(plusIsSpace: true)
-                ))
+                )
+            )
         }
         return pairs
     }
@@ -92,8 +99,11 @@ private struct ListReader {
         case .v1:
             errors.append(
                 FieldError(
-                    field: "channel", code: .unknownChannel,
-                    message: "must be one of email, sms, push, webhook"))
+                    field: "channel",
+                    code: .unknownChannel,
+                    message: "must be one of email, sms, push, webhook"
+                )
+            )
         case .compatible: matchesNothing = true
         }
     }
@@ -141,7 +151,9 @@ private struct ListReader {
         list.cursor = ListCursor(value)
         if list.cursor == nil {
             errors.refuse(
-                "cursor", dialect == .v1 ? "is not a cursor of this list" : "Invalid cursor.")
+                "cursor",
+                dialect == .v1 ? "is not a cursor of this list" : "Invalid cursor."
+            )
         }
     }
 }

@@ -153,7 +153,8 @@ enum Router {
 
     /// The single, non-empty path segment after `prefix`.
     private static func name(
-        in path: UnsafeRawBufferPointer, after prefix: StaticString
+        in path: UnsafeRawBufferPointer,
+        after prefix: StaticString
     ) -> UnsafeRawBufferPointer? {
         guard let name = path.dropping(prefix: prefix), !name.isEmpty,
             !name.contains(UInt8(ascii: "/"))
@@ -165,7 +166,9 @@ enum Router {
 
     /// Reads the body as a JSON object and hands it on.
     private static func withBody(
-        of message: HTTPMessage, _ json: JSONParser, _ dialect: APIDialect,
+        of message: HTTPMessage,
+        _ json: JSONParser,
+        _ dialect: APIDialect,
         _ decode: (JSONValue) -> APIRequest
     ) -> APIRequest {
         guard isJSON(message.contentType) else {
@@ -179,8 +182,11 @@ enum Router {
             let detail = "\(error.reason), at byte \(error.offset)"
             return .answered(
                 .refusal(
-                    .malformedJSON, dialect,
-                    detail: dialect == .v1 ? detail : "JSON parse error - " + detail))
+                    .malformedJSON,
+                    dialect,
+                    detail: dialect == .v1 ? detail : "JSON parse error - " + detail
+                )
+            )
         }
         guard root.isObject else {
             let message =
@@ -202,32 +208,38 @@ enum Router {
             parameters = after
             let (name, value) = parameter.trimmed.split(at: UInt8(ascii: "="))
             guard name.equals("charset", ignoringCase: true) else { continue }
-            guard let value, value.equals("utf-8", ignoringCase: true)
-                || value.equals("\"utf-8\"", ignoringCase: true)
+            guard let value,
+                value.equals("utf-8", ignoringCase: true)
+                    || value.equals("\"utf-8\"", ignoringCase: true)
             else { return false }
         }
         return true
     }
 
     private static func unsupportedMediaType(
-        _ given: String, _ dialect: APIDialect
+        _ given: String,
+        _ dialect: APIDialect
     ) -> HTTPResponse {
         switch dialect {
         case .v1:
             .problem(.unsupportedMediaType, detail: "the body must be application/json in UTF-8")
         case .compatible:
             .refusal(
-                .unsupportedMediaType, dialect,
-                detail: "Unsupported media type \"\(given)\" in request.")
+                .unsupportedMediaType,
+                dialect,
+                detail: "Unsupported media type \"\(given)\" in request."
+            )
         }
     }
 
     private static func methodNotAllowed(_ method: String, _ route: Route) -> HTTPResponse {
         .refusal(
-            .methodNotAllowed, route.dialect,
+            .methodNotAllowed,
+            route.dialect,
             detail: route.dialect == .v1
                 ? "allowed here: \(route.allowed)" : "Method \"\(method)\" not allowed.",
-            headers: [.init("Allow", route.allowed)])
+            headers: [.init("Allow", route.allowed)]
+        )
     }
 
     /// Whether a browser asks: it names HTML, and programs do not.

@@ -4,7 +4,9 @@
 import PulseCore
 
 enum SubmissionCompatible {
-    /// Reads the body. Fields that system 000 did not know are ignored, as it did.
+    /// Reads the body.
+    ///
+    /// Fields that system 000 did not know are ignored, as it did.
     static func submission(from root: JSONValue) -> APIRequest {
         var submission = Submission(dialect: .compatible)
         var seen: (template: Bool, user: Bool, to: Bool) = (false, false, false)
@@ -13,33 +15,59 @@ enum SubmissionCompatible {
             if key.equals("template_name") {
                 seen.template = true
                 submission.template = submission.required(
-                    member, "template_name", lettersMax: 100,
-                    bytesMax: Limits.templateNameBytesMax)
+                    member,
+                    "template_name",
+                    lettersMax: 100,
+                    bytesMax: Limits.templateNameBytesMax
+                )
             } else if key.equals("user_id") {
                 seen.user = true
                 submission.user = submission.required(
-                    member, "user_id", lettersMax: 100, bytesMax: Limits.userBytesMax)
+                    member,
+                    "user_id",
+                    lettersMax: 100,
+                    bytesMax: Limits.userBytesMax
+                )
             } else if key.equals("to") {
                 seen.to = true
                 submission.address = submission.required(
-                    member, "to", lettersMax: 255, bytesMax: Limits.addressBytesMax)
+                    member,
+                    "to",
+                    lettersMax: 255,
+                    bytesMax: Limits.addressBytesMax
+                )
             } else if key.equals("context") {
                 submission.readContext(member)
             } else if key.equals("idempotency_key") {
                 submission.idempotencyKey = submission.optional(
-                    member, "idempotency_key", lettersMax: 255,
-                    bytesMax: Limits.idempotencyKeyBytesMax)
+                    member,
+                    "idempotency_key",
+                    lettersMax: 255,
+                    bytesMax: Limits.idempotencyKeyBytesMax
+                )
             } else if key.equals("channel") {
                 submission.readChannel(member)
             } else if key.equals("device_token") {
                 submission.deviceToken = submission.optional(
-                    member, "device_token", lettersMax: 255, bytesMax: Limits.addressBytesMax)
+                    member,
+                    "device_token",
+                    lettersMax: 255,
+                    bytesMax: Limits.addressBytesMax
+                )
             } else if key.equals("title") {
                 submission.title = submission.optional(
-                    member, "title", lettersMax: 200, bytesMax: Limits.subjectBytesMax)
+                    member,
+                    "title",
+                    lettersMax: 200,
+                    bytesMax: Limits.subjectBytesMax
+                )
             } else if key.equals("subject") {
                 submission.subject = submission.optional(
-                    member, "subject", lettersMax: 200, bytesMax: Limits.subjectBytesMax)
+                    member,
+                    "subject",
+                    lettersMax: 200,
+                    bytesMax: Limits.subjectBytesMax
+                )
             }
         }
         let missing = "This field is required."
@@ -56,7 +84,10 @@ enum SubmissionCompatible {
 extension Submission {
     /// A text or number without the white space around it; nil when it is neither, or too long.
     fileprivate mutating func trimmedText(
-        _ value: JSONValue, _ field: String, lettersMax: Int, bytesMax: Int
+        _ value: JSONValue,
+        _ field: String,
+        lettersMax: Int,
+        bytesMax: Int
     ) -> String? {
         switch value.kind {
         case .string, .number: break
@@ -84,7 +115,10 @@ extension Submission {
     private static let mayNotBeNull = "This field may not be null."
 
     fileprivate mutating func required(
-        _ value: JSONValue, _ field: String, lettersMax: Int, bytesMax: Int
+        _ value: JSONValue,
+        _ field: String,
+        lettersMax: Int,
+        bytesMax: Int
     ) -> String? {
         let text = trimmedText(value, field, lettersMax: lettersMax, bytesMax: bytesMax)
         guard let text, text.isEmpty else { return text }
@@ -94,7 +128,10 @@ extension Submission {
 
     /// Blank and null are as good as absent.
     fileprivate mutating func optional(
-        _ value: JSONValue, _ field: String, lettersMax: Int, bytesMax: Int
+        _ value: JSONValue,
+        _ field: String,
+        lettersMax: Int,
+        bytesMax: Int
     ) -> String? {
         if value.isNull { return nil }
         let text = trimmedText(value, field, lettersMax: lettersMax, bytesMax: bytesMax)
@@ -116,7 +153,8 @@ extension Submission {
         guard value.isObject else {
             refuse(
                 "context",
-                value.isNull ? Self.mayNotBeNull : "Expected a dictionary of items.")
+                value.isNull ? Self.mayNotBeNull : "Expected a dictionary of items."
+            )
             return
         }
         let members = value.sortedMembers
@@ -129,7 +167,8 @@ extension Submission {
             guard (1...Limits.dataNameBytesMax).contains(member.key.count) else {
                 refuse(
                     "context",
-                    "Ensure names have 1 to \(Limits.dataNameBytesMax) characters.")
+                    "Ensure names have 1 to \(Limits.dataNameBytesMax) characters."
+                )
                 continue
             }
             switch member.kind {

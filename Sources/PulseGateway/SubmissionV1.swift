@@ -7,7 +7,8 @@ enum SubmissionV1 {
     ///
     /// - Parameter idempotencyHeader: The `Idempotency-Key` header, bare or in quotes.
     static func submission(
-        from root: JSONValue, idempotencyHeader: UnsafeRawBufferPointer?
+        from root: JSONValue,
+        idempotencyHeader: UnsafeRawBufferPointer?
     ) -> APIRequest {
         var reader = SubmissionV1Reader()
         for member in root.members { reader.read(member) }
@@ -38,7 +39,11 @@ private struct SubmissionV1Reader {
         } else if key.equals("template") {
             hasTemplate = true
             submission.template = submission.errors.text(
-                member, "template", .line, bytesMax: Limits.templateNameBytesMax)
+                member,
+                "template",
+                .line,
+                bytesMax: Limits.templateNameBytesMax
+            )
         } else if key.equals("data") {
             data = member
             readData(member)
@@ -49,12 +54,18 @@ private struct SubmissionV1Reader {
             readLane(member)
         } else if key.equals("idempotency_key") {
             submission.idempotencyKey = submission.errors.text(
-                member, "idempotency_key", .line, bytesMax: Limits.idempotencyKeyBytesMax)
+                member,
+                "idempotency_key",
+                .line,
+                bytesMax: Limits.idempotencyKeyBytesMax
+            )
         } else if key.equals("deliver_at") {
             submission.deliverAt = WallTimestamp(json: member)
             if submission.deliverAt == nil {
                 submission.refuse(
-                    "deliver_at", "must be an RFC 3339 time or whole milliseconds since 1970")
+                    "deliver_at",
+                    "must be an RFC 3339 time or whole milliseconds since 1970"
+                )
             }
         } else {
             submission.errors.unknown(key.text)
@@ -67,7 +78,11 @@ private struct SubmissionV1Reader {
         switch value.kind {
         case .string:
             submission.address = submission.errors.text(
-                value, "to", .line, bytesMax: Limits.addressBytesMax)
+                value,
+                "to",
+                .line,
+                bytesMax: Limits.addressBytesMax
+            )
         case .object:
             var count = 0
             for member in value.members {
@@ -85,16 +100,32 @@ private struct SubmissionV1Reader {
         let addressMax = Limits.addressBytesMax
         if key.equals("user") {
             submission.user = submission.errors.text(
-                member, "to.user", .line, bytesMax: Limits.userBytesMax)
+                member,
+                "to.user",
+                .line,
+                bytesMax: Limits.userBytesMax
+            )
         } else if key.equals("email") {
             submission.email = submission.errors.text(
-                member, "to.email", .line, bytesMax: addressMax)
+                member,
+                "to.email",
+                .line,
+                bytesMax: addressMax
+            )
         } else if key.equals("phone") {
             submission.phone = submission.errors.text(
-                member, "to.phone", .line, bytesMax: addressMax)
+                member,
+                "to.phone",
+                .line,
+                bytesMax: addressMax
+            )
         } else if key.equals("push_token") {
             submission.pushToken = submission.errors.text(
-                member, "to.push_token", .line, bytesMax: addressMax)
+                member,
+                "to.push_token",
+                .line,
+                bytesMax: addressMax
+            )
         } else if key.equals("url") {
             submission.url = submission.errors.text(member, "to.url", .line, bytesMax: addressMax)
         } else {
@@ -112,13 +143,25 @@ private struct SubmissionV1Reader {
             let key = member.key
             if key.equals("subject") {
                 submission.subject = submission.errors.text(
-                    member, "content.subject", .heading, bytesMax: Limits.subjectBytesMax)
+                    member,
+                    "content.subject",
+                    .heading,
+                    bytesMax: Limits.subjectBytesMax
+                )
             } else if key.equals("text") {
                 submission.text = submission.errors.text(
-                    member, "content.text", .prose, bytesMax: partMax)
+                    member,
+                    "content.text",
+                    .prose,
+                    bytesMax: partMax
+                )
             } else if key.equals("html") {
                 submission.html = submission.errors.text(
-                    member, "content.html", .prose, bytesMax: partMax)
+                    member,
+                    "content.html",
+                    .prose,
+                    bytesMax: partMax
+                )
             } else {
                 submission.errors.unknown("content." + key.text)
             }
@@ -154,7 +197,8 @@ private struct SubmissionV1Reader {
             guard (1...Limits.dataNameBytesMax).contains(member.key.count) else {
                 submission.refuse(
                     "data." + name,
-                    "must have a name of 1 to \(Limits.dataNameBytesMax) bytes")
+                    "must have a name of 1 to \(Limits.dataNameBytesMax) bytes"
+                )
                 continue
             }
             switch member.kind {
@@ -206,13 +250,16 @@ private struct SubmissionV1Reader {
     private mutating func readIdempotencyKey(_ header: UnsafeRawBufferPointer) {
         var key = header.trimmed
         let quote = UInt8(ascii: "\"")
-        if key.count >= 2, key.first == quote, key.last == quote { key = key.slice(1, key.count - 1) }
+        if key.count >= 2, key.first == quote, key.last == quote {
+            key = key.slice(1, key.count - 1)
+        }
         guard (1...Limits.idempotencyKeyBytesMax).contains(key.count), !key.hasControl,
             let text = String(validating: key, as: UTF8.self)
         else {
             submission.refuse(
                 "idempotency_key",
-                "the header must have 1 to \(Limits.idempotencyKeyBytesMax) bytes of plain text")
+                "the header must have 1 to \(Limits.idempotencyKeyBytesMax) bytes of plain text"
+            )
             return
         }
         if let given = submission.idempotencyKey, given != text {

@@ -12,20 +12,27 @@ enum TemplateBody {
         let name = path.percentDecoded(plusIsSpace: false)
         if !(1...Limits.templateNameBytesMax).contains(name?.utf8.count ?? 0) {
             errors.refuse(
-                "name", "must have 1 to \(Limits.templateNameBytesMax) bytes of plain UTF-8")
+                "name",
+                "must have 1 to \(Limits.templateNameBytesMax) bytes of plain UTF-8"
+            )
         }
         for member in root.members {
             let key = member.key
             if key.equals("channel") {
                 hasChannel = true
                 draft.channel = errors.channel(member) ?? .email
-            } else if member.isNull, key.equals("subject") || key.equals("text")
-                || key.equals("html")
+            } else if member.isNull,
+                key.equals("subject") || key.equals("text")
+                    || key.equals("html")
             {
                 continue
             } else if key.equals("subject") {
                 draft.subject = errors.text(
-                    member, "subject", .heading, bytesMax: Limits.subjectBytesMax)
+                    member,
+                    "subject",
+                    .heading,
+                    bytesMax: Limits.subjectBytesMax
+                )
             } else if key.equals("text") {
                 hasText = true
                 draft.text = errors.text(member, "text", .prose, bytesMax: Limits.templateBytesMax)

@@ -4,7 +4,8 @@ import PulseCore
 
 extension [UInt8] {
     mutating func append<Value>(
-        jsonArray values: [Value], _ write: (Value, inout [UInt8]) -> Void
+        jsonArray values: [Value],
+        _ write: (Value, inout [UInt8]) -> Void
     ) {
         append("[")
         for (index, value) in values.enumerated() {

@@ -2,7 +2,9 @@
 
 import Glibc
 
-/// An open descriptor. Move it to hand it on; let it go out of scope to close it.
+/// An open descriptor.
+///
+/// Move it to hand it on; let it go out of scope to close it.
 package struct OwnedDescriptor: ~Copyable, Sendable {
     package let rawValue: Int32
 
@@ -14,7 +16,9 @@ package struct OwnedDescriptor: ~Copyable, Sendable {
 
     deinit { _ = Glibc.close(rawValue) }
 
-    /// Closes now. The kernel releases the number even when it reports an error, and an error of
-    /// close says nothing that a sync has not said before, so there is none to report.
+    /// Closes now.
+    ///
+    /// The kernel releases the number even when it reports an error, and an error of close says
+    /// nothing that a sync has not said before, so there is none to report.
     package consuming func close() {}
 }

@@ -38,7 +38,9 @@ enum SystemCall {
     /// Makes a call and returns its result, or throws what was being done.
     @discardableResult
     static func require<Value: SignedInteger>(
-        _ doing: String, _ subject: String = "", _ call: () -> Value
+        _ doing: String,
+        _ subject: String = "",
+        _ call: () -> Value
     ) throws(IOFailure) -> Value {
         switch result(call) {
         case .success(let value): return value

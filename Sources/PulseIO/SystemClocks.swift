@@ -10,13 +10,16 @@ package enum SystemClocks {
         return Now(
             monotonic: monotonic(),
             wall: WallTimestamp(
-                milliseconds: Int64(wall.tv_sec) * 1000 + Int64(wall.tv_nsec) / 1_000_000))
+                milliseconds: Int64(wall.tv_sec) * 1000 + Int64(wall.tv_nsec) / 1_000_000
+            )
+        )
     }
 
     package static func monotonic() -> MonotonicInstant {
         let time = read(CLOCK_MONOTONIC)
         return MonotonicInstant(
-            nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+            nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        )
     }
 
     /// Processor time this thread has used, in nanoseconds; for measurements.

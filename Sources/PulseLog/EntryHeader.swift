@@ -140,7 +140,10 @@ extension EntryHeader {
     /// Reads and verifies the 64 bytes at `bytes`, which were found at `position`. `room`: bytes
     /// from here to the end of the segment's entries.
     static func decode(
-        _ bytes: UnsafeRawPointer, at position: UInt64, room: Int, _ checksums: LogChecksums
+        _ bytes: UnsafeRawPointer,
+        at position: UInt64,
+        room: Int,
+        _ checksums: LogChecksums
     ) -> DecodedHeader {
         let raw = UnsafeRawBufferPointer(start: bytes, count: Self.bytes)
         let magic = bytes.little(0, as: UInt32.self)
@@ -173,7 +176,9 @@ extension EntryHeader {
                 syncedUpTo: LogPosition(syncedUpTo),
                 chain: bytes.little(52),
                 bodyCRC: bytes.little(4),
-                headerCRC: headerCRC))
+                headerCRC: headerCRC
+            )
+        )
     }
 
     /// What is wrong with the bytes after this header, or nil. `bytes`: body and padding.

@@ -44,7 +44,8 @@ struct Floor: Hashable, Sendable {
             sequence: bytes.little(8),
             identity: LogIdentity(high: bytes.little(16), low: bytes.little(24)),
             position: bytes.little(32),
-            chain: bytes.little(40))
+            chain: bytes.little(40)
+        )
     }
 
     /// What the file's two slots hold.

@@ -8,7 +8,7 @@
 //
 //     page     340 x {key u64, slot u32}, zeros, CRC32C at 4092; ascending by key, newest first
 //     fences   the first key of each page, u64           streams  {stream u32, runs u32}, ascending
-//     filter   blocks of 64 bytes                        runs     {base offset i64, slot u32, count u32}
+//     filter   blocks of 64 bytes                    runs  {base offset i64, slot u32, count u32}
 //
 //     header      0  magic "PULSEIDX"    8  major u16, minor u16, zero u32
 //                16  segment number u64  24  segment's end u64   32  segment's chain u32, zero u32
@@ -42,9 +42,11 @@ package struct IndexDraft: Sendable {
         let sorted = nodes.sorted { a, b in a.key != b.key ? a.key < b.key : a.slot > b.slot }
         let order = streams.indices.sorted { streams[$0] < streams[$1] }
         let shape = IndexShape(
-            keys: sorted.count, streams: streams.count,
+            keys: sorted.count,
+            streams: streams.count,
             runs: runs.reduce(0) { $0 + $1.count },
-            filterWords: KeyFilter(keyCount: sorted.count).words.count)
+            filterWords: KeyFilter(keyCount: sorted.count).words.count
+        )
 
         var file = [UInt8](repeating: 0, count: shape.fileBytes)
         file.withUnsafeMutableBytes { raw in
@@ -52,7 +54,8 @@ package struct IndexDraft: Sendable {
             var filter = KeyFilter(keyCount: sorted.count)
             for (index, node) in sorted.enumerated() {
                 let page = index / IndexShape.pageKeys
-                let entry = start + IndexShape.pageStart(page)
+                let entry =
+                    start + IndexShape.pageStart(page)
                     + index % IndexShape.pageKeys * IndexShape.entryBytes
                 entry.putLittle(node.key, 0)
                 entry.putLittle(node.slot, 8)
@@ -63,7 +66,10 @@ package struct IndexDraft: Sendable {
             }
             for page in 0..<shape.pages {
                 let place = start + IndexShape.pageStart(page)
-                place.putLittle(checksums.block(UnsafeRawBufferPointer(start: place, count: 4092)), 4092)
+                place.putLittle(
+                    checksums.block(UnsafeRawBufferPointer(start: place, count: 4092)),
+                    4092
+                )
             }
             for (index, word) in filter.words.enumerated() {
                 (start + shape.filterStart).putLittle(word, index * 8)
@@ -81,7 +87,10 @@ package struct IndexDraft: Sendable {
             }
             let tables = checksums.block(
                 UnsafeRawBufferPointer(
-                    start: start + shape.fencesStart, count: shape.fileBytes - shape.fencesStart))
+                    start: start + shape.fencesStart,
+                    count: shape.fileBytes - shape.fencesStart
+                )
+            )
             shape.encodeHeader(to: start, footer: footer, tables: tables, checksums)
         }
         return file
@@ -112,7 +121,9 @@ struct IndexShape: Hashable, Sendable {
     var fileBytes: Int { runsStart + 16 * runs }
 
     func encodeHeader(
-        to target: UnsafeMutableRawPointer, footer: SegmentFooter, tables: UInt32,
+        to target: UnsafeMutableRawPointer,
+        footer: SegmentFooter,
+        tables: UInt32,
         _ checksums: LogChecksums
     ) {
         target.putLittle(Self.magic, 0)
@@ -131,7 +142,10 @@ struct IndexShape: Hashable, Sendable {
     /// The shape and the tables' checksum, or nil when the block is not the header of this footer's
     /// index. `fileBytes`: the file's true size, which the counts must add up to.
     static func decodeHeader(
-        _ bytes: UnsafeRawPointer, footer: SegmentFooter, fileBytes: Int, _ checksums: LogChecksums
+        _ bytes: UnsafeRawPointer,
+        footer: SegmentFooter,
+        fileBytes: Int,
+        _ checksums: LogChecksums
     ) -> (shape: IndexShape, tables: UInt32)? {
         guard bytes.little(0, as: UInt64.self) == magic,
             checksums.block(UnsafeRawBufferPointer(start: bytes, count: 4092))
@@ -144,8 +158,11 @@ struct IndexShape: Hashable, Sendable {
         let counts = [40, 48, 56, 64].map { bytes.little($0, as: UInt64.self) }
         guard counts.allSatisfy({ $0 <= UInt64(fileBytes) }) else { return nil }
         let shape = IndexShape(
-            keys: Int(counts[0]), streams: Int(counts[1]), runs: Int(counts[2]),
-            filterWords: Int(counts[3]))
+            keys: Int(counts[0]),
+            streams: Int(counts[1]),
+            runs: Int(counts[2]),
+            filterWords: Int(counts[3])
+        )
         guard shape.fileBytes == fileBytes, shape.filterWords % KeyFilter.blockWords == 0 else {
             return nil
         }

@@ -2,8 +2,10 @@
 
 package import PulseCore
 
-/// What the operator may choose about a log. The segment size of an existing directory wins over the
-/// one given here: it is written in every segment's header.
+/// What the operator may choose about a log.
+///
+/// The segment size of an existing directory wins over the one given here: it is written in every
+/// segment's header.
 package struct LogConfiguration: Sendable {
     /// Bytes of one segment file; a power of two.
     package var segmentBytes: Int
@@ -19,7 +21,8 @@ package struct LogConfiguration: Sendable {
     ) {
         precondition(
             segmentBytes >= 32 << 10 && segmentBytes & (segmentBytes - 1) == 0,
-            "a segment is a power of two of at least 32 KiB")
+            "a segment is a power of two of at least 32 KiB"
+        )
         precondition(spareSegments >= 0, "a number of files is not negative")
         self.segmentBytes = segmentBytes
         self.spareSegments = spareSegments
@@ -56,8 +59,8 @@ package enum EntryKind: UInt8, Sendable, CaseIterable {
 
 /// Tells the index which keys an entry is found under.
 ///
-/// Pure: the same bytes always give the same keys, because a lost index is rebuilt with it. Keys are
-/// uniformly distributed hashes; two things may share one, so whoever looks up verifies.
+/// Pure: the same bytes always give the same keys, because a lost index is rebuilt with it.
+/// Keys are uniformly distributed hashes; two things may share one, so whoever looks up verifies.
 package protocol EntryIndexer: Sendable {
     ///
     /// - Parameter secret: The data directory's, ``LogIdentity/key``: outsiders choose what is hashed.

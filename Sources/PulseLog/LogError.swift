@@ -1,4 +1,4 @@
-// Everything that can go wrong in the log, each saying what was being done, to which file, at which byte.
+// Everything that can go wrong in the log, each saying to which file, which byte, and what to do.
 
 package import PulseCore
 
@@ -52,7 +52,8 @@ extension LogError: CustomStringConvertible {
         case .diskFull(let file):
             return "cannot make segment \(file): the disk is full; free some space"
         case .damaged(let range):
-            return "damaged log: \(range); restore the file from a copy, or run pulse inspect --verify"
+            return
+                "damaged log: \(range); restore the file from a copy, or run pulse inspect --verify"
         case .foreign(let file, let byte, _, _):
             return "\(file) at byte \(byte) carries another log's identity: it was copied here from"
                 + " another data directory; move it away"

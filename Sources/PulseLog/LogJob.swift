@@ -44,7 +44,7 @@ package enum LogJob: Sendable {
     }
 }
 
-/// A segment that retention has let go: its file becomes a spare or is removed, its index is removed.
+/// A segment that retention has let go: its file becomes a spare or is removed, its index goes.
 package struct ReleasedSegment: Hashable, Sendable {
     package let name: String
     package let indexName: String

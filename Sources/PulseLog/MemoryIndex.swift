@@ -28,8 +28,10 @@ final class MemoryIndex {
     static let none = UInt32.max
 
     private(set) var nodes: [KeyNode] = []
-    private var heads: [UInt32]
-    private var shift: UInt64
+    /// Raw memory, not an array: buckets are hit at random, and the checks of an array keep the
+    /// processor from overlapping the cache misses of an entry's keys.
+    private var heads: UnsafeMutablePointer<UInt32>
+    private var bucketBits: UInt64
     private(set) var streams: [UInt32] = []
     private(set) var runs: [[StreamRun]] = []
     private var streamIndex: [UInt32: Int] = [:]
@@ -38,32 +40,49 @@ final class MemoryIndex {
 
     /// `expectedKeys`: as many as the segment before had, so that growth does not stall a commit.
     init(expectedKeys: Int = 0) {
-        var bits: UInt64 = 10
-        while 1 << bits < expectedKeys { bits += 1 }
-        heads = [UInt32](repeating: Self.none, count: 1 << bits)
-        shift = 64 - bits
+        bucketBits = 10
+        while 1 << bucketBits < expectedKeys { bucketBits += 1 }
+        heads = Self.emptyBuckets(bucketBits)
         nodes.reserveCapacity(expectedKeys)
+    }
+
+    deinit { heads.deallocate() }
+
+    private static func emptyBuckets(_ bits: UInt64) -> UnsafeMutablePointer<UInt32> {
+        let buckets = UnsafeMutablePointer<UInt32>.allocate(capacity: 1 << bits)
+        buckets.initialize(repeating: none, count: 1 << bits)
+        return buckets
     }
 
     var keyCount: Int { nodes.count }
 
     @inline(__always)
-    private func bucket(_ key: UInt64) -> Int { Int((key &* 0x9E37_79B9_7F4A_7C15) >> shift) }
-
-    func add(key: UInt64, byte: Int) {
-        if nodes.count == heads.count { grow() }
-        let place = bucket(key)
-        let node = UInt32(truncatingIfNeeded: nodes.count)
-        nodes.append(
-            KeyNode(key: key, slot: UInt32(truncatingIfNeeded: byte >> 3), previous: heads[place]))
-        heads[place] = node
+    private static func bucket(_ key: UInt64, _ bits: UInt64) -> Int {
+        Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> (64 &- bits))
     }
 
-    private func grow() {
-        shift -= 1
-        heads = [UInt32](repeating: Self.none, count: heads.count * 2)
+    /// Notes that the entry at `byte` is found under `keys`.
+    @inline(__always)
+    func add(_ keys: [UInt64], byte: Int) {
+        if nodes.count + keys.count > 1 << bucketBits { grow(for: keys.count) }
+        let slot = UInt32(truncatingIfNeeded: byte >> 3)
+        let heads = heads
+        let bits = bucketBits
+        var node = UInt32(truncatingIfNeeded: nodes.count)
+        for key in keys {
+            let place = Self.bucket(key, bits)
+            nodes.append(KeyNode(key: key, slot: slot, previous: heads[place]))
+            heads[place] = node
+            node &+= 1
+        }
+    }
+
+    private func grow(for more: Int) {
+        while nodes.count + more > 1 << bucketBits { bucketBits += 1 }
+        heads.deallocate()
+        heads = Self.emptyBuckets(bucketBits)
         for index in nodes.indices {
-            let place = bucket(nodes[index].key)
+            let place = Self.bucket(nodes[index].key, bucketBits)
             nodes[index].previous = heads[place]
             heads[place] = UInt32(truncatingIfNeeded: index)
         }
@@ -93,7 +112,9 @@ final class MemoryIndex {
             StreamRun(
                 baseOffset: baseOffset.rawValue,
                 slot: UInt32(truncatingIfNeeded: byte >> 3),
-                count: UInt32(truncatingIfNeeded: count)))
+                count: UInt32(truncatingIfNeeded: count)
+            )
+        )
     }
 
     /// The byte of the entry that holds `offset`.
@@ -104,7 +125,7 @@ final class MemoryIndex {
 
     /// The bytes of the entries seen under `key`, newest first.
     func bytes(of key: UInt64, into found: inout [Int]) {
-        var index = heads[bucket(key)]
+        var index = heads[Self.bucket(key, bucketBits)]
         while index != Self.none {
             let node = nodes[Int(index)]
             if node.key == key { found.append(Int(node.slot) << 3) }

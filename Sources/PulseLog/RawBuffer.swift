@@ -1,5 +1,5 @@
-// Growable raw memory with one owner. Arrays would do, but their closures and zeroing cost more than
-// the work done in them on the append path.
+// Growable raw memory with one owner. Arrays would do, but their closures and zeroing cost
+// more than the work done in them on the append path.
 
 /// A block of memory that grows and never shrinks. Its bytes are not initialised to anything.
 final class RawBuffer {
@@ -40,7 +40,10 @@ final class RawBuffer {
 extension UnsafeRawPointer {
     /// A little-endian number at a byte offset; the caller has checked the bounds.
     @inline(__always)
-    func little<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int, as type: T.Type = T.self) -> T {
+    func little<T: FixedWidthInteger & BitwiseCopyable>(
+        _ offset: Int,
+        as type: T.Type = T.self
+    ) -> T {
         T(littleEndian: loadUnaligned(fromByteOffset: offset, as: T.self))
     }
 }

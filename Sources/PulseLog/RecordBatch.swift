@@ -7,7 +7,7 @@
 //     +------------+-------------+-------------+-----+------+------------+---------------+
 //     27              35             43           51              53             57       61
 //     +---------------+--------------+------------+---------------+--------------+--------+
-//     | baseTimestamp | maxTimestamp | producerId | producerEpoch | baseSequence | count  |  records
+//     | baseTimestamp | maxTimestamp | producerId | producerEpoch | baseSequence | count  | records
 //     +---------------+--------------+------------+---------------+--------------+--------+
 //
 //     batchLength counts what follows it; the CRC32C covers everything from `attributes` on, so
@@ -78,7 +78,8 @@ package struct RecordBatch {
     /// Validates a batch that fills `bytes` exactly: lengths, magic, checksum, counts, and that
     /// every record lies within bounds and numbers itself rightly. Never traps, whatever the bytes.
     package init(
-        _ bytes: UnsafeRawBufferPointer, _ trust: Trust = .verify
+        _ bytes: UnsafeRawBufferPointer,
+        _ trust: Trust = .verify
     ) throws(RecordBatchError) {
         guard bytes.count >= Self.headerBytes else { throw .tooShort(bytes: bytes.count) }
         self.bytes = bytes
@@ -157,12 +158,17 @@ package struct RecordBatch {
 
     /// Sets the fields the broker owns, in place; the checksum does not cover them.
     package static func patch(
-        _ bytes: UnsafeMutableRawBufferPointer, baseOffset: Offset, leaderEpoch: LeaderEpoch
+        _ bytes: UnsafeMutableRawBufferPointer,
+        baseOffset: Offset,
+        leaderEpoch: LeaderEpoch
     ) {
         precondition(bytes.count >= headerBytes, "only a whole batch is patched")
         bytes.storeBytes(of: baseOffset.rawValue.bigEndian, toByteOffset: 0, as: Int64.self)
         bytes.storeBytes(
-            of: leaderEpoch.rawValue.bigEndian, toByteOffset: epochOffset, as: UInt32.self)
+            of: leaderEpoch.rawValue.bigEndian,
+            toByteOffset: epochOffset,
+            as: UInt32.self
+        )
     }
 
     static func checksum(of bytes: UnsafeRawBufferPointer) -> UInt32 {
@@ -171,7 +177,9 @@ package struct RecordBatch {
 
     @inline(__always)
     private static func big<T: FixedWidthInteger & BitwiseCopyable>(
-        _ bytes: UnsafeRawBufferPointer, _ offset: Int, _ type: T.Type = T.self
+        _ bytes: UnsafeRawBufferPointer,
+        _ offset: Int,
+        _ type: T.Type = T.self
     ) -> T {
         T(bigEndian: bytes.loadUnaligned(fromByteOffset: offset, as: T.self))
     }
@@ -193,8 +201,13 @@ package struct RecordBatch {
             let headers = reader.take(reader.remaining)
         else { return nil }
         return RecordView(
-            offsetDelta: Int(offsetDelta), timestampDelta: timestampDelta, key: key, value: value,
-            headerCount: Int(headerCount), headers: headers)
+            offsetDelta: Int(offsetDelta),
+            timestampDelta: timestampDelta,
+            key: key,
+            value: value,
+            headerCount: Int(headerCount),
+            headers: headers
+        )
     }
 
     /// A nullable field. Outer nil: malformed; inner nil: length -1.

@@ -2,7 +2,7 @@
 
 package import PulseCore
 
-/// Writes records one after another behind a header that ``finish(baseOffset:leaderEpoch:)`` fills in.
+/// Writes records one after another behind a header that `finish` fills in.
 ///
 ///     reset --append--> ... --append--> finish --reset--> (the same memory again)
 package struct RecordBatchWriter: Sendable {
@@ -22,7 +22,9 @@ package struct RecordBatchWriter: Sendable {
 
     /// Adds a record without headers. The first record's time is the batch's base.
     package mutating func append(
-        at timestamp: WallTimestamp, key: UnsafeRawBufferPointer?, value: UnsafeRawBufferPointer?
+        at timestamp: WallTimestamp,
+        key: UnsafeRawBufferPointer?,
+        value: UnsafeRawBufferPointer?
     ) {
         precondition(count < Limits.batchRecordsMax, "the caller cuts batches at their limit")
         let time = timestamp.milliseconds
@@ -49,14 +51,18 @@ package struct RecordBatchWriter: Sendable {
 
     /// Completes the header and the checksum. A producer without identity leaves -1 everywhere.
     package mutating func finish(
-        baseOffset: Offset = Offset(0), leaderEpoch: LeaderEpoch = LeaderEpoch(0),
-        producerID: Int64 = -1, producerEpoch: Int16 = -1, baseSequence: Int32 = -1
+        baseOffset: Offset = Offset(0),
+        leaderEpoch: LeaderEpoch = LeaderEpoch(0),
+        producerID: Int64 = -1,
+        producerEpoch: Int16 = -1,
+        baseSequence: Int32 = -1
     ) {
         precondition(count > 0, "a batch has at least one record")
         bytes.patch(at: 0, bigEndian: baseOffset.rawValue)
         bytes.patch(
             at: RecordBatch.lengthOffset,
-            bigEndian: Int32(bytes.count - RecordBatch.epochOffset))
+            bigEndian: Int32(bytes.count - RecordBatch.epochOffset)
+        )
         bytes.patch(at: RecordBatch.epochOffset, bigEndian: leaderEpoch.rawValue)
         bytes.patch(at: RecordBatch.magicOffset, bigEndian: UInt8(2))
         bytes.patch(at: RecordBatch.attributesOffset, bigEndian: UInt16(0))

@@ -1,4 +1,4 @@
-// The second half of opening a log: a first segment when there is none, indexes for those there are.
+// The second half of opening a log: a first segment when there is none, indexes for the others.
 
 import PulseCore
 
@@ -6,26 +6,42 @@ extension Recovery {
     /// Makes a new log. The first segment is sparse, so that a first start is quick; it gets its
     /// name only when its header is durable.
     mutating func create(
-        _ identity: LogIdentity, _ survey: DirectorySurvey, at wall: WallTimestamp
+        _ identity: LogIdentity,
+        _ survey: DirectorySurvey,
+        at wall: WallTimestamp
     ) throws(LogError) -> RecoveredLog {
         guard !survey.hasFloor else {
             throw .damaged(
                 DamagedRange(
-                    file: LogFileName.floorName, byte: 0, from: .zero, to: .zero,
-                    reason: "it says that there was a log here, but there is no segment file"))
+                    file: LogFileName.floorName,
+                    byte: 0,
+                    from: .zero,
+                    to: .zero,
+                    reason: "it says that there was a log here, but there is no segment file"
+                )
+            )
         }
         let geometry = SegmentGeometry(segmentBytes: configuration.segmentBytes)
         var header = SegmentHeader(
-            identity: identity, number: 0, segmentBytes: geometry.segmentBytes,
-            previousNumber: SegmentHeader.noPrevious, previousEnd: 0, previousChain: 0,
-            created: wall, syncedUpTo: 0)
+            identity: identity,
+            number: 0,
+            segmentBytes: geometry.segmentBytes,
+            previousNumber: SegmentHeader.noPrevious,
+            previousEnd: 0,
+            previousChain: 0,
+            created: wall,
+            syncedUpTo: 0
+        )
         let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
         header.encode(to: buffer.base)
         let name = LogFileName.name(ofSegment: 0)
         let file = try storage { () throws(StorageError) in
             let temporary = name + ".tmp"
             let file = try directory.create(
-                temporary, bytes: geometry.segmentBytes, written: false)
+                temporary,
+                bytes: geometry.segmentBytes,
+                written: false
+            )
             try file.write(buffer.bytes(0..<SegmentGeometry.blockBytes), at: 0)
             try file.sync()
             try directory.rename(temporary, to: name)
@@ -37,18 +53,36 @@ extension Recovery {
         let chain = LogChecksums(identity).chain(afterSegmentHeader: header.crc, previous: 0)
         let start = UInt64(geometry.entriesStart)
         let segment = Segment(
-            number: 0, base: 0, file: file, startChain: chain, index: .memory(MemoryIndex()),
-            tally: SegmentTally(), footer: nil, end: start)
+            number: 0,
+            base: 0,
+            file: file,
+            startChain: chain,
+            index: .memory(MemoryIndex()),
+            tally: SegmentTally(),
+            footer: nil,
+            end: start
+        )
         let (spares, lastSpare) = try findSpares(survey, geometry)
         return RecoveredLog(
-            identity: identity, geometry: geometry, segments: [segment], active: segment,
-            position: start, chain: chain, spares: spares, lastSpareNumber: lastSpare)
+            identity: identity,
+            geometry: geometry,
+            segments: [segment],
+            active: segment,
+            position: start,
+            chain: chain,
+            spares: spares,
+            lastSpareNumber: lastSpare
+        )
     }
 
     /// Turns verified candidates into the log's segments, each with an index.
     mutating func assemble(
-        _ candidates: [SegmentCandidate], _ survey: DirectorySurvey, _ identity: LogIdentity,
-        _ geometry: SegmentGeometry, floor: Floor?, promised: UInt64
+        _ candidates: [SegmentCandidate],
+        _ survey: DirectorySurvey,
+        _ identity: LogIdentity,
+        _ geometry: SegmentGeometry,
+        floor: Floor?,
+        promised: UInt64
     ) throws(LogError) -> RecoveredLog {
         let checksums = LogChecksums(identity)
         let indexed = Set(survey.indexes)
@@ -59,8 +93,11 @@ extension Recovery {
             var index: Segment.Index?
             if let footer, indexed.contains(candidate.base),
                 let file = try SealedIndex.open(
-                    in: directory, name: LogFileName.name(ofIndex: candidate.base), footer: footer,
-                    checksums: checksums)
+                    in: directory,
+                    name: LogFileName.name(ofIndex: candidate.base),
+                    footer: footer,
+                    checksums: checksums
+                )
             {
                 index = .file(file)
             }
@@ -74,9 +111,16 @@ extension Recovery {
             }
             segments.append(
                 Segment(
-                    number: candidate.number, base: candidate.base, file: candidate.file,
-                    startChain: candidate.startChain(checksums), index: found,
-                    tally: candidate.tally, footer: footer, end: candidate.end))
+                    number: candidate.number,
+                    base: candidate.base,
+                    file: candidate.file,
+                    startChain: candidate.startChain(checksums),
+                    index: found,
+                    tally: candidate.tally,
+                    footer: footer,
+                    end: candidate.end
+                )
+            )
         }
         try removeOrphans(indexed, segments, isDamaged: !report.damaged.isEmpty)
         report.segments = segments.count
@@ -84,16 +128,25 @@ extension Recovery {
         let (spares, lastSpare) = try findSpares(survey, geometry)
         let active = segments[segments.count - 1]
         return RecoveredLog(
-            identity: identity, geometry: geometry, segments: segments, active: active,
+            identity: identity,
+            geometry: geometry,
+            segments: segments,
+            active: active,
             position: report.damaged.isEmpty ? active.end : max(promised, active.end),
             chain: candidates[candidates.count - 1].endChain,
-            spares: spares, lastSpareNumber: lastSpare, floor: floor, damaged: report.damaged)
+            spares: spares,
+            lastSpareNumber: lastSpare,
+            floor: floor,
+            damaged: report.damaged
+        )
     }
 
     /// The index from the scan, or from a scan made for it. Entries that do not verify are left out
     /// and, where a footer vouches for them, reported.
     private mutating func memoryIndex(
-        of candidate: SegmentCandidate, _ footer: SegmentFooter?, _ geometry: SegmentGeometry,
+        of candidate: SegmentCandidate,
+        _ footer: SegmentFooter?,
+        _ geometry: SegmentGeometry,
         _ checksums: LogChecksums
     ) throws(LogError) -> MemoryIndex {
         let scan = try candidate.scanned(geometry, checksums, indexer)
@@ -104,13 +157,19 @@ extension Recovery {
 
     /// Indexes what can be read of a damaged segment; adds the holes to the report.
     private mutating func salvage(
-        _ candidate: SegmentCandidate, reach: Int, _ geometry: SegmentGeometry,
+        _ candidate: SegmentCandidate,
+        reach: Int,
+        _ geometry: SegmentGeometry,
         _ checksums: LogChecksums
     ) throws(LogError) -> MemoryIndex {
         let scanner = SegmentScanner(
-            file: candidate.file, number: candidate.number, geometry: geometry,
-            checksums: checksums, byte: geometry.entriesStart,
-            chain: candidate.startChain(checksums))
+            file: candidate.file,
+            number: candidate.number,
+            geometry: geometry,
+            checksums: checksums,
+            byte: geometry.entriesStart,
+            chain: candidate.startChain(checksums)
+        )
         let builder = IndexBuilder(indexer, checksums)
         var tally = SegmentTally()
         salvaging: while scanner.byte < reach {
@@ -129,7 +188,9 @@ extension Recovery {
                         try scanner.nextHeader(from: at + 8)?.byte ?? reach
                     }
                 addDamage(candidate, at..<max(next, at + 8), fault.reason)
-                if let header { scanner.stepOver(header) } else {
+                if let header {
+                    scanner.stepOver(header)
+                } else {
                     scanner.byte = next
                     scanner.chain = nil
                 }
@@ -141,19 +202,28 @@ extension Recovery {
     }
 
     private mutating func addDamage(
-        _ candidate: SegmentCandidate, _ bytes: Range<Int>, _ reason: String
+        _ candidate: SegmentCandidate,
+        _ bytes: Range<Int>,
+        _ reason: String
     ) {
         let from = LogPosition(candidate.base + UInt64(bytes.lowerBound))
         guard !report.damaged.contains(where: { $0.from == from }) else { return }
         report.damaged.append(
             DamagedRange(
-                file: candidate.name, byte: bytes.lowerBound, from: from,
-                to: LogPosition(candidate.base + UInt64(bytes.upperBound)), reason: reason))
+                file: candidate.name,
+                byte: bytes.lowerBound,
+                from: from,
+                to: LogPosition(candidate.base + UInt64(bytes.upperBound)),
+                reason: reason
+            )
+        )
     }
 
-    /// Index files of no segment, left by a release that a crash cut short. A damaged log keeps all.
+    /// Index files of no segment, left by an interrupted release. A damaged log keeps all.
     private func removeOrphans(
-        _ indexed: Set<UInt64>, _ segments: [Segment], isDamaged: Bool
+        _ indexed: Set<UInt64>,
+        _ segments: [Segment],
+        isDamaged: Bool
     ) throws(LogError) {
         guard !isDamaged else { return }
         let sealed = Set(segments.lazy.filter(\.isSealed).map(\.base))
@@ -168,7 +238,8 @@ extension Recovery {
 
     /// Spares of the right size, and the highest spare number in use.
     private mutating func findSpares(
-        _ survey: DirectorySurvey, _ geometry: SegmentGeometry
+        _ survey: DirectorySurvey,
+        _ geometry: SegmentGeometry
     ) throws(LogError) -> (names: [String], last: UInt64) {
         var names: [String] = []
         for number in survey.spares {
@@ -176,7 +247,9 @@ extension Recovery {
             let size = try storage { () throws(StorageError) in
                 try directory.open(name).size()
             }
-            if size == geometry.segmentBytes { names.append(name) } else {
+            if size == geometry.segmentBytes {
+                names.append(name)
+            } else {
                 report.unknownFiles.append(name)
             }
         }

@@ -35,7 +35,9 @@ struct Recovery {
     var report = RecoveryReport()
 
     init(
-        directory: any LogDirectory, configuration: LogConfiguration, indexer: any EntryIndexer
+        directory: any LogDirectory,
+        configuration: LogConfiguration,
+        indexer: any EntryIndexer
     ) {
         self.directory = directory
         self.configuration = configuration
@@ -54,7 +56,8 @@ struct Recovery {
     }
 
     mutating func run(
-        identityIfNew: LogIdentity, at wall: WallTimestamp
+        identityIfNew: LogIdentity,
+        at wall: WallTimestamp
     ) throws(LogError) -> RecoveredLog {
         let survey = try DirectorySurvey(directory)
         report.unknownFiles = survey.unknown
@@ -70,8 +73,13 @@ struct Recovery {
         for base in survey.segments {
             candidates.append(
                 try SegmentCandidate(
-                    name: LogFileName.name(ofSegment: base), base: base, in: directory,
-                    identity: identity, geometry: geometry))
+                    name: LogFileName.name(ofSegment: base),
+                    base: base,
+                    in: directory,
+                    identity: identity,
+                    geometry: geometry
+                )
+            )
         }
         let floor = try readFloor(survey, identity)
         let (promised, scannedFrom) = try promise(candidates, floor, geometry, checksums)
@@ -80,21 +88,33 @@ struct Recovery {
         if tail.end < promised {
             report.damaged.append(
                 DamagedRange(
-                    file: stop.file, byte: stop.byte, from: LogPosition(tail.end),
-                    to: LogPosition(stop.resumesAt ?? promised), reason: stop.reason))
+                    file: stop.file,
+                    byte: stop.byte,
+                    from: LogPosition(tail.end),
+                    to: LogPosition(stop.resumesAt ?? promised),
+                    reason: stop.reason
+                )
+            )
         } else {
             try cut(candidates, stop.tail, geometry)
             candidates.removeSubrange((stop.tail + 1)...)
         }
         try settle(candidates[min(scannedFrom, candidates.count)...], checksums)
         return try assemble(
-            candidates, survey, identity, geometry, floor: floor, promised: promised)
+            candidates,
+            survey,
+            identity,
+            geometry,
+            floor: floor,
+            promised: promised
+        )
     }
 
     // MARK: The promise, S
 
     private mutating func readFloor(
-        _ survey: DirectorySurvey, _ identity: LogIdentity
+        _ survey: DirectorySurvey,
+        _ identity: LogIdentity
     ) throws(LogError) -> Floor? {
         guard survey.hasFloor else { return nil }
         let file = try storage { () throws(StorageError) in
@@ -104,8 +124,11 @@ struct Recovery {
         report.floorSlotsUnreadable = slots.unreadable
         if let floor = slots.best, floor.identity != identity {
             throw .foreign(
-                file: LogFileName.floorName, byte: floor.slot * Floor.slotBytes + 16,
-                expected: identity, found: floor.identity)
+                file: LogFileName.floorName,
+                byte: floor.slot * Floor.slotBytes + 16,
+                expected: identity,
+                found: floor.identity
+            )
         }
         return slots.best
     }
@@ -113,9 +136,11 @@ struct Recovery {
     /// How far the log was promised, and the first segment that had to be scanned to know it.
     ///
     /// Scans from the newest segment backwards until everything older is known to be promised: an
-    /// entry knows of nothing durable beyond itself, so older ones cannot raise the promise further.
+    /// entry knows of nothing durable beyond itself, so older ones cannot raise the promise.
     private func promise(
-        _ candidates: [SegmentCandidate], _ floor: Floor?, _ geometry: SegmentGeometry,
+        _ candidates: [SegmentCandidate],
+        _ floor: Floor?,
+        _ geometry: SegmentGeometry,
         _ checksums: LogChecksums
     ) throws(LogError) -> (promised: UInt64, scannedFrom: Int) {
         var promised = floor?.position ?? 0
@@ -138,7 +163,9 @@ struct Recovery {
 
     /// Follows the segments from the oldest. Sets every passed candidate's end, chain and tally.
     private mutating func walk(
-        _ candidates: [SegmentCandidate], _ scannedFrom: Int, _ geometry: SegmentGeometry,
+        _ candidates: [SegmentCandidate],
+        _ scannedFrom: Int,
+        _ geometry: SegmentGeometry,
         _ checksums: LogChecksums
     ) throws(LogError) -> Stop {
         for (index, candidate) in candidates.enumerated() {
@@ -146,18 +173,28 @@ struct Recovery {
                 let previous = candidates[index - 1]
                 let start = candidate.base + UInt64(geometry.entriesStart)
                 if candidate.number != previous.number + 1 {
-                    let missing = LogFileName.name(ofSegment: geometry.base(of: previous.number + 1))
+                    let missing = LogFileName.name(
+                        ofSegment: geometry.base(of: previous.number + 1)
+                    )
                     return Stop(
-                        tail: index - 1, file: missing, byte: 0, reason: "the file is missing",
-                        resumesAt: start)
+                        tail: index - 1,
+                        file: missing,
+                        byte: 0,
+                        reason: "the file is missing",
+                        resumesAt: start
+                    )
                 }
                 if !previous.isFollowed(by: candidate) {
                     let reason =
                         candidate.header == nil
                         ? candidate.headerFault : "the segment does not follow the one before it"
                     return Stop(
-                        tail: index - 1, file: candidate.name, byte: 0, reason: reason,
-                        resumesAt: start)
+                        tail: index - 1,
+                        file: candidate.name,
+                        byte: 0,
+                        reason: reason,
+                        resumesAt: start
+                    )
                 }
             }
             if index < scannedFrom, let footer = candidate.footer {
@@ -180,91 +217,40 @@ struct Recovery {
                 continue
             }
             return Stop(
-                tail: index, file: candidate.name, byte: scan.stopByte,
+                tail: index,
+                file: candidate.name,
+                byte: scan.stopByte,
                 reason: scan.fault?.reason ?? "the entries end here",
-                resumesAt: scan.nextHeaderByte.map { candidate.base + UInt64($0) })
+                resumesAt: scan.nextHeaderByte.map { candidate.base + UInt64($0) }
+            )
         }
         // Even the newest is sealed: its successor's name was lost.
         let last = candidates[candidates.count - 1]
         return Stop(
-            tail: candidates.count - 1, file: last.name, byte: geometry.byte(of: last.end),
-            reason: "the next segment is missing", resumesAt: nil)
+            tail: candidates.count - 1,
+            file: last.name,
+            byte: geometry.byte(of: last.end),
+            reason: "the next segment is missing",
+            resumesAt: nil
+        )
     }
 
     private mutating func rebuildFooter(
-        of candidate: SegmentCandidate, _ geometry: SegmentGeometry, _ checksums: LogChecksums
+        of candidate: SegmentCandidate,
+        _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums
     ) throws(LogError) {
         let footer = candidate.footerAsFound
         let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
         footer.encode(to: buffer.base, checksums)
         try storage { () throws(StorageError) in
             try candidate.file.write(
-                buffer.bytes(0..<SegmentGeometry.blockBytes), at: geometry.entriesEnd)
+                buffer.bytes(0..<SegmentGeometry.blockBytes),
+                at: geometry.entriesEnd
+            )
             try candidate.file.sync()
         }
         report.footersRebuilt.append(candidate.name)
-    }
-
-    // MARK: The cut
-
-    /// Makes the tail segment the active one: nothing after P stays, here or in later segments.
-    private mutating func cut(
-        _ candidates: [SegmentCandidate], _ tailIndex: Int, _ geometry: SegmentGeometry
-    ) throws(LogError) {
-        let tail = candidates[tailIndex]
-        var lost = 0
-        for later in candidates[(tailIndex + 1)...].reversed() {
-            let scan = later.scan
-            lost += max(0, (scan?.reachByte ?? 0) - geometry.entriesStart)
-            report.segmentsDropped.append(later.name)
-            try storage { () throws(StorageError) in
-                if try directory.list().contains(LogFileName.name(ofIndex: later.base)) {
-                    try directory.remove(LogFileName.name(ofIndex: later.base))
-                }
-                try directory.remove(later.name)
-            }
-        }
-        let start = geometry.byte(of: tail.end)
-        if let scan = tail.scan, !scan.endsCleanly {
-            let scanner = SegmentScanner(
-                file: tail.file, number: tail.number, geometry: geometry,
-                checksums: LogChecksums(LogIdentity(high: 0, low: 0)), byte: start, chain: nil)
-            let end = try scanner.endOfData(from: start)
-            lost += end - start
-            try writeZeros(tail.file, start..<end)
-        }
-        if tail.footer != nil {
-            report.rollUndone = true
-            try writeZeros(tail.file, geometry.entriesEnd..<geometry.segmentBytes)
-        }
-        tail.isSealed = false
-        if lost > 0 {
-            report.tornTail = RecoveryReport.TornTail(
-                file: tail.name, byte: start, position: LogPosition(tail.end), bytes: lost)
-        }
-    }
-
-    private func writeZeros(_ file: any LogFile, _ range: Range<Int>) throws(LogError) {
-        let zeros = RawBuffer(capacity: SegmentScanner.windowBytes)
-        zeros.zero(0..<SegmentScanner.windowBytes)
-        var at = range.lowerBound
-        while at < range.upperBound {
-            let count = min(SegmentScanner.windowBytes, range.upperBound - at)
-            try storage { () throws(StorageError) in
-                try file.write(zeros.bytes(0..<count), at: at)
-            }
-            at += count
-        }
-    }
-
-    /// What was read becomes durable only now: a crash may have left it in the page cache alone.
-    private func settle(
-        _ scanned: ArraySlice<SegmentCandidate>, _ checksums: LogChecksums
-    ) throws(LogError) {
-        for candidate in scanned {
-            try storage { () throws(StorageError) in try candidate.file.sync() }
-        }
-        try storage { () throws(StorageError) in try directory.syncDirectory() }
     }
 }
 
@@ -274,13 +260,22 @@ extension SegmentCandidate {
         end = footer.end
         endChain = footer.chain
         tally = SegmentTally(
-            entries: footer.entries, firstWall: footer.firstWall, latestWall: footer.latestWall)
+            entries: footer.entries,
+            firstWall: footer.firstWall,
+            latestWall: footer.latestWall
+        )
     }
 
     /// The footer this segment should have, from what its entries say.
     var footerAsFound: SegmentFooter {
         SegmentFooter(
-            number: number, end: end, entries: tally.entries, firstWall: tally.firstWall,
-            latestWall: tally.latestWall, syncedUpTo: scan?.syncedUpTo ?? 0, chain: endChain)
+            number: number,
+            end: end,
+            entries: tally.entries,
+            firstWall: tally.firstWall,
+            latestWall: tally.latestWall,
+            syncedUpTo: scan?.syncedUpTo ?? 0,
+            chain: endChain
+        )
     }
 }

@@ -45,14 +45,17 @@ package struct RecoveryReport: Hashable, Sendable {
         if let tail = tornTail {
             lines.append(
                 "cut a torn tail of \(tail.bytes) bytes at position \(tail.position.rawValue)"
-                    + " (\(tail.file) at byte \(tail.byte)): written before a crash, never acknowledged")
+                    + " (\(tail.file) at byte \(tail.byte)): never acknowledged"
+            )
         }
         for range in damaged { lines.append("DAMAGED, read-only: \(range)") }
         for name in footersRebuilt { lines.append("rebuilt the footer of \(name)") }
         for name in segmentsDropped {
             lines.append("removed \(name): an unfinished roll, nothing in it was acknowledged")
         }
-        if rollUndone { lines.append("reopened the last segment: the roll to the next was cut short") }
+        if rollUndone {
+            lines.append("reopened the last segment: the roll to the next was cut short")
+        }
         if indexesRebuilt > 0 { lines.append("rebuilt \(indexesRebuilt) segment indexes") }
         for slot in floorSlotsUnreadable {
             lines.append("slot \(slot) of the floor file does not verify")

@@ -18,7 +18,9 @@ final class SealedIndex {
     /// Opens the index of the segment with this footer; nil when the file is missing, damaged, or
     /// was made for another content.
     static func open(
-        in directory: any LogDirectory, name: String, footer: SegmentFooter,
+        in directory: any LogDirectory,
+        name: String,
+        footer: SegmentFooter,
         checksums: LogChecksums
     ) throws(LogError) -> SealedIndex? {
         do throws(StorageError) {
@@ -29,7 +31,11 @@ final class SealedIndex {
             let head = buffer.mutableBytes(0..<IndexShape.pageBytes)
             guard try file.read(into: head, at: 0) == IndexShape.pageBytes,
                 let (shape, tables) = IndexShape.decodeHeader(
-                    buffer.base, footer: footer, fileBytes: size, checksums)
+                    buffer.base,
+                    footer: footer,
+                    fileBytes: size,
+                    checksums
+                )
             else { return nil }
             let count = size - shape.fencesStart
             buffer.reserve(count, keeping: 0)
@@ -45,7 +51,9 @@ final class SealedIndex {
     }
 
     private init(
-        _ file: any LogFile, _ shape: IndexShape, _ checksums: LogChecksums,
+        _ file: any LogFile,
+        _ shape: IndexShape,
+        _ checksums: LogChecksums,
         tables: UnsafeRawPointer
     ) {
         self.file = file
@@ -66,8 +74,10 @@ final class SealedIndex {
         let list = tables + (shape.runsStart - start)
         runs = (0..<shape.runs).map {
             StreamRun(
-                baseOffset: list.little($0 * 16), slot: list.little($0 * 16 + 8),
-                count: list.little($0 * 16 + 12))
+                baseOffset: list.little($0 * 16),
+                slot: list.little($0 * 16 + 8),
+                count: list.little($0 * 16 + 12)
+            )
         }
     }
 
@@ -83,7 +93,10 @@ final class SealedIndex {
         }
         guard low < streams.count, streams[low] == stream.rawValue else { return nil }
         return runs.withUnsafeBufferPointer {
-            find(offset.rawValue, in: UnsafeBufferPointer(rebasing: $0[starts[low]..<starts[low + 1]]))
+            find(
+                offset.rawValue,
+                in: UnsafeBufferPointer(rebasing: $0[starts[low]..<starts[low + 1]])
+            )
         }
     }
 
@@ -98,8 +111,11 @@ final class SealedIndex {
             var index = firstEntry(of: key, among: count)
             while index < count, keyOfEntry(index) == key {
                 found.append(
-                    Int(page.bytesPointer.little(index * IndexShape.entryBytes + 8, as: UInt32.self))
-                        << 3)
+                    Int(
+                        page.bytesPointer.little(index * IndexShape.entryBytes + 8, as: UInt32.self)
+                    )
+                        << 3
+                )
                 index += 1
             }
             if index < count { break }
@@ -140,7 +156,9 @@ final class SealedIndex {
     }
 
     private func load(_ number: Int) throws(LogError) -> Bool {
-        guard try readBlock(file, at: IndexShape.pageStart(number), into: page) else { return false }
+        guard try readBlock(file, at: IndexShape.pageStart(number), into: page) else {
+            return false
+        }
         return checksums.block(page.bytes(0..<4092))
             == page.bytesPointer.little(4092, as: UInt32.self)
     }

@@ -43,8 +43,14 @@ final class Segment {
     var indexJobPending = false
 
     init(
-        number: UInt64, base: UInt64, file: any LogFile, startChain: UInt32, index: Index,
-        tally: SegmentTally, footer: SegmentFooter?, end: UInt64
+        number: UInt64,
+        base: UInt64,
+        file: any LogFile,
+        startChain: UInt32,
+        index: Index,
+        tally: SegmentTally,
+        footer: SegmentFooter?,
+        end: UInt64
     ) {
         self.number = number
         self.base = base
@@ -91,9 +97,17 @@ extension Segment {
         var indexed = false
         if case .file = index { indexed = true }
         return SegmentDescription(
-            name: name, number: number, base: LogPosition(base), end: LogPosition(end),
-            usedBytes: Int(end - base) - geometry.entriesStart, fileBytes: geometry.segmentBytes,
-            entries: Int(tally.entries), isSealed: isSealed, isIndexed: indexed,
-            firstWall: tally.firstWall, latestWall: tally.latestWall)
+            name: name,
+            number: number,
+            base: LogPosition(base),
+            end: LogPosition(end),
+            usedBytes: Int(end - base) - geometry.entriesStart,
+            fileBytes: geometry.segmentBytes,
+            entries: Int(tally.entries),
+            isSealed: isSealed,
+            isIndexed: indexed,
+            firstWall: tally.firstWall,
+            latestWall: tally.latestWall
+        )
     }
 }

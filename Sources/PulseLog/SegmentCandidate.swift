@@ -41,7 +41,10 @@ final class SegmentCandidate {
 
     /// Reads header and footer. Throws when the file is another log's or of a newer format.
     init(
-        name: String, base: UInt64, in directory: any LogDirectory, identity: LogIdentity,
+        name: String,
+        base: UInt64,
+        in directory: any LogDirectory,
+        identity: LogIdentity,
         geometry: SegmentGeometry
     ) throws(LogError) {
         self.name = name
@@ -75,8 +78,11 @@ final class SegmentCandidate {
         footer =
             try readBlock(file, at: geometry.entriesEnd, into: buffer)
             ? SegmentFooter.decode(
-                UnsafeRawPointer(buffer.base), number: number, geometry: geometry,
-                LogChecksums(identity))
+                UnsafeRawPointer(buffer.base),
+                number: number,
+                geometry: geometry,
+                LogChecksums(identity)
+            )
             : nil
     }
 
@@ -94,7 +100,9 @@ final class SegmentCandidate {
 
     /// The scan of its entries, made when first asked for.
     func scanned(
-        _ geometry: SegmentGeometry, _ checksums: LogChecksums, _ indexer: any EntryIndexer
+        _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums,
+        _ indexer: any EntryIndexer
     ) throws(LogError) -> SegmentScan {
         if let scan { return scan }
         let made = try scanEntries(geometry, checksums, indexer)
@@ -105,16 +113,27 @@ final class SegmentCandidate {
     /// Scans all entries from the first, then looks ahead of the stop for later headers: they tell
     /// how far the log had been promised.
     private func scanEntries(
-        _ geometry: SegmentGeometry, _ checksums: LogChecksums, _ indexer: any EntryIndexer
+        _ geometry: SegmentGeometry,
+        _ checksums: LogChecksums,
+        _ indexer: any EntryIndexer
     ) throws(LogError) -> SegmentScan {
         let start = startChain(checksums)
         let scanner = SegmentScanner(
-            file: file, number: number, geometry: geometry, checksums: checksums,
-            byte: geometry.entriesStart, chain: start)
+            file: file,
+            number: number,
+            geometry: geometry,
+            checksums: checksums,
+            byte: geometry.entriesStart,
+            chain: start
+        )
         let builder = IndexBuilder(indexer, checksums)
         var scan = SegmentScan(
-            stopByte: geometry.entriesStart, chain: start, fault: nil, index: builder.index,
-            reachByte: geometry.entriesStart)
+            stopByte: geometry.entriesStart,
+            chain: start,
+            fault: nil,
+            index: builder.index,
+            reachByte: geometry.entriesStart
+        )
         // Without a header there is no chain to follow; all entries are then "after the stop".
         scanning: while header != nil {
             let at = scanner.byte
@@ -190,6 +209,12 @@ struct DirectorySurvey {
         }
         throw .damaged(
             DamagedRange(
-                file: name, byte: 0, from: LogPosition(base), to: LogPosition(base), reason: reason))
+                file: name,
+                byte: 0,
+                from: LogPosition(base),
+                to: LogPosition(base),
+                reason: reason
+            )
+        )
     }
 }

@@ -87,7 +87,9 @@ struct SegmentHeader: Hashable, Sendable {
                 previousChain: bytes.little(80),
                 created: WallTimestamp(milliseconds: bytes.little(64)),
                 syncedUpTo: bytes.little(72),
-                crc: crc))
+                crc: crc
+            )
+        )
     }
 }
 
@@ -118,7 +120,9 @@ struct SegmentFooter: Hashable, Sendable {
 
     /// The footer in `bytes`, or nil when they hold none of segment `number`.
     static func decode(
-        _ bytes: UnsafeRawPointer, number: UInt64, geometry: SegmentGeometry,
+        _ bytes: UnsafeRawPointer,
+        number: UInt64,
+        geometry: SegmentGeometry,
         _ checksums: LogChecksums
     ) -> SegmentFooter? {
         guard bytes.little(0, as: UInt64.self) == magic,
@@ -137,6 +141,7 @@ struct SegmentFooter: Hashable, Sendable {
             firstWall: WallTimestamp(milliseconds: bytes.little(32)),
             latestWall: WallTimestamp(milliseconds: bytes.little(40)),
             syncedUpTo: bytes.little(48),
-            chain: bytes.little(56))
+            chain: bytes.little(56)
+        )
     }
 }

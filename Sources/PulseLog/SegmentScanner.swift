@@ -30,8 +30,13 @@ final class SegmentScanner {
     private var windowCount = 0
 
     init(
-        file: any LogFile, number: UInt64, geometry: SegmentGeometry, checksums: LogChecksums,
-        byte: Int, chain: UInt32?, window: RawBuffer? = nil
+        file: any LogFile,
+        number: UInt64,
+        geometry: SegmentGeometry,
+        checksums: LogChecksums,
+        byte: Int,
+        chain: UInt32?,
+        window: RawBuffer? = nil
     ) {
         self.file = file
         self.base = geometry.base(of: number)
@@ -67,10 +72,13 @@ final class SegmentScanner {
     func stepOver(_ header: EntryHeader) {
         byte += EntryHeader.bytes + EntryHeader.padded(header.bodyLength)
         chain = checksums.chain(
-            after: header.chain, headerCRC: header.headerCRC, bodyCRC: header.bodyCRC)
+            after: header.chain,
+            headerCRC: header.headerCRC,
+            bodyCRC: header.bodyCRC
+        )
     }
 
-    /// The first place at or after `start` with a verifying header of this very segment, body unseen.
+    /// The first place at or after `start` with a verifying header of this segment, body unseen.
     func nextHeader(from start: Int) throws(LogError) -> (byte: Int, header: EntryHeader)? {
         var at = (start + 7) & ~7
         while at + EntryHeader.bytes <= geometry.entriesEnd {
@@ -80,8 +88,11 @@ final class SegmentScanner {
             while index + EntryHeader.bytes <= stride {
                 if chunk.little(index, as: UInt32.self) == EntryHeader.magic,
                     case .entry(let header) = EntryHeader.decode(
-                        chunk + index, at: base + UInt64(at + index),
-                        room: geometry.entriesEnd - at - index, checksums)
+                        chunk + index,
+                        at: base + UInt64(at + index),
+                        room: geometry.entriesEnd - at - index,
+                        checksums
+                    )
                 {
                     return (at + index, header)
                 }
@@ -98,7 +109,9 @@ final class SegmentScanner {
         while end > start {
             let count = min(64 << 10, end - start)
             let chunk = UnsafeRawBufferPointer(
-                start: try bytes(at: end - count, count: count), count: count)
+                start: try bytes(at: end - count, count: count),
+                count: count
+            )
             if !chunk.isAllZero {
                 var index = count
                 while index > 0, chunk[index - 1] == 0 { index -= 1 }
@@ -129,7 +142,9 @@ final class SegmentScanner {
 
 /// Reads one 4,096-byte block; false when the file is too short for it.
 func readBlock(
-    _ file: any LogFile, at byte: Int, into buffer: RawBuffer
+    _ file: any LogFile,
+    at byte: Int,
+    into buffer: RawBuffer
 ) throws(LogError) -> Bool {
     buffer.reserve(SegmentGeometry.blockBytes, keeping: 0)
     let target = buffer.mutableBytes(0..<SegmentGeometry.blockBytes)

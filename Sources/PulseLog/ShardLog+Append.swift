@@ -12,8 +12,8 @@ extension ShardLog {
     ///   - keys: The index keys, exactly as the ``EntryIndexer`` would say them.
     ///   - body: Copied.
     /// - Returns: The entry's position, final at once.
-    /// - Throws: ``LogError/entryTooLarge(bytes:limit:)`` and ``LogError/diskFull(file:)`` leave the
-    ///   log as it was; any other error is for good.
+    /// - Throws: ``LogError/entryTooLarge(bytes:limit:)`` and ``LogError/diskFull(file:)`` leave
+    ///   the log as it was; any other error is for good.
     @discardableResult
     package func append(
         _ kind: EntryKind,
@@ -41,22 +41,39 @@ extension ShardLog {
         let byte = Int(at - segment.base)
         let target = turn.extend(segment, at: byte, by: size)
         let bodyTarget = target + EntryHeader.bytes
-        if let source = body.baseAddress { bodyTarget.copyMemory(from: source, byteCount: body.count) }
+        if let source = body.baseAddress {
+            bodyTarget.copyMemory(from: source, byteCount: body.count)
+        }
         if padded > body.count {
             (bodyTarget + body.count).initializeMemory(
-                as: UInt8.self, repeating: 0, count: padded - body.count)
+                as: UInt8.self,
+                repeating: 0,
+                count: padded - body.count
+            )
         }
         // Over the copy, not the original: what is checked is what will be written.
         let copied = UnsafeRawBufferPointer(start: bodyTarget, count: body.count)
         var header = EntryHeader(
-            position: LogPosition(at), kind: kind, stream: stream, baseOffset: baseOffset,
-            recordCount: recordCount, wall: wall, epoch: configuration.leaderEpoch,
-            bodyLength: body.count, syncedUpTo: LogPosition(durable), chain: chain,
-            bodyCRC: checksums.body(copied, at: at), headerCRC: 0)
+            position: LogPosition(at),
+            kind: kind,
+            stream: stream,
+            baseOffset: baseOffset,
+            recordCount: recordCount,
+            wall: wall,
+            epoch: configuration.leaderEpoch,
+            bodyLength: body.count,
+            syncedUpTo: LogPosition(durable),
+            chain: chain,
+            bodyCRC: checksums.body(copied, at: at),
+            headerCRC: 0
+        )
         header.encode(to: target, checksums)
 
         chain = checksums.chain(
-            after: chain, headerCRC: header.headerCRC, bodyCRC: header.bodyCRC)
+            after: chain,
+            headerCRC: header.headerCRC,
+            bodyCRC: header.bodyCRC
+        )
         position = at + UInt64(size)
         segment.end = position
         segment.tally.count(wall)
@@ -64,7 +81,7 @@ extension ShardLog {
         if kind == .recordBatch, recordCount > 0 {
             index.add(stream: stream, baseOffset: baseOffset, count: recordCount, byte: byte)
         }
-        for key in keys { index.add(key: key, byte: byte) }
+        index.add(keys, byte: byte)
         return LogPosition(at)
     }
 
@@ -78,27 +95,45 @@ extension ShardLog {
 
         let sealed = active
         let footer = SegmentFooter(
-            number: sealed.number, end: position, entries: sealed.tally.entries,
-            firstWall: sealed.tally.firstWall, latestWall: sealed.tally.latestWall,
-            syncedUpTo: durable, chain: chain)
+            number: sealed.number,
+            end: position,
+            entries: sealed.tally.entries,
+            firstWall: sealed.tally.firstWall,
+            latestWall: sealed.tally.latestWall,
+            syncedUpTo: durable,
+            chain: chain
+        )
         let room = geometry.entriesEnd - Int(position - sealed.base)
         turn.closePart(terminator: room >= EntryHeader.bytes)
         footer.encode(
             to: turn.extend(sealed, at: geometry.entriesEnd, by: SegmentGeometry.blockBytes),
-            checksums)
+            checksums
+        )
         turn.closePart(terminator: false)
         sealed.footer = footer
 
         var header = SegmentHeader(
-            identity: identity, number: number, segmentBytes: geometry.segmentBytes,
-            previousNumber: sealed.number, previousEnd: position, previousChain: chain,
-            created: wall, syncedUpTo: durable)
+            identity: identity,
+            number: number,
+            segmentBytes: geometry.segmentBytes,
+            previousNumber: sealed.number,
+            previousEnd: position,
+            previousChain: chain,
+            created: wall,
+            syncedUpTo: durable
+        )
         var expected = 0
         if case .memory(let index) = sealed.index { expected = index.keyCount }
         let next = Segment(
-            number: number, base: base, file: file, startChain: 0,
-            index: .memory(MemoryIndex(expectedKeys: expected)), tally: SegmentTally(),
-            footer: nil, end: base + UInt64(geometry.entriesStart))
+            number: number,
+            base: base,
+            file: file,
+            startChain: 0,
+            index: .memory(MemoryIndex(expectedKeys: expected)),
+            tally: SegmentTally(),
+            footer: nil,
+            end: base + UInt64(geometry.entriesStart)
+        )
         header.encode(to: turn.extend(next, at: 0, by: SegmentGeometry.blockBytes))
         chain = checksums.chain(afterSegmentHeader: header.crc, previous: chain)
         next.startChain = chain
@@ -160,7 +195,7 @@ extension ShardLog {
         writtenChain = chain
     }
 
-    /// Writes and syncs everything, and the floor: the end of a clean run. The log is not used after.
+    /// Writes and syncs everything, and the floor: the end of a clean run.
     package func close() throws(LogError) {
         guard refusal == nil else { return }
         if !turn.parts.isEmpty { try writeTurn() }

@@ -17,10 +17,7 @@ extension ShardLog {
             sparesComing.insert(name)
             jobs.append(.prepareSpare(name: name, bytes: geometry.segmentBytes))
         }
-        if !releasing.isEmpty, !releaseJobPending {
-            releaseJobPending = true
-            jobs.append(.release(releasing))
-        }
+        requestRelease(into: &jobs)
         for segment in kept {
             guard let footer = segment.footer, !segment.indexJobPending,
                 case .memory(let index) = segment.index
@@ -29,14 +26,27 @@ extension ShardLog {
             jobs.append(
                 .sealIndex(
                     IndexDraft(
-                        identity: identity, footer: footer, base: segment.base,
-                        nodes: index.nodes, streams: index.streams, runs: index.runs)))
+                        identity: identity,
+                        footer: footer,
+                        base: segment.base,
+                        nodes: index.nodes,
+                        streams: index.streams,
+                        runs: index.runs
+                    )
+                )
+            )
         }
     }
 
     /// Tells the log what time it is, so that failed work is tried again although nothing is appended.
     package func noteTime(_ wall: WallTimestamp) {
         if wall > latestWall { latestWall = wall }
+    }
+
+    private func requestRelease(into jobs: inout [LogJob]) {
+        guard !releasing.isEmpty, !releaseJobPending else { return }
+        releaseJobPending = true
+        jobs.append(.release(releasing))
     }
 
     /// A job ended. What failed is asked for again, a second of log time later.
@@ -69,9 +79,11 @@ extension ShardLog {
         guard let footer = segment.footer else { return }
         do throws(LogError) {
             if let index = try SealedIndex.open(
-                in: directory, name: LogFileName.name(ofIndex: segment.base), footer: footer,
-                checksums: checksums)
-            {
+                in: directory,
+                name: LogFileName.name(ofIndex: segment.base),
+                footer: footer,
+                checksums: checksums
+            ) {
                 segment.index = .file(index)
             }
         } catch {
@@ -81,7 +93,7 @@ extension ShardLog {
     }
 
     /// Retention: lets go of whole sealed segments that end at or below `below`. They are gone for
-    /// reads at once; their files are recycled as spares, or removed when there are enough, by a job.
+    /// reads at once; their files are recycled as spares, or removed when there are enough.
     ///
     /// The caller has made sure that nothing needs them: the state store's checkpoint is above, and
     /// what must outlive them has been copied.
@@ -101,12 +113,15 @@ extension ShardLog {
             }
             releasing.append(
                 ReleasedSegment(
-                    name: oldest.name, indexName: LogFileName.name(ofIndex: oldest.base),
-                    spareName: spareName))
+                    name: oldest.name,
+                    indexName: LogFileName.name(ofIndex: oldest.base),
+                    spareName: spareName
+                )
+            )
             kept.removeFirst()
         }
         guard releasing.count > before else { return }
-        wantsJobs = true
-        requestJobs(into: &jobs)
+        // Not held back by an earlier failure: on a full disk this is what helps.
+        requestRelease(into: &jobs)
     }
 }

@@ -15,7 +15,8 @@ extension ShardLog {
     ///
     /// Keys are hashes: two things may share one, so the visitor reads the entry and verifies.
     package func lookup(
-        _ key: UInt64, newestFirst visit: (LogPosition) throws(LogError) -> Bool
+        _ key: UInt64,
+        newestFirst visit: (LogPosition) throws(LogError) -> Bool
     ) throws(LogError) {
         // By number, because a visitor may append and so roll.
         var place = kept.count - 1
@@ -34,7 +35,9 @@ extension ShardLog {
     }
 
     private func bytes(
-        of key: UInt64, in segment: Segment, into found: inout [Int]
+        of key: UInt64,
+        in segment: Segment,
+        into found: inout [Int]
     ) throws(LogError) {
         switch segment.index {
         case .memory(let index):
@@ -53,13 +56,19 @@ extension ShardLog {
 
     private func rebuildIndex(of segment: Segment) throws(LogError) -> MemoryIndex {
         let scanner = SegmentScanner(
-            file: segment.file, number: segment.number, geometry: geometry, checksums: checksums,
-            byte: geometry.entriesStart, chain: segment.startChain)
+            file: segment.file,
+            number: segment.number,
+            geometry: geometry,
+            checksums: checksums,
+            byte: geometry.entriesStart,
+            chain: segment.startChain
+        )
         let builder = IndexBuilder(indexer, checksums)
         while scanner.position < segment.end {
             let at = scanner.position
             switch try scanner.next() {
-            case .entry(let header, let body): builder.add(header, body, byte: geometry.byte(of: at))
+            case .entry(let header, let body):
+                builder.add(header, body, byte: geometry.byte(of: at))
             case .full: throw damage(segment, at, "the entries end before the segment's end")
             case .fault(let fault, _): throw damage(segment, at, fault.reason)
             }
@@ -83,11 +92,14 @@ final class IndexBuilder {
     func add(_ header: EntryHeader, _ body: UnsafeRawBufferPointer, byte: Int) {
         if header.kind == .recordBatch, header.recordCount > 0 {
             index.add(
-                stream: header.stream, baseOffset: header.baseOffset, count: header.recordCount,
-                byte: byte)
+                stream: header.stream,
+                baseOffset: header.baseOffset,
+                count: header.recordCount,
+                byte: byte
+            )
         }
         keys.removeAll(keepingCapacity: true)
         indexer.keys(of: header, body: body, secret: secret, into: &keys)
-        for key in keys { index.add(key: key, byte: byte) }
+        index.add(keys, byte: byte)
     }
 }

@@ -23,7 +23,10 @@ extension ShardLog {
             return try body(
                 header,
                 UnsafeRawBufferPointer(
-                    start: pointer + EntryHeader.bytes, count: header.bodyLength))
+                    start: pointer + EntryHeader.bytes,
+                    count: header.bodyLength
+                )
+            )
         }
         let buffer = scratch ?? RawBuffer(capacity: Self.readAhead)
         scratch = nil
@@ -45,12 +48,13 @@ extension ShardLog {
         try verify(pointer, header, in: segment)
         return try body(
             header,
-            UnsafeRawBufferPointer(start: pointer + EntryHeader.bytes, count: header.bodyLength))
+            UnsafeRawBufferPointer(start: pointer + EntryHeader.bytes, count: header.bodyLength)
+        )
     }
 
     /// Visits all entries from `from` on, in order, verified and with their chain checked, until
-    /// the append position or until `visit` answers false. Starts at the oldest entry when `from` is
-    /// older. Throws ``LogError/damaged(_:)`` at damage: nothing is ever skipped.
+    /// the append position or until `visit` answers false. Starts at the oldest entry when `from`
+    /// is older. Throws ``LogError/damaged(_:)`` at damage: nothing is ever skipped.
     ///
     /// `visit` may read; it must not append.
     package func scan(
@@ -72,14 +76,21 @@ extension ShardLog {
 
     /// Scans one segment; false when the visitor has had enough.
     private func scan(
-        _ segment: Segment, from start: UInt64, _ window: RawBuffer,
+        _ segment: Segment,
+        from start: UInt64,
+        _ window: RawBuffer,
         _ visit: (EntryHeader, UnsafeRawBufferPointer) throws(LogError) -> Bool
     ) throws(LogError) -> Bool {
         let byte = geometry.byte(of: start)
         let scanner = SegmentScanner(
-            file: segment.file, number: segment.number, geometry: geometry, checksums: checksums,
-            byte: byte, chain: byte == geometry.entriesStart ? segment.startChain : nil,
-            window: window)
+            file: segment.file,
+            number: segment.number,
+            geometry: geometry,
+            checksums: checksums,
+            byte: byte,
+            chain: byte == geometry.entriesStart ? segment.startChain : nil,
+            window: window
+        )
         while scanner.position < segment.end {
             let at = scanner.position
             if at >= written {
@@ -106,7 +117,10 @@ extension ShardLog {
     }
 
     private func decode(
-        _ pointer: UnsafeRawPointer, of segment: Segment, at position: UInt64, room: Int
+        _ pointer: UnsafeRawPointer,
+        of segment: Segment,
+        at position: UInt64,
+        room: Int
     ) throws(LogError) -> EntryHeader {
         switch EntryHeader.decode(pointer, at: position, room: room, checksums) {
         case .entry(let header): return header
@@ -115,17 +129,24 @@ extension ShardLog {
     }
 
     private func verify(
-        _ pointer: UnsafeRawPointer, _ header: EntryHeader, in segment: Segment
+        _ pointer: UnsafeRawPointer,
+        _ header: EntryHeader,
+        in segment: Segment
     ) throws(LogError) {
         let padded = UnsafeRawBufferPointer(
-            start: pointer + EntryHeader.bytes, count: EntryHeader.padded(header.bodyLength))
+            start: pointer + EntryHeader.bytes,
+            count: EntryHeader.padded(header.bodyLength)
+        )
         if let fault = header.bodyFault(padded, checksums) {
             throw damage(segment, header.position.rawValue, fault.reason)
         }
     }
 
     private func fill(
-        _ buffer: RawBuffer, _ range: Range<Int>, from segment: Segment, at byte: Int
+        _ buffer: RawBuffer,
+        _ range: Range<Int>,
+        from segment: Segment,
+        at byte: Int
     ) throws(LogError) -> Int {
         let target = buffer.mutableBytes(range)
         do throws(StorageError) {
@@ -138,7 +159,12 @@ extension ShardLog {
     func damage(_ segment: Segment, _ position: UInt64, _ reason: String) -> LogError {
         .damaged(
             DamagedRange(
-                file: segment.name, byte: geometry.byte(of: position), from: LogPosition(position),
-                to: LogPosition(max(position, segment.end)), reason: reason))
+                file: segment.name,
+                byte: geometry.byte(of: position),
+                from: LogPosition(position),
+                to: LogPosition(max(position, segment.end)),
+                reason: reason
+            )
+        )
     }
 }

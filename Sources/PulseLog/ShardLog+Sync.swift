@@ -21,14 +21,18 @@ package struct SyncWork: Sendable {
 }
 
 extension ShardLog {
-    /// Begins a sync of everything written so far; nil when there is nothing to sync, or when one is
-    /// already in flight. What is written after this call belongs to the next sync.
+    /// Begins a sync of everything written so far; nil when there is nothing to sync, or when one
+    /// is already in flight. What is written after this call belongs to the next sync.
     package func beginSync() -> SyncTicket? {
         guard syncInFlight == nil, written > durable else { return nil }
         lastTicket += 1
         let work = SyncWork(
-            ticket: SyncTicket(lastTicket), position: LogPosition(written), chain: writtenChain,
-            files: dirty, directory: directoryIsDirty ? directory : nil)
+            ticket: SyncTicket(lastTicket),
+            position: LogPosition(written),
+            chain: writtenChain,
+            files: dirty,
+            directory: directoryIsDirty ? directory : nil
+        )
         dirty.removeAll(keepingCapacity: true)
         directoryIsDirty = false
         syncInFlight = work
@@ -67,15 +71,20 @@ extension ShardLog {
     package func writeFloor() throws(LogError) {
         guard refusal == nil, floor?.position != durable else { return }
         let next = Floor(
-            sequence: (floor?.sequence ?? 0) + 1, identity: identity, position: durable,
-            chain: durableChain)
+            sequence: (floor?.sequence ?? 0) + 1,
+            identity: identity,
+            position: durable,
+            chain: durableChain
+        )
         let buffer = RawBuffer(capacity: Floor.fileBytes)
         buffer.zero(0..<Floor.fileBytes)
         next.encode(to: buffer.base + next.slot * Floor.slotBytes)
         do throws(StorageError) {
             if floor == nil {
                 try directory.replace(
-                    LogFileName.floorName, with: [UInt8](buffer.bytes(0..<Floor.fileBytes)))
+                    LogFileName.floorName,
+                    with: [UInt8](buffer.bytes(0..<Floor.fileBytes))
+                )
             } else {
                 let file = try directory.open(LogFileName.floorName)
                 let start = next.slot * Floor.slotBytes

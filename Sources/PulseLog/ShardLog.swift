@@ -8,8 +8,9 @@ package import PulseCore
 ///                 |                        |                      |
 ///                 appendPosition           written                durablePosition
 ///
-/// One turn: any number of ``append``, one ``flush(jobs:)``, one ``beginSync()``; the shell performs
-/// the sync and ``completeSync(_:)`` moves ``durablePosition``. Nothing may be promised above it.
+/// One turn: any number of ``append``, one ``flush(jobs:)``, one ``beginSync()``; the shell
+/// performs the sync and ``completeSync(_:)`` moves ``durablePosition``. Nothing may be promised
+/// above it.
 ///
 /// Confined to one thread, apart from ``SyncWork`` and ``LogJob``, which are values made to travel.
 ///
@@ -91,7 +92,10 @@ package final class ShardLog {
         at wall: WallTimestamp
     ) throws(LogError) -> (log: ShardLog, report: RecoveryReport) {
         var recovery = Recovery(
-            directory: directory, configuration: configuration, indexer: indexer)
+            directory: directory,
+            configuration: configuration,
+            indexer: indexer
+        )
         let recovered = try recovery.run(identityIfNew: identityIfNew, at: wall)
         return (
             ShardLog(recovered, directory, configuration, indexer),
@@ -100,8 +104,10 @@ package final class ShardLog {
     }
 
     private init(
-        _ recovered: RecoveredLog, _ directory: any LogDirectory,
-        _ configuration: LogConfiguration, _ indexer: any EntryIndexer
+        _ recovered: RecoveredLog,
+        _ directory: any LogDirectory,
+        _ configuration: LogConfiguration,
+        _ indexer: any EntryIndexer
     ) {
         identity = recovered.identity
         self.directory = directory
@@ -175,7 +181,7 @@ package final class ShardLog {
         return low < kept.count && kept[low].number == number ? kept[low] : nil
     }
 
-    /// Stops with a sentence when an invariant does not hold; the simulator calls it after each step.
+    /// Stops with a sentence when an invariant does not hold; called by the simulator each step.
     package func checkInvariants() {
         precondition(durable <= written && written <= position, "durable <= written <= appended")
         precondition(turn.count > 0 || written == position, "an empty turn has nothing unwritten")
@@ -183,7 +189,9 @@ package final class ShardLog {
         for index in kept.indices.dropLast() where damaged.isEmpty {
             precondition(kept[index].isSealed, "every segment but the last is sealed")
             precondition(
-                kept[index].number + 1 == kept[index + 1].number, "segments follow one another")
+                kept[index].number + 1 == kept[index + 1].number,
+                "segments follow one another"
+            )
         }
     }
 }

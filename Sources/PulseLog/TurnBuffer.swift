@@ -19,8 +19,8 @@ struct TurnPart {
 ///     | entries of segment 7, terminator | footer of 7 | header block of 8, entries of 8 | ...
 ///     '------------ part 0 --------------'-- part 1 ---'------------- part 2 -----------'
 ///
-/// A terminator, one all-zero header, follows the last entry of every write, so that the stale bytes
-/// of a recycled file never follow a live entry. It is written again over, not counted.
+/// A terminator, one all-zero header, follows the last entry of every write, so that the stale
+/// bytes of a recycled file never follow a live entry. It is written again over, not counted.
 final class TurnBuffer {
     let memory = RawBuffer(capacity: 64 << 10)
     private(set) var count = 0

@@ -202,9 +202,27 @@ extension Node {
                 respond(.tooLarge(dialect), slot: slot, to: conversation, into: &effects)
                 return
             }
-            let outcome = try submit(admitted, at: now)
+            guard let outcome = try unlessFull({ () throws(ShardError) in
+                try self.submit(admitted, at: now)
+            }) else {
+                let full = HTTPResponse.unavailable(.diskFull, retryAfterSeconds: 5, dialect)
+                respond(full, slot: slot, to: conversation, into: &effects)
+                return
+            }
             try answer(
                 outcome, dialect, slot: slot, of: conversation, at: now, into: &effects)
+        }
+    }
+
+    /// Nil when the disk has no room for another segment: nothing was changed, and the client may try
+    /// again later.
+    func unlessFull<T>(_ take: () throws(ShardError) -> T) throws(ShardError) -> T? {
+        do throws(ShardError) {
+            return try take()
+        } catch {
+            guard case .log(.diskFull) = error else { throw error }
+            metrics.refused += 1
+            return nil
         }
     }
 

@@ -56,7 +56,7 @@ extension Node {
         case .produce(let correlation, let view):
             try produce(view, correlation, of: conversation, at: now)
         case .subscribe(let correlation, let request):
-            subscribe(request, correlation, of: conversation, at: now, into: &output)
+            try subscribe(request, correlation, of: conversation, at: now, into: &output)
         case .unsubscribe(let correlation, let number):
             let id = SubscriptionID(connection: conversation.id, number: number)
             guard shard.isSubscribed(id) else {
@@ -128,7 +128,7 @@ extension Node {
     private func subscribe(
         _ request: SubscribeRequest, _ correlation: UInt32, of conversation: NativeConversation,
         at now: Now, into output: inout [UInt8]
-    ) {
+    ) throws(ShardError) {
         guard let topic = topic(named: request.topic) else {
             return refuse(.unknownTopic, request.topic, correlation, &output)
         }
@@ -150,7 +150,7 @@ extension Node {
         let lease =
             request.leaseMilliseconds == 0
             ? Limits.leaseMilliseconds : Int64(request.leaseMilliseconds)
-        let durableAt = shard.subscribe(
+        let durableAt = try shard.subscribe(
             id, topic: topic, group: request.group, fromEnd: request.start == .latest,
             credit: Int(request.credit), leaseMilliseconds: lease, lanes: request.lanes.rawValue,
             at: now)
@@ -284,6 +284,8 @@ extension Node {
             case .end: end
             case .start: Offset(0)
             }
+        let start = request.lane == .dead ? Offset(0) : try shard.start(of: stream)
+        next = max(next, start)
         guard next <= end else {
             return refuse(
                 .offsetOutOfRange, "offset \(next.rawValue) is past the end \(end.rawValue)",
@@ -305,7 +307,7 @@ extension Node {
             guard fits else { break }
             next = record.offset.advanced(by: 1)
         }
-        writer.close(next: next, logStart: Offset(0), logEnd: end, in: &output)
+        writer.close(next: next, logStart: start, logEnd: end, in: &output)
     }
 
     private func putTemplate(

@@ -18,7 +18,15 @@ extension Node {
         } else if let channel = Channel.allCases.first(where: {
             $0.topicName.utf8.elementsEqual(request.topic)
         }) {
-            frame = try take(request, channel, correlation, at: now)
+            let reply = try unlessFull { () throws(ShardError) in
+                try self.take(request, channel, correlation, at: now)
+            }
+            if let reply {
+                frame = reply
+            } else {
+                // What went in before the disk was full stays in; a repeat is recognised by its keys.
+                refuse(.diskFull, "the disk is full", correlation, &frame)
+            }
         } else {
             let name = String(decoding: request.topic, as: UTF8.self)
             refuse(.unknownTopic, "there is no topic \"\(name)\"", correlation, &frame)
@@ -90,7 +98,8 @@ extension Node {
             guard let key = record.idempotencyKey else { continue }
             guard seen.insert(XXH3.hash(key, seed: 0)).inserted else { return nil }
             #if !MUTANT_SKIP_DEDUPLICATION
-            let found = try shard.findByKey(key, envelope: record.value, at: now)
+            let found = try shard.findByKey(
+                key, envelope: record.value, channel: channel, at: now)
             guard found == nil else { return nil }
             #endif
         }

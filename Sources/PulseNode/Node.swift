@@ -128,6 +128,7 @@ package final class Node {
             try answerAll(at: now, into: &effects)
             #endif
             try writeFloorIfIdle(at: now)
+            try shard.releaseOldSegments(at: now)
             startJobs(into: &effects)
             try goOnDraining(at: now, into: &effects)
         } catch {

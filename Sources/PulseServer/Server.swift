@@ -99,7 +99,8 @@ package final class Server {
             shard: ShardConfiguration(
                 log: LogConfiguration(segmentBytes: configuration.segmentBytes),
                 retry: configuration.retry,
-                idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds),
+                idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds,
+                retentionMilliseconds: configuration.retentionMilliseconds),
             providers: providers,
             concurrency: [
                 slots(.email, isCatcher: providers.email == .catcher),

@@ -1,6 +1,6 @@
 // Reading a frame's body field by field: every read is checked, and a failed one says which field.
 //
-//     string16: length u16, UTF-8        bytes16: length u16, bytes        bytes32: length u32, bytes
+//     string16: length u16, UTF-8       bytes16: length u16, bytes       bytes32: length u32, bytes
 
 package import PulseCore
 
@@ -130,7 +130,8 @@ extension [UInt8] {
 }
 
 package enum WireText {
-    /// Bytes of a sentence in a reply; longer ones are cut, so that a thousand refusals fit a frame.
+    /// Bytes of a sentence in a reply; longer ones are cut, so that a thousand refusals fit a
+    /// frame.
     package static let messageBytesMax = 512
 
     package static func cut(_ text: String, to count: Int) -> String {

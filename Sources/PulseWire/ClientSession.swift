@@ -1,5 +1,6 @@
 // The client's end of a native connection: which correlations are open, what the server said about
-// itself, and bytes in, answers out. What the answers mean to a producer or consumer is PulseClient's.
+// itself, and bytes in, answers out. What the answers mean to a producer or consumer is
+// PulseClient's.
 //
 //     idle --hello written--> awaitingHello --hello reply--> ready --goodbye--> draining
 //       |                          |                           |                   |
@@ -28,8 +29,8 @@ package enum ServerMessage {
 
 /// Numbers requests and checks that every answer belongs to one.
 ///
-/// Invariants: a correlation is open from its request until its one answer; an answer is of the kind
-/// its request asked for; no request but hello is opened before the server is ready.
+/// Invariants: a correlation is open from its request until its one answer; an answer is of the
+/// kind its request asked for; no request but hello is opened before the server is ready.
 ///
 /// A class because it owns a decoder; used by one thread, or under its owner's lock.
 package final class ClientSession {

@@ -1,5 +1,5 @@
-// Bytes in, whole frames out. Frames that are whole in the input are handed out where they lie; only
-// one that straddles two inputs is copied.
+// Bytes in, whole frames out. Frames that are whole in the input are handed out where they lie;
+// only one that straddles two inputs is copied.
 //
 //     input 1                 input 2                     input 3
 //     [frame A][frame B][fra  me C][frame D][frame E, 1s  t half ...
@@ -13,9 +13,9 @@ internal import PulseCore
 /// Cuts a connection's bytes into frames. Drive it with ``begin(_:)``, then ``next()`` until nil.
 ///
 /// Invariants:
-/// - `kept[0..<keptCount]` is a strict prefix of one frame, or that one whole frame while it is lent;
-/// - a length is compared with the limit before anything is reserved for it, and space grows with the
-///   bytes that arrived, never with the bytes promised;
+/// - `kept[0..<keptCount]` is a strict prefix of one frame, or, while it is lent, that whole frame;
+/// - a length is compared with the limit before anything is reserved for it, and space grows with
+///   the bytes that arrived, never with the bytes promised;
 /// - after a failure no further frame comes out: the place of the next one is unknown.
 ///
 /// A class because it owns the memory that it lends. Not shared: its connection's thread uses it.

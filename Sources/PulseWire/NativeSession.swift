@@ -1,5 +1,6 @@
 // The server's end of a native connection: bytes in, requests out. It answers hello and ping itself
-// and refuses what is malformed, so that the node sees only well-formed requests in their right order.
+// and refuses what is malformed, so that the node sees only well-formed requests in their right
+// order.
 //
 //     awaitingHello --hello, version spoken--> ready
 //          |                                     |
@@ -8,7 +9,8 @@
 
 package import PulseCore
 
-/// One well-formed request for the node. Views borrow the input: use them before asking for the next.
+/// One well-formed request for the node. Views borrow the input: use them before asking for the
+/// next.
 package enum NativeRequest {
     case produce(correlation: UInt32, ProduceRequestView)
     case subscribe(correlation: UInt32, SubscribeRequest)
@@ -64,7 +66,8 @@ package final class NativeSession {
         if case .closing = state { true } else { false }
     }
 
-    /// Takes the next bytes of the connection. They stay borrowed until ``next(into:)`` answers nil.
+    /// Takes the next bytes of the connection. They stay borrowed until ``next(into:)`` answers
+    /// nil.
     package func begin(_ bytes: UnsafeRawBufferPointer) {
         if !isClosing { decoder.begin(bytes) }
     }

@@ -1,6 +1,6 @@
 // produce and its reply: a record batch in, one verdict per record out.
 //
-//     produce 0x02:  topic string16 | lane u8 (0xFF: the broker chooses) | record batch v2, to the end
+//     produce 0x02:  topic string16 | lane u8 (0xFF: the broker chooses) | batch v2, to the end
 //     reply 0x82:    count u16, then per record
 //                    | status u8 | error code u16 | notification id 16 |
 //                    | message string16, only when refused |

@@ -1,7 +1,9 @@
-// acknowledge, reject and extend, and their common reply: what a consumer says about its deliveries.
+// acknowledge, reject and extend, and their common reply: what a consumer says about its
+// deliveries.
 //
 //     acknowledge 0x06:  subscription u32 | tokens
-//     reject 0x07:       subscription u32 | delay ms u64 (all ones: by policy) | reason string16 | tokens
+//     reject 0x07:       subscription u32 | delay ms u64 (all ones: by policy) | reason string16
+//                        | tokens
 //     extend 0x08:       subscription u32 | milliseconds u32 | tokens
 //     tokens:            run count u16, then runs (DeliveryToken.swift)
 //

@@ -1,8 +1,8 @@
 // status and its reply: what became of one notification.
 //
 //     status 0x09:  notification id 16
-//     reply 0x89:   state u8 | channel u8 | lane u8 | attempts u16 | accepted ms i64 | updated ms i64
-//                   | due ms i64 (-1: none) | error text string16
+//     reply 0x89:   state u8 | channel u8 | lane u8 | attempts u16 | accepted ms i64
+//                   | updated ms i64 | due ms i64 (-1: none) | error text string16
 //
 // An identifier that names nothing is answered with an error frame, code not_found.
 

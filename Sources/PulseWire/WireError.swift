@@ -2,10 +2,11 @@
 
 package import PulseCore
 
-/// A peer's mistake. Nothing here is ever ours: the answer is an error frame, and for a mistake in the
-/// framing itself the end of the connection, because nothing after it can be trusted.
+/// A peer's mistake. Nothing here is ever ours: the answer is an error frame, and for a mistake in
+/// the framing itself the end of the connection, because nothing after it can be trusted.
 package enum WireError: Error, Hashable, Sendable {
-    /// The length field names fewer bytes than a header has. `position` counts bytes of the connection.
+    /// The length field names fewer bytes than a header has. `position` counts bytes of the
+    /// connection.
     case frameTooShort(length: Int, position: Int)
     /// The length field is above the limit of this moment (smaller before the handshake).
     case frameTooLarge(length: Int, limit: Int, position: Int)
@@ -42,7 +43,8 @@ package enum WireError: Error, Hashable, Sendable {
         }
     }
 
-    /// Whether the byte stream can still be followed: the frame was whole and only its content wrong.
+    /// Whether the byte stream can still be followed: the frame was whole and only its content
+    /// wrong.
     package var leavesStreamIntact: Bool {
         switch self {
         case .malformedBody, .trailingBytes, .overLimit, .unexpectedOperation: true

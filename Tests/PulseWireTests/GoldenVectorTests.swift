@@ -163,8 +163,8 @@ struct GoldenVectorTests {
             }
             withBytes(of: "user-2", Sample.second) {
                 writer.append(
-                    Sample.token(41, attempt: 2, lease: 10), id: Sample.id2, wall: Sample.later, key: $0,
-                    value: $1, into: &bytes)
+                    Sample.token(41, attempt: 2, lease: 10), id: Sample.id2,
+                    wall: Sample.later, key: $0, value: $1, into: &bytes)
             }
             writer.close(in: &bytes)
         case "acknowledge":

@@ -37,7 +37,8 @@ struct HostileBodyTests {
             let bytes = resealed(good) {
                 for _ in 0...generator.below(4) {
                     let index = Frame.headerBytes + generator.below(good.count - 16)
-                    $0[index] = generator.chance(perThousand: 300) ? 0xFF : UInt8(generator.below(256))
+                    $0[index] =
+                        generator.chance(perThousand: 300) ? 0xFF : UInt8(generator.below(256))
                 }
             }
             try decode(bytes) { frame in try? readBody(frame) }

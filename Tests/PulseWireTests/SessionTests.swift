@@ -22,7 +22,8 @@ struct NativeSessionTests {
                     let code = ErrorCode(rawValue: try ErrorReply(reading: frame.body).code)
                     lines.append("-> error \(code?.name ?? "?") #\(frame.correlation)")
                 } else {
-                    lines.append("-> \(frame.operation.map { "\($0)" } ?? "?") #\(frame.correlation)")
+                    let name = frame.operation.map { "\($0)" } ?? "?"
+                    lines.append("-> \(name) #\(frame.correlation)")
                 }
             }
         }
@@ -70,8 +71,9 @@ struct NativeSessionTests {
                 "-> error handshake_required #2", "closing",
             ])
         #expect(
-            try story(NativeSession(greeting: greeting), Vector.bytes("ping"), Vector.bytes("hello"))
-                == ["-> error handshake_required #12", "closing"])
+            try story(
+                NativeSession(greeting: greeting), Vector.bytes("ping"), Vector.bytes("hello")
+            ) == ["-> error handshake_required #12", "closing"])
     }
 
     @Test("a client that speaks no version of ours is refused")

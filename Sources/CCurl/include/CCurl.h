@@ -44,15 +44,6 @@ static inline int64_t pulse_curl_get_size(CURL *easy, CURLINFO what) {
     curl_off_t value = 0;
     return curl_easy_getinfo(easy, what, &value) == CURLE_OK ? (int64_t)value : 0;
 }
-static inline curl_socket_t pulse_curl_get_socket(CURL *easy) {
-    curl_socket_t value = CURL_SOCKET_BAD;
-    return curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &value) == CURLE_OK
-        ? value : CURL_SOCKET_BAD;
-}
-static inline void *pulse_curl_get_private(CURL *easy) {
-    char *value = NULL;
-    return curl_easy_getinfo(easy, CURLINFO_PRIVATE, &value) == CURLE_OK ? value : NULL;
-}
 
 static inline CURLMcode pulse_curl_multi_set_long(CURLM *multi, CURLMoption option, long value) {
     return curl_multi_setopt(multi, option, value);

@@ -1,4 +1,4 @@
-// HTTP/1.1 requests from bytes: Boost.Beast's parser behind plain C, with the checks it leaves to us.
+// HTTP/1.1 requests from bytes: Boost.Beast's parser behind plain C, with the checks it leaves us.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/// Text borrowed from the parser until the next `put`, `next` or `destroy`; `bytes` is null when the
-/// request did not have it.
+/// Text borrowed from the parser until the next `put`, `next` or `destroy`; `bytes` is null when
+/// the request did not have it.
 typedef struct {
     const char *bytes;
     size_t count;
@@ -33,6 +33,8 @@ typedef enum {
     PULSE_HTTP_HEAD_TOO_LARGE = 2,
     PULSE_HTTP_BODY_TOO_LARGE = 3,
     PULSE_HTTP_NO_MEMORY = 4,
+    /// `Expect` asks for something other than `100-continue`.
+    PULSE_HTTP_UNMET_EXPECTATION = 5,
 } pulse_http_fault;
 
 typedef struct {
@@ -46,13 +48,15 @@ typedef struct {
     bool keep_alive;
     /// Whether any byte of this request has been seen.
     bool started;
-    pulse_http_text method, target, content_type, expect, accept, idempotency_key, body;
+    /// Whether the client waits for 100 Continue before it sends the body.
+    bool expects_continue;
+    pulse_http_text method, target, content_type, accept, idempotency_key, body;
 } pulse_http_message;
 
 typedef struct pulse_http_parser pulse_http_parser;
 
-/// A parser for one connection, or null when memory is short. `head_max` also bounds one chunk header
-/// or the trailers; `body_max` bounds the body after chunk decoding, and the bytes spent on chunking.
+/// A parser for one connection, or null when memory is short. `head_max` also bounds one chunk
+/// header or the trailers; `body_max` bounds the decoded body, and the bytes spent on chunking.
 pulse_http_parser *pulse_http_create(size_t head_max, size_t fields_max, size_t body_max);
 void pulse_http_destroy(pulse_http_parser *parser);
 
@@ -63,9 +67,6 @@ const pulse_http_message *pulse_http_put(
 
 /// Forgets the current request and waits for the next; its texts are no longer valid.
 void pulse_http_next(pulse_http_parser *parser);
-
-/// The current request without feeding anything.
-const pulse_http_message *pulse_http_current(const pulse_http_parser *parser);
 
 #ifdef __cplusplus
 }

@@ -59,9 +59,12 @@ typedef struct pulse_json_parser pulse_json_parser;
 pulse_json_parser *pulse_json_create(size_t depth_max, size_t tokens_max);
 void pulse_json_destroy(pulse_json_parser *parser);
 
-/// Reads one document, which must be valid UTF-8 without a key twice in one object. The tape borrows
-/// from `bytes` and from the parser, until the next call with the same parser.
+/// Reads one document, which must be valid UTF-8 without a key twice in one object. The tape
+/// borrows from `bytes` and from the parser, until the next call with the same parser.
 pulse_json_tape pulse_json_parse(pulse_json_parser *parser, const void *bytes, size_t count);
+
+/// Gives back memory that a large document needed; the tape is no longer valid.
+void pulse_json_clear(pulse_json_parser *parser);
 
 #ifdef __cplusplus
 }

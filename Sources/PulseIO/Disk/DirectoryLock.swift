@@ -30,7 +30,9 @@ package final class DirectoryLock: Sendable {
     package let path: String
     private let descriptor: OwnedDescriptor
 
-    /// The file that is locked. It stays behind, with the last holder's process id.
+    /// The file that is locked.
+    ///
+    /// It stays behind, with the last holder's process id.
     package static let fileName = "LOCK"
 
     /// Makes the directory when it is missing and takes it, without waiting.
@@ -62,8 +64,9 @@ package final class DirectoryLock: Sendable {
         try writeProcess(file)
     }
 
-    /// Everything in the directory except the lock: empty for a fresh one. Whether names that are not
-    /// ours are a reason to refuse is for the caller to say.
+    /// Everything in the directory except the lock: empty for a fresh one.
+    ///
+    /// Whether names that are not ours are a reason to refuse is for the caller to say.
     package func list() throws(StorageError) -> [String] {
         try Path.names(in: path).filter { $0 != Self.fileName }
     }

@@ -19,7 +19,8 @@ package final class DiskDirectory: LogDirectory {
         descriptor = OwnedDescriptor(
             takingOver: try StorageError.require(.open, file: path) {
                 Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-            })
+            }
+        )
     }
 
     /// Makes the directory and those above it where they are missing, then opens it.
@@ -37,7 +38,9 @@ package final class DiskDirectory: LogDirectory {
     }
 
     package func create(
-        _ name: String, bytes: Int, written: Bool
+        _ name: String,
+        bytes: Int,
+        written: Bool
     ) throws(StorageError) -> any LogFile {
         let file = try open(name, .create, flags: O_RDWR | O_CREAT | O_TRUNC)
         do throws(StorageError) {
@@ -67,7 +70,9 @@ package final class DiskDirectory: LogDirectory {
     }
 
     private func open(
-        _ name: String, _ operation: StorageError.Operation, flags: Int32
+        _ name: String,
+        _ operation: StorageError.Operation,
+        flags: Int32
     ) throws(StorageError) -> DiskFile {
         precondition(!name.contains("/"), "a log's directory is flat")
         let bare = try StorageError.require(operation, file: name) {

@@ -4,7 +4,9 @@ import CKernel
 import Glibc
 package import PulseCore
 
-/// An open file. Its descriptor never changes and every call is positional, so threads need no lock.
+/// An open file.
+///
+/// Its descriptor never changes and every call is positional, so threads need no lock.
 package final class DiskFile: LogFile {
     package let name: String
     private let descriptor: OwnedDescriptor
@@ -25,7 +27,8 @@ package final class DiskFile: LogFile {
     }
 
     package func write(
-        _ bytes: UnsafeRawBufferPointer, at position: Int
+        _ bytes: UnsafeRawBufferPointer,
+        at position: Int
     ) throws(StorageError) {
         var written = 0
         while written < bytes.count {
@@ -35,14 +38,19 @@ package final class DiskFile: LogFile {
             }
             guard count > 0 else {
                 throw StorageError(
-                    .write, file: name, byte: position, reason: .short(got: written))
+                    .write,
+                    file: name,
+                    byte: position,
+                    reason: .short(got: written)
+                )
             }
             written += count
         }
     }
 
     package func read(
-        into buffer: UnsafeMutableRawBufferPointer, at position: Int
+        into buffer: UnsafeMutableRawBufferPointer,
+        at position: Int
     ) throws(StorageError) -> Int {
         var got = 0
         while got < buffer.count {

@@ -4,8 +4,9 @@ import Glibc
 package import PulseCore
 
 package enum Path {
-    /// Makes a directory and those above it. One that exists already is fine; anything else of that
-    /// name is not.
+    /// Makes a directory and those above it.
+    ///
+    /// One that exists already is fine; anything else of that name is not.
     package static func makeDirectories(_ path: String) throws(StorageError) {
         var sofar = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
@@ -28,7 +29,8 @@ package enum Path {
 
     /// The names in a directory, sorted: all, or those of regular files.
     package static func names(
-        in path: String, filesOnly: Bool = false
+        in path: String,
+        filesOnly: Bool = false
     ) throws(StorageError) -> [String] {
         guard let stream = opendir(path) else {
             throw StorageError(.list, file: path, code: errno)
@@ -52,7 +54,9 @@ package enum Path {
     }
 
     private static func isRegularFile(
-        _ name: String, _ kind: UInt8, _ directory: OpaquePointer
+        _ name: String,
+        _ kind: UInt8,
+        _ directory: OpaquePointer
     ) -> Bool {
         if Int(kind) != DT_UNKNOWN { return Int(kind) == DT_REG }
         var status = stat()

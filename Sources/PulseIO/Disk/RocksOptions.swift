@@ -36,7 +36,9 @@ final class RocksOptions {
         rocksdb_block_based_options_set_block_cache(table, cache)
         rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1)
         rocksdb_block_based_options_set_filter_policy(
-            table, rocksdb_filterpolicy_create_bloom_full(Self.filterBitsPerKey))
+            table,
+            rocksdb_filterpolicy_create_bloom_full(Self.filterBitsPerKey)
+        )
         rocksdb_options_set_block_based_table_factory(options, table)
 
         // Work beside ours: one thread, and no statistics nobody reads.

@@ -48,8 +48,9 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
 
     deinit { close() }
 
-    /// Writes what is in memory and closes. Nothing else may be running in the store, and nothing may
-    /// be asked of it afterwards.
+    /// Writes what is in memory and closes.
+    ///
+    /// Nothing else may be running in the store, and nothing may be asked of it afterwards.
     package func close() {
         guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
         rocksdb_close(database)
@@ -63,8 +64,12 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         var message: UnsafeMutablePointer<CChar>?
         let pinned = key.withUnsafeBytes {
             rocksdb_get_pinned(
-                database, readOptions, $0.baseAddress?.assumingMemoryBound(to: CChar.self),
-                $0.count, &message)
+                database,
+                readOptions,
+                $0.baseAddress?.assumingMemoryBound(to: CChar.self),
+                $0.count,
+                &message
+            )
         }
         if message != nil { throw Self.error(.storeRead, path, taking: message) }
         guard let pinned else { return nil }
@@ -74,7 +79,9 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
     }
 
     package func scan(
-        from: [UInt8], below: [UInt8], limit: Int
+        from: [UInt8],
+        below: [UInt8],
+        limit: Int
     ) throws(StorageError) -> [StateRow] {
         checkOpen()
         guard limit > 0, from.lexicographicallyPrecedes(below),
@@ -84,7 +91,10 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         let result = below.withUnsafeBytes { bound -> Result<[StateRow], StorageError> in
             // RocksDB keeps a pointer to the bound, so the iterator must not outlive this closure.
             rocksdb_readoptions_set_iterate_upper_bound(
-                bounded, bound.baseAddress?.assumingMemoryBound(to: CChar.self), bound.count)
+                bounded,
+                bound.baseAddress?.assumingMemoryBound(to: CChar.self),
+                bound.count
+            )
             guard let iterator = rocksdb_create_iterator(database, bounded) else {
                 return .success([])
             }
@@ -120,11 +130,16 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
     }
 
     private static func rows(
-        of iterator: OpaquePointer, from: [UInt8], limit: Int
+        of iterator: OpaquePointer,
+        from: [UInt8],
+        limit: Int
     ) -> [StateRow] {
         from.withUnsafeBytes {
             rocksdb_iter_seek(
-                iterator, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+                iterator,
+                $0.baseAddress?.assumingMemoryBound(to: CChar.self),
+                $0.count
+            )
         }
         var rows: [StateRow] = []
         while rows.count < limit, rocksdb_iter_valid(iterator) != 0 {
@@ -144,14 +159,21 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
             key.withUnsafeBytes { key in
                 value.withUnsafeBytes { value in
                     rocksdb_writebatch_put(
-                        batch, key.baseAddress?.assumingMemoryBound(to: CChar.self), key.count,
-                        value.baseAddress?.assumingMemoryBound(to: CChar.self), value.count)
+                        batch,
+                        key.baseAddress?.assumingMemoryBound(to: CChar.self),
+                        key.count,
+                        value.baseAddress?.assumingMemoryBound(to: CChar.self),
+                        value.count
+                    )
                 }
             }
         case .delete(let key):
             key.withUnsafeBytes { key in
                 rocksdb_writebatch_delete(
-                    batch, key.baseAddress?.assumingMemoryBound(to: CChar.self), key.count)
+                    batch,
+                    key.baseAddress?.assumingMemoryBound(to: CChar.self),
+                    key.count
+                )
             }
         }
     }
@@ -161,15 +183,21 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         return [UInt8](UnsafeRawBufferPointer(start: start, count: length))
     }
 
-    /// Takes over RocksDB's message. It has no error numbers, so a full disk is known by its words.
+    /// Takes over RocksDB's message.
+    ///
+    /// It has no error numbers, so a full disk is known by its words.
     private static func error(
-        _ operation: StorageError.Operation, _ path: String,
+        _ operation: StorageError.Operation,
+        _ path: String,
         taking message: UnsafeMutablePointer<CChar>?
     ) -> StorageError {
         let text = message.map { String(cString: $0) } ?? "no reason given"
         if let message { rocksdb_free(message) }
         let isFull = text.contains("No space left") || text.contains("Disk quota exceeded")
         return StorageError(
-            operation, file: path, reason: isFull ? .noSpace : .failed(code: 0, text: text))
+            operation,
+            file: path,
+            reason: isFull ? .noSpace : .failed(code: 0, text: text)
+        )
     }
 }

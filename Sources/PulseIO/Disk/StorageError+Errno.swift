@@ -23,7 +23,10 @@ extension StorageError {
     /// Makes a system call; a failure becomes this operation's error.
     @discardableResult
     static func require<Value: SignedInteger>(
-        _ operation: Operation, file: String, byte: Int? = nil, _ call: () -> Value
+        _ operation: Operation,
+        file: String,
+        byte: Int? = nil,
+        _ call: () -> Value
     ) throws(StorageError) -> Value {
         switch SystemCall.result(call) {
         case .success(let value): return value

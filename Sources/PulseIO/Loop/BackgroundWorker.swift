@@ -8,7 +8,9 @@ import Synchronization
 package final class BackgroundWorker<Completion: Sendable>: Sendable {
     package typealias Job = @Sendable () -> Completion
 
-    /// Results, in the order of the jobs. Attach it to the loop that wants them.
+    /// Results, in the order of the jobs.
+    ///
+    /// Attach it to the loop that wants them.
     package let completions: Mailbox<Completion>
 
     private let queue: JobQueue<Completion>
@@ -26,10 +28,14 @@ package final class BackgroundWorker<Completion: Sendable>: Sendable {
         }
     }
 
-    /// Queues a job; from any thread. Jobs queued after ``stop()`` are not run.
+    /// Queues a job; from any thread.
+    ///
+    /// Jobs queued after ``stop()`` are not run.
     package func submit(_ job: @escaping Job) { queue.add(job) }
 
-    /// Finishes the jobs queued so far and ends the thread. Their results are in the mailbox.
+    /// Finishes the jobs queued so far and ends the thread.
+    ///
+    /// Their results are in the mailbox.
     package func stop() {
         queue.close()
         thread.join()
@@ -48,7 +54,8 @@ private final class JobQueue<Completion: Sendable>: Sendable {
 
     init() throws(IOFailure) {
         counter = OwnedDescriptor(
-            takingOver: try SystemCall.require("create a job queue") { pulse_eventfd(0) })
+            takingOver: try SystemCall.require("create a job queue") { pulse_eventfd(0) }
+        )
     }
 
     func add(_ job: @escaping @Sendable () -> Completion) {
@@ -65,7 +72,9 @@ private final class JobQueue<Completion: Sendable>: Sendable {
         wake()
     }
 
-    /// All waiting jobs, or nil when the queue is closed and empty. Blocks while there are none.
+    /// All waiting jobs, or nil when the queue is closed and empty.
+    ///
+    /// Blocks while there are none.
     func next() -> [@Sendable () -> Completion]? {
         while true {
             let (jobs, isClosed) = content.withLock { content in

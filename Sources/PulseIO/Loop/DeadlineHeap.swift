@@ -1,8 +1,9 @@
 // The few deadlines that belong to the room itself: a lingering close, libcurl's timer, a listener's
 // pause. The broker's own deadlines are one number: the owner's next turn.
 
-/// A binary heap of (due, token), earliest first. Entries are never removed early: whoever takes one
-/// out checks whether it still means something.
+/// A binary heap of (due, token), earliest first.
+///
+/// Entries are never removed early: whoever takes one out checks whether it still means something.
 ///
 /// Invariant: no entry is due before its parent at `(index - 1) / 2`.
 struct DeadlineHeap {

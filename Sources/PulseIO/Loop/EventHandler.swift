@@ -26,7 +26,9 @@ package protocol EventHandler: AnyObject {
     func ready(_ readiness: Readiness, descriptor: Int32)
 }
 
-/// Names a handler's place in a loop. Never reused, so a stale one is recognised.
+/// Names a handler's place in a loop.
+///
+/// Never reused, so a stale one is recognised.
 package struct Registration: Hashable, Sendable {
     package let rawValue: UInt64
 }

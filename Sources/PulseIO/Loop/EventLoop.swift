@@ -11,7 +11,9 @@ import CKernel
 import Glibc
 package import PulseCore
 
-/// A level-triggered epoll loop. Belongs to the thread that runs it; nothing here is shared.
+/// A level-triggered epoll loop.
+///
+/// Belongs to the thread that runs it; nothing here is shared.
 ///
 /// Invariants:
 /// - a slot is free exactly when its handler is nil;
@@ -50,7 +52,8 @@ package final class EventLoop {
         epoll = OwnedDescriptor(
             takingOver: try SystemCall.require("create an event queue") {
                 epoll_create1(Int32(O_CLOEXEC))
-            })
+            }
+        )
         events = .allocate(capacity: Self.eventsMax)
         events.initialize(repeating: epoll_event())
         readBuffer = .allocate(byteCount: Self.readBytesMax, alignment: 64)
@@ -72,8 +75,11 @@ package final class EventLoop {
 
     /// One turn: waits for events until `deadline` at the latest, tells them, ends the turn.
     package func turn(
-        _ owner: some LoopOwner, waitingUntil deadline: MonotonicInstant
+        _ owner: some LoopOwner,
+        waitingUntil deadline: MonotonicInstant
     ) throws(IOFailure) -> NextTurn {
+        // What was sent between turns leaves before the wait.
+        tellEnding()
         let count = try wait(until: deadline)
         now = SystemClocks.now()
         owner.turnBegan(at: now)
@@ -95,7 +101,11 @@ package final class EventLoop {
         }
         while true {
             let count = epoll_wait(
-                epoll.rawValue, events.baseAddress, Int32(events.count), timeout)
+                epoll.rawValue,
+                events.baseAddress,
+                Int32(events.count),
+                timeout
+            )
             if count >= 0 { return Int(count) }
             let code = errno
             // An interrupted wait is a turn without events: the deadline is looked at again.
@@ -144,10 +154,14 @@ package final class EventLoop {
 
     // MARK: Registrations
 
-    /// Watches a descriptor (or none: -1, for a deadline only) on behalf of `handler`, which is kept
-    /// until ``remove(_:)``. The descriptor stays the caller's.
+    /// Watches a descriptor (or none: -1, for a deadline only) on behalf of `handler`, which is
+    /// kept until ``remove(_:)``.
+    ///
+    /// The descriptor stays the caller's.
     package func register(
-        _ descriptor: Int32, for interest: Readiness, handler: any EventHandler
+        _ descriptor: Int32,
+        for interest: Readiness,
+        handler: any EventHandler
     ) throws(IOFailure) -> Registration {
         let index: Int
         if let free = freeSlots.popLast() {
@@ -158,11 +172,17 @@ package final class EventLoop {
             index = slots.count
             slots.append(
                 Slot(
-                    handler: handler, descriptor: descriptor, generation: 1, deadline: .max,
-                    armed: .max))
+                    handler: handler,
+                    descriptor: descriptor,
+                    generation: 1,
+                    deadline: .max,
+                    armed: .max
+                )
+            )
         }
         let registration = Registration(
-            rawValue: UInt64(slots[index].generation) << 32 | UInt64(index))
+            rawValue: UInt64(slots[index].generation) << 32 | UInt64(index)
+        )
         if descriptor >= 0 {
             let code = setInterest(interest, of: registration, descriptor: descriptor)
             guard code == 0 else {
@@ -177,11 +197,16 @@ package final class EventLoop {
     package func update(_ registration: Registration, for interest: Readiness) {
         guard let index = index(of: registration) else { return }
         let code = setInterest(
-            interest, of: registration, descriptor: slots[index].descriptor)
+            interest,
+            of: registration,
+            descriptor: slots[index].descriptor
+        )
         precondition(code == 0 || code == EBADF, "a watched descriptor can be watched differently")
     }
 
-    /// Forgets a registration. Call before closing the descriptor; nothing is told of it any more.
+    /// Forgets a registration.
+    ///
+    /// Call before closing the descriptor; nothing is told of it any more.
     package func remove(_ registration: Registration) {
         guard let index = index(of: registration) else { return }
         if slots[index].descriptor >= 0 {
@@ -227,7 +252,9 @@ package final class EventLoop {
     }
 
     private func setInterest(
-        _ interest: Readiness, of registration: Registration, descriptor: Int32
+        _ interest: Readiness,
+        of registration: Registration,
+        descriptor: Int32
     ) -> Int32 {
         var bits: UInt32 = 0
         if interest.contains(.readable) { bits |= pulse_epoll_in }

@@ -14,10 +14,13 @@ package final class Mailbox<Message: Sendable>: Sendable {
 
     package init() throws(IOFailure) {
         counter = OwnedDescriptor(
-            takingOver: try SystemCall.require("create a mailbox") { pulse_eventfd(1) })
+            takingOver: try SystemCall.require("create a mailbox") { pulse_eventfd(1) }
+        )
     }
 
-    /// Adds a message; from any thread. It is told even when the mailbox is attached later.
+    /// Adds a message; from any thread.
+    ///
+    /// It is told even when the mailbox is attached later.
     package func post(_ message: Message) {
         let wasEmpty = messages.withLock { queue in
             queue.append(message)
@@ -31,15 +34,18 @@ package final class Mailbox<Message: Sendable>: Sendable {
 
     /// Tells every batch of messages to `deliver`, in a turn of `loop` and in posting order.
     package func attach(
-        to loop: EventLoop, deliver: @escaping ([Message]) -> Void
+        to loop: EventLoop,
+        deliver: @escaping ([Message]) -> Void
     ) throws(IOFailure) -> MailboxAttachment {
         let reader = MailboxReader(mailbox: self, deliver: deliver)
         let registration = try loop.register(counter.rawValue, for: .readable, handler: reader)
         return MailboxAttachment(loop: loop, registration: registration)
     }
 
-    /// Takes all messages out. The counter is emptied first: a message posted in between wakes the
-    /// reader once too often rather than never.
+    /// Takes all messages out.
+    ///
+    /// The counter is emptied first: a message posted in between wakes the reader once too often
+    /// rather than never.
     fileprivate func takeAll() -> [Message] {
         var count: UInt64 = 0
         _ = SystemCall.attempt { read(counter.rawValue, &count, 8) }

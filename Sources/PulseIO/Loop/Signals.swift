@@ -27,20 +27,24 @@ package final class Signals: EventHandler {
     /// Blocks the signals for this thread and those it starts later, so call it first in `main`:
     /// a thread started before would still be ended by them.
     package init(
-        loop: EventLoop, deliver: @escaping (Signal) -> Void
+        loop: EventLoop,
+        deliver: @escaping (Signal) -> Void
     ) throws(IOFailure) {
         let numbers = Signal.allCases.map(\.number)
         descriptor = OwnedDescriptor(
             takingOver: try SystemCall.require("wait for signals") {
                 pulse_signalfd(numbers, Int32(numbers.count))
-            })
+            }
+        )
         self.loop = loop
         self.deliver = deliver
         registration = try loop.register(descriptor.rawValue, for: .readable, handler: self)
     }
 
     /// Makes writing to a connection that is gone an error to handle instead of the end of the
-    /// process. Our own sends say so themselves; libraries' may not.
+    /// process.
+    ///
+    /// Our own sends say so themselves; libraries' may not.
     package static func ignoreBrokenPipes() { _ = signal(SIGPIPE, SIG_IGN) }
 
     package func close() {

@@ -3,7 +3,9 @@
 import Glibc
 package import PulseCore
 
-/// Who a connection talks to. Called during the turn, between its beginning and its end.
+/// Who a connection talks to.
+///
+/// Called during the turn, between its beginning and its end.
 package protocol ConnectionOwner: AnyObject {
     /// `bytes` are borrowed: valid until this returns.
     func received(_ bytes: UnsafeRawBufferPointer, on connection: Connection)
@@ -13,7 +15,9 @@ package protocol ConnectionOwner: AnyObject {
     func closed(_ connection: Connection, because reason: Connection.Ending)
 }
 
-/// A connected socket in a loop; owns its descriptor. The loop keeps it alive until it has ended.
+/// A connected socket in a loop; owns its descriptor.
+///
+/// The loop keeps it alive until it has ended.
 ///
 ///     open --close()--> flushing --all sent--> lingering --peer closed, or time--> ended
 ///       |                  `--------------- failure -----------------------------^
@@ -66,7 +70,9 @@ package final class Connection: EventHandler {
     private var failure: IOFailure?
 
     package init(
-        _ descriptor: consuming OwnedDescriptor, id: ConnectionID, loop: EventLoop,
+        _ descriptor: consuming OwnedDescriptor,
+        id: ConnectionID,
+        loop: EventLoop,
         owner: any ConnectionOwner
     ) throws(IOFailure) {
         self.id = id
@@ -79,8 +85,10 @@ package final class Connection: EventHandler {
 
     // MARK: What the owner asks for
 
-    /// Sends after everything sent before. The bytes leave when the turn ends, all in one write;
-    /// what the kernel does not take then waits and leaves as the peer reads.
+    /// Sends after everything sent before.
+    ///
+    /// The bytes leave when the turn ends, all in one write; what the kernel does not take then
+    /// waits and leaves as the peer reads.
     package func send(_ bytes: UnsafeRawBufferPointer) {
         guard state == .open, failure == nil, !bytes.isEmpty else { return }
         if outgoing.isEmpty, bytes.count >= Self.directSendBytesMin {
@@ -105,7 +113,9 @@ package final class Connection: EventHandler {
     }
 
     /// Closes: at once, with a reset when bytes are unread, or politely after everything sent has
-    /// left. The owner hears nothing more of it.
+    /// left.
+    ///
+    /// The owner hears nothing more of it.
     package func close(abruptly: Bool) {
         guard state == .open else {
             if abruptly { end() }
@@ -146,13 +156,19 @@ package final class Connection: EventHandler {
     }
 
     private func read() {
-        guard let bare = descriptor?.rawValue, state == .open || state == .lingering else { return }
+        // An event fetched before the owner paused us may be told after: what is not wanted now stays
+        // in the kernel.
+        guard let bare = descriptor?.rawValue,
+            state == .open && !readingPaused || state == .lingering
+        else { return }
         switch Socket.receive(into: loop.readBuffer, on: bare) {
         case .done(0): endTelling(.byPeer)
         case .done(let count):
-            guard state == .open, !readingPaused else { return }
+            guard state == .open else { return }
             owner.received(
-                UnsafeRawBufferPointer(rebasing: loop.readBuffer[..<count]), on: self)
+                UnsafeRawBufferPointer(rebasing: loop.readBuffer[..<count]),
+                on: self
+            )
         case .wouldBlock: return
         case .failed(let code): endTelling(Self.ending(of: code, doing: "read from a connection"))
         }
@@ -173,7 +189,9 @@ package final class Connection: EventHandler {
         if isOver != backlogTold, state == .open { loop.callNextTurn(self) }
     }
 
-    /// One write. Returns how many bytes the kernel took; a failure is kept to be told next turn.
+    /// One write.
+    ///
+    /// Returns how many bytes the kernel took; a failure is kept to be told next turn.
     private func write(_ bytes: UnsafeRawBufferPointer) -> Int {
         guard let bare = descriptor?.rawValue else { return 0 }
         switch Socket.send(bytes, on: bare) {
@@ -252,6 +270,8 @@ package final class Connection: EventHandler {
     private func setDeadline(in milliseconds: Int64) {
         guard let registration else { return }
         loop.setDeadline(
-            loop.now.monotonic.advanced(byMilliseconds: milliseconds), for: registration)
+            loop.now.monotonic.advanced(byMilliseconds: milliseconds),
+            for: registration
+        )
     }
 }

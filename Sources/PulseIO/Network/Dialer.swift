@@ -9,7 +9,9 @@ package enum Dialer {
     /// Blocks its thread while the name is looked up and the connection is made, so it belongs to a
     /// client's own thread, never to a broker's loop.
     package static func connect(
-        host: String, port: UInt16, timeoutMilliseconds: Int64
+        host: String,
+        port: UInt16,
+        timeoutMilliseconds: Int64
     ) throws(IOFailure) -> OwnedDescriptor {
         let deadline = SystemClocks.monotonic().advanced(byMilliseconds: timeoutMilliseconds)
         var last = IOFailure("connect to", "\(host):\(port)", text: "the host has no address")
@@ -22,7 +24,8 @@ package enum Dialer {
     }
 
     private static func connect(
-        to address: SocketAddress, by deadline: MonotonicInstant
+        to address: SocketAddress,
+        by deadline: MonotonicInstant
     ) throws(IOFailure) -> OwnedDescriptor {
         let name = address.description
         let socket = try Socket.stream(family: address.family, for: "connect to " + name)
@@ -40,7 +43,9 @@ package enum Dialer {
     }
 
     private static func awaitWritable(
-        _ descriptor: Int32, _ name: String, by deadline: MonotonicInstant
+        _ descriptor: Int32,
+        _ name: String,
+        by deadline: MonotonicInstant
     ) throws(IOFailure) {
         var entry = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
         while true {

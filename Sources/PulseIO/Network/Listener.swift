@@ -8,7 +8,10 @@ import PulseCore
 package protocol ListenerOwner: AnyObject {
     /// A connection was accepted: non-blocking, without delay. Usually wrapped in a ``Connection``.
     func accepted(
-        _ descriptor: consuming OwnedDescriptor, from peer: SocketAddress, by listener: Listener)
+        _ descriptor: consuming OwnedDescriptor,
+        from peer: SocketAddress,
+        by listener: Listener
+    )
     /// `count` connections were closed unanswered because the process is out of descriptors.
     func shed(_ count: Int, by listener: Listener)
 }
@@ -35,9 +38,14 @@ package final class Listener: EventHandler {
     /// How long the port rests after the process ran out of descriptors.
     private static let restMilliseconds: Int64 = 100
 
-    /// Binds and listens at once. `host` is a name or a number, `port` 0 for any free one.
+    /// Binds and listens at once.
+    ///
+    /// `host` is a name or a number, `port` 0 for any free one.
     package init(
-        host: String, port: UInt16, loop: EventLoop, owner: any ListenerOwner
+        host: String,
+        port: UInt16,
+        loop: EventLoop,
+        owner: any ListenerOwner
     ) throws(IOFailure) {
         self.loop = loop
         self.owner = owner
@@ -58,7 +66,9 @@ package final class Listener: EventHandler {
         registration = try loop.register(bare, for: .readable, handler: self)
     }
 
-    /// Accepts no more. Waiting connections are refused by the kernel once the listener is gone.
+    /// Accepts no more.
+    ///
+    /// Waiting connections are refused by the kernel once the listener is gone.
     package func close() {
         guard let registration else { return }
         loop.remove(registration)
@@ -116,7 +126,9 @@ package final class Listener: EventHandler {
         reserve = Self.takeReserve()
         loop.update(registration, for: [])
         loop.setDeadline(
-            loop.now.monotonic.advanced(byMilliseconds: Self.restMilliseconds), for: registration)
+            loop.now.monotonic.advanced(byMilliseconds: Self.restMilliseconds),
+            for: registration
+        )
         owner.shed(count, by: self)
     }
 

@@ -7,7 +7,9 @@ struct OutgoingBytes {
     private var bytes: [UInt8] = []
     private var start = 0
 
-    /// Capacity kept when empty. Ten thousand idle connections must not hold ten thousand peaks.
+    /// Capacity kept when empty.
+    ///
+    /// Ten thousand idle connections must not hold ten thousand peaks.
     private static let capacityKept = 4 << 10
 
     var count: Int { bytes.count - start }

@@ -7,14 +7,20 @@ enum Socket {
     static func stream(family: Int32, for doing: String) throws(IOFailure) -> OwnedDescriptor {
         let kind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
         return OwnedDescriptor(
-            takingOver: try SystemCall.require(doing) { socket(family, kind, 0) })
+            takingOver: try SystemCall.require(doing) { socket(family, kind, 0) }
+        )
     }
 
     static func set(_ option: Int32, level: Int32, to value: Int32, on descriptor: Int32) {
         // The options set here (no delay, reuse) are improvements, not needs.
         withUnsafePointer(to: value) {
             _ = setsockopt(
-                descriptor, level, option, $0, socklen_t(MemoryLayout<Int32>.size))
+                descriptor,
+                level,
+                option,
+                $0,
+                socklen_t(MemoryLayout<Int32>.size)
+            )
         }
     }
 
@@ -36,7 +42,8 @@ enum Socket {
     }
 
     static func receive(
-        into buffer: UnsafeMutableRawBufferPointer, on descriptor: Int32
+        into buffer: UnsafeMutableRawBufferPointer,
+        on descriptor: Int32
     ) -> SystemCall.Outcome {
         SystemCall.attempt { recv(descriptor, buffer.baseAddress, buffer.count, 0) }
     }

@@ -43,7 +43,8 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
         self.length = min(length, socklen_t(MemoryLayout<sockaddr_storage>.size))
         withUnsafeMutableBytes(of: &storage) {
             $0.copyMemory(
-                from: UnsafeRawBufferPointer(start: address, count: Int(self.length)))
+                from: UnsafeRawBufferPointer(start: address, count: Int(self.length))
+            )
         }
     }
 
@@ -60,9 +61,13 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
         self.length = length
     }
 
-    /// All addresses of a host, name or number. Blocks while the name is looked up.
+    /// All addresses of a host, name or number.
+    ///
+    /// Blocks while the name is looked up.
     package static func resolve(
-        host: String, port: UInt16, toListen: Bool
+        host: String,
+        port: UInt16,
+        toListen: Bool
     ) throws(IOFailure) -> [SocketAddress] {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)

@@ -36,13 +36,17 @@ extension CurlExchange {
         setTimeout(milliseconds: request.timeoutMilliseconds)
     }
 
-    /// What became of the post. A status that arrived is an answer, however the transfer ended.
+    /// What became of the post.
+    ///
+    /// A status that arrived is an answer, however the transfer ended.
     func postAnswer(_ exit: CURLcode) -> ProviderAnswer {
         if reception.status != 0 {
             let seconds = pulse_curl_get_size(easy, CURLINFO_RETRY_AFTER)
             return .answered(
-                code: reception.status, detail: AnswerDetail.text(reception.bodyPrefix),
-                retryAfterSeconds: seconds > 0 ? seconds : nil)
+                code: reception.status,
+                detail: AnswerDetail.text(reception.bodyPrefix),
+                retryAfterSeconds: seconds > 0 ? seconds : nil
+            )
         }
         if let forbiddenAddress, exit == CURLE_COULDNT_CONNECT {
             return .forbidden(reason: "\(forbiddenAddress) is not a public address")

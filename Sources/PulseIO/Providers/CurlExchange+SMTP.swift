@@ -13,7 +13,8 @@ extension CurlExchange {
         }
         if endpoint.credentials != nil, endpoint.security == .none {
             return .misconfigured(
-                reason: "credentials are set without TLS: use starttls or implicit")
+                reason: "credentials are set without TLS: use starttls or implicit"
+            )
         }
         guard isAddress(request.sender) else {
             return .misconfigured(reason: "the sender is no mail address")
@@ -44,7 +45,9 @@ extension CurlExchange {
     }
 
     /// Starts over on a connection of its own when the pooled one was dead: the server closed it
-    /// while it was idle, and nothing of this mail was said. Returns whether it did.
+    /// while it was idle, and nothing of this mail was said.
+    ///
+    /// Returns whether it did.
     func prepareSecondTry(after exit: CURLcode, at now: MonotonicInstant) -> Bool {
         guard case .mail = role, let request, !isSecondTry, !lacksAuthentication,
             messageTaken == 0, exit != CURLE_OK, exit != CURLE_OPERATION_TIMEDOUT,
@@ -65,7 +68,8 @@ extension CurlExchange {
         self.request = request
         dialogue = SMTPDialogue(
             security: request.endpoint.security,
-            needsAuthentication: request.endpoint.credentials != nil)
+            needsAuthentication: request.endpoint.credentials != nil
+        )
     }
 
     /// What became of the mail.
@@ -90,7 +94,10 @@ extension CurlExchange {
             return .misconfigured(reason: "TLS is required, but the server does not offer it")
         }
         if exit == CURLE_LOGIN_DENIED, !(400..<500).contains(dialogue.code) {
-            return .misconfigured(reason: "the server refused the credentials: \(line)")
+            return .misconfigured(
+                reason: dialogue.code >= 500
+                    ? "the server refused the credentials: \(line)" : reason(exit)
+            )
         }
         if dialogue.code >= 400 {
             return isInEnvelope ? answered() : .notSent(reason: "the server refused: \(line)")
@@ -109,10 +116,15 @@ extension CurlExchange {
 
     private func answered() -> ProviderAnswer {
         .answered(
-            code: dialogue.code, detail: AnswerDetail.text(dialogue.line), retryAfterSeconds: nil)
+            code: dialogue.code,
+            detail: AnswerDetail.text(dialogue.line),
+            retryAfterSeconds: nil
+        )
     }
 
-    /// No byte that would end the command or the address. Empty is a bounce's sender.
+    /// No byte that would end the command or the address.
+    ///
+    /// Empty is a bounce's sender.
     private static func isAddress(_ text: String) -> Bool {
         text.utf8.allSatisfy { $0 > 32 && $0 != 127 && $0 != 60 && $0 != 62 }
     }

@@ -40,6 +40,8 @@ final class CurlExchange {
     /// An address that was refused because it is not a public one.
     var forbiddenAddress: String?
 
+    /// The connections of the running transfer: one, or more while libcurl tries which answers first.
+    private var sockets: [Int32] = []
     /// Recipients or header fields: libcurl does not copy a list.
     private var list: UnsafeMutablePointer<curl_slist>?
     private let errorText: UnsafeMutablePointer<CChar>
@@ -98,7 +100,6 @@ final class CurlExchange {
         set(CURLOPT_UPLOAD_BUFFERSIZE, Self.bufferBytes)
         if let authorities { set(CURLOPT_CAINFO, authorities) }
         pulse_curl_set_pointer(easy, CURLOPT_ERRORBUFFER, errorText)
-        pulse_curl_set_pointer(easy, CURLOPT_PRIVATE, context)
         pulse_curl_set_pointer(easy, CURLOPT_HEADERDATA, context)
         pulse_curl_set_transfer(easy, CURLOPT_HEADERFUNCTION, headerArrived)
         pulse_curl_set_pointer(easy, CURLOPT_WRITEDATA, context)
@@ -106,7 +107,10 @@ final class CurlExchange {
         pulse_curl_set_pointer(easy, CURLOPT_OPENSOCKETDATA, context)
         pulse_curl_set_open(easy, socketWanted)
         pulse_curl_set_pointer(
-            easy, CURLOPT_CLOSESOCKETDATA, Unmanaged.passUnretained(pool).toOpaque())
+            easy,
+            CURLOPT_CLOSESOCKETDATA,
+            Unmanaged.passUnretained(pool).toOpaque()
+        )
         pulse_curl_set_close(easy, socketDone)
         switch role {
         case .mail:
@@ -137,12 +141,15 @@ final class CurlExchange {
         lacksAuthentication = false
         isSecondTry = false
         messageTaken = 0
+        sockets.removeAll(keepingCapacity: true)
         errorText[0] = 0
     }
 
     // MARK: Callbacks
 
-    /// A reply line or a header line. Returning less than all ends the transfer.
+    /// A reply line or a header line.
+    ///
+    /// Returning less than all ends the transfer.
     fileprivate func received(header bytes: UnsafeRawBufferPointer) -> Int {
         guard case .mail = role else {
             reception.receive(header: bytes)
@@ -161,11 +168,19 @@ final class CurlExchange {
     }
 
     /// After a refusal libcurl closes the connection with QUIT and waits for the reply in place: a
-    /// round trip in which the loop serves nobody, and two minutes when the server is gone. On a
-    /// connection that is shut down the QUIT fails at once instead.
+    /// round trip in which the loop serves nobody, and two minutes when the server is gone.
+    ///
+    /// On a connection that is shut down the QUIT fails at once instead.
     private func dropConnection() {
-        let socket = pulse_curl_get_socket(easy)
-        if socket >= 0 { _ = shutdown(socket, Int32(SHUT_RDWR)) }
+        for socket in sockets { _ = shutdown(socket, Int32(SHUT_RDWR)) }
+    }
+
+    /// libcurl watches one of its connections on our behalf, or no longer does.
+    ///
+    /// It would tell the socket of a transfer itself, but only after the transfer.
+    func watches(_ socket: Int32, _ isWatched: Bool) {
+        sockets.removeAll { $0 == socket }
+        if isWatched, pool.openSockets.contains(socket) { sockets.append(socket) }
     }
 
     fileprivate func received(body bytes: UnsafeRawBufferPointer) -> Int {
@@ -178,7 +193,8 @@ final class CurlExchange {
         let count = min(buffer.count, request.message.count - messageTaken)
         request.message.withUnsafeBytes {
             buffer.copyMemory(
-                from: UnsafeRawBufferPointer(rebasing: $0[messageTaken..<messageTaken + count]))
+                from: UnsafeRawBufferPointer(rebasing: $0[messageTaken..<messageTaken + count])
+            )
         }
         messageTaken += count
         return count
@@ -196,8 +212,10 @@ final class CurlExchange {
             }
         }
         let opened = socket(
-            wanted.pointee.family, wanted.pointee.socktype | Int32(SOCK_CLOEXEC.rawValue),
-            wanted.pointee.protocol)
+            wanted.pointee.family,
+            wanted.pointee.socktype | Int32(SOCK_CLOEXEC.rawValue),
+            wanted.pointee.protocol
+        )
         if opened >= 0 { pool.openSockets.insert(opened) }
         return opened
     }
@@ -208,28 +226,41 @@ final class CurlExchange {
 }
 
 private func headerArrived(
-    bytes: UnsafeMutablePointer<CChar>?, size: Int, count: Int, context: UnsafeMutableRawPointer?
+    bytes: UnsafeMutablePointer<CChar>?,
+    size: Int,
+    count: Int,
+    context: UnsafeMutableRawPointer?
 ) -> Int {
     CurlExchange.from(context)?.received(
-        header: UnsafeRawBufferPointer(start: bytes, count: size * count)) ?? 0
+        header: UnsafeRawBufferPointer(start: bytes, count: size * count)
+    ) ?? 0
 }
 
 private func bodyArrived(
-    bytes: UnsafeMutablePointer<CChar>?, size: Int, count: Int, context: UnsafeMutableRawPointer?
+    bytes: UnsafeMutablePointer<CChar>?,
+    size: Int,
+    count: Int,
+    context: UnsafeMutableRawPointer?
 ) -> Int {
     CurlExchange.from(context)?.received(
-        body: UnsafeRawBufferPointer(start: bytes, count: size * count)) ?? 0
+        body: UnsafeRawBufferPointer(start: bytes, count: size * count)
+    ) ?? 0
 }
 
 private func messageWanted(
-    bytes: UnsafeMutablePointer<CChar>?, size: Int, count: Int, context: UnsafeMutableRawPointer?
+    bytes: UnsafeMutablePointer<CChar>?,
+    size: Int,
+    count: Int,
+    context: UnsafeMutableRawPointer?
 ) -> Int {
     CurlExchange.from(context)?.takeMessage(
-        into: UnsafeMutableRawBufferPointer(start: bytes, count: size * count)) ?? 0
+        into: UnsafeMutableRawBufferPointer(start: bytes, count: size * count)
+    ) ?? 0
 }
 
 private func socketWanted(
-    context: UnsafeMutableRawPointer?, purpose: curlsocktype,
+    context: UnsafeMutableRawPointer?,
+    purpose: curlsocktype,
     address: UnsafeMutablePointer<curl_sockaddr>?
 ) -> curl_socket_t {
     guard let address else { return -1 }

@@ -5,7 +5,9 @@ import CKernel
 import Glibc
 import PulseCore
 
-/// Transfers that share connections. Belongs to its loop's thread.
+/// Transfers that share connections.
+///
+/// Belongs to its loop's thread.
 ///
 /// libcurl calls back only from inside our calls to it, on the same thread; no callback calls into
 /// libcurl again.
@@ -23,11 +25,13 @@ final class CurlPool: EventHandler {
     private var isClosed = false
     private var idle: [CurlExchange] = []
     private var running: [UnsafeMutableRawPointer: CurlExchange] = [:]
-    /// Watched sockets. libcurl may close one and open another of the same number.
+    /// Watched sockets: libcurl may close one and open another of the same number.
     private var watched: [Int32: Registration] = [:]
 
-    /// Connections kept for later. Closing an idle mail connection to make room would say QUIT and
-    /// wait for the reply, so there must always be room: this is more than all hosts together get.
+    /// Connections kept for later.
+    ///
+    /// Closing an idle mail connection to make room would say QUIT and wait for the reply, so there
+    /// must always be room: this is more than all hosts together get.
     private static let connectionsKept = 4096
 
     init(loop: EventLoop, connectionsPerHost: Int, finish: @escaping Finish) throws(IOFailure) {
@@ -43,7 +47,11 @@ final class CurlPool: EventHandler {
         pulse_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, Self.connectionsKept)
         timer = try loop.register(-1, for: [], handler: self)
         pulse_curl_multi_set_callbacks(
-            multi, socketChanged, timerChanged, Unmanaged.passUnretained(self).toOpaque())
+            multi,
+            socketChanged,
+            timerChanged,
+            Unmanaged.passUnretained(self).toOpaque()
+        )
     }
 
     /// An exchange to prepare and ``start(_:)``, or nil when libcurl is out of memory.
@@ -110,8 +118,9 @@ final class CurlPool: EventHandler {
 
     // MARK: From libcurl to the loop
 
-    fileprivate func watch(_ socket: Int32, _ what: Int32) {
+    fileprivate func watch(_ socket: Int32, _ what: Int32, for easy: UnsafeMutableRawPointer?) {
         guard !isClosed else { return }
+        if let easy { running[easy]?.watches(socket, what != CURL_POLL_REMOVE) }
         if what == CURL_POLL_REMOVE {
             if let registration = watched.removeValue(forKey: socket) {
                 loop.remove(registration)
@@ -146,15 +155,20 @@ final class CurlPool: EventHandler {
 }
 
 private func socketChanged(
-    easy: UnsafeMutableRawPointer?, socket: curl_socket_t, what: Int32,
-    context: UnsafeMutableRawPointer?, own: UnsafeMutableRawPointer?
+    easy: UnsafeMutableRawPointer?,
+    socket: curl_socket_t,
+    what: Int32,
+    context: UnsafeMutableRawPointer?,
+    own: UnsafeMutableRawPointer?
 ) -> Int32 {
-    CurlPool.from(context)?.watch(socket, what)
+    CurlPool.from(context)?.watch(socket, what, for: easy)
     return 0
 }
 
 private func timerChanged(
-    multi: UnsafeMutableRawPointer?, milliseconds: Int, context: UnsafeMutableRawPointer?
+    multi: UnsafeMutableRawPointer?,
+    milliseconds: Int,
+    context: UnsafeMutableRawPointer?
 ) -> Int32 {
     CurlPool.from(context)?.wake(inMilliseconds: milliseconds)
     return 0

@@ -2,7 +2,9 @@
 
 /// Fed with header lines and body pieces of one transfer.
 package struct HTTPReception {
-    /// The final status; 0 before it came. Interim answers (1xx) do not count.
+    /// The final status; 0 before it came.
+    ///
+    /// Interim answers (1xx) do not count.
     package private(set) var status = 0
     package private(set) var bodyPrefix: [UInt8] = []
     private var bodyBytes = 0

@@ -6,9 +6,11 @@ package import PulseDelivery
 
 /// Performs `ProviderRequest`s and tells their `ProviderAnswer`s, each in a later turn of the loop.
 ///
-/// Three pools, because connections are shared inside a pool: mail is apart so that an idle mail
-/// connection is never closed to make room for a web service's; and a connection made when private
-/// addresses were allowed must not serve a call for which they are not.
+/// Four pools, because connections are shared inside a pool. Mail is apart so that an idle mail
+/// connection is never closed to make room for a web service's. Mail with TLS is apart from mail
+/// without: libcurl does not compare that, and would send what must be encrypted over a plain
+/// connection to the same server. And a connection made when private addresses were allowed must not
+/// serve a call for which they are not.
 package final class ProviderCaller: EventHandler {
     package struct Options: Sendable {
         /// Connections to one host and port at a time; more calls wait for one, inside their timeout.
@@ -32,21 +34,27 @@ package final class ProviderCaller: EventHandler {
     private var objections: [(CallID, ProviderAnswer)] = []
 
     private struct Pools {
-        var mail: CurlPool
+        var plainMail: CurlPool
+        var secureMail: CurlPool
         var open: CurlPool
         var guarded: CurlPool
     }
 
     /// - Parameter deliver: Called in a turn of the loop; it may start further calls.
     package init(
-        loop: EventLoop, options: Options = Options(), deliver: @escaping Deliver
+        loop: EventLoop,
+        options: Options = Options(),
+        deliver: @escaping Deliver
     ) throws(IOFailure) {
         self.loop = loop
         self.options = options
         self.deliver = deliver
         pools = Pools(
-            mail: try pool { $0.mailAnswer($1) }, open: try pool { $0.postAnswer($1) },
-            guarded: try pool { $0.postAnswer($1) })
+            plainMail: try pool { $0.mailAnswer($1) },
+            secureMail: try pool { $0.mailAnswer($1) },
+            open: try pool { $0.postAnswer($1) },
+            guarded: try pool { $0.postAnswer($1) }
+        )
     }
 
     /// Starts a call; its answer comes in a later turn, exactly once.
@@ -55,11 +63,12 @@ package final class ProviderCaller: EventHandler {
         callsInFlight += 1
         switch request {
         case .smtp(let mail):
+            let pool = mail.endpoint.security == .none ? pools.plainMail : pools.secureMail
             if let objection = CurlExchange.objection(to: mail) {
                 answer(call, objection)
-            } else if let exchange = exchange(.mail, in: pools.mail, for: call) {
+            } else if let exchange = exchange(.mail, in: pool, for: call) {
                 exchange.prepare(call, mail: mail, at: loop.now.monotonic)
-                pools.mail.start(exchange)
+                pool.start(exchange)
             }
         case .http(let post):
             let isGuarded = !post.allowsPrivateAddresses
@@ -67,8 +76,10 @@ package final class ProviderCaller: EventHandler {
             if let objection = CurlExchange.objection(to: post) {
                 answer(call, objection)
             } else if let exchange = exchange(
-                .post(isGuarded: isGuarded), in: pool, for: call)
-            {
+                .post(isGuarded: isGuarded),
+                in: pool,
+                for: call
+            ) {
                 exchange.prepare(call, post: post)
                 pool.start(exchange)
             }
@@ -77,7 +88,8 @@ package final class ProviderCaller: EventHandler {
 
     /// Abandons the calls in flight, unanswered, and closes all connections.
     package func close() {
-        pools?.mail.close()
+        pools?.plainMail.close()
+        pools?.secureMail.close()
         pools?.open.close()
         pools?.guarded.close()
         pools = nil
@@ -101,7 +113,9 @@ package final class ProviderCaller: EventHandler {
     }
 
     private func exchange(
-        _ role: CurlExchange.Role, in pool: CurlPool, for call: CallID
+        _ role: CurlExchange.Role,
+        in pool: CurlPool,
+        for call: CallID
     ) -> CurlExchange? {
         if let exchange = pool.exchange(role, authorities: options.authorities) { return exchange }
         answer(call, .notSent(reason: "libcurl is out of memory"))

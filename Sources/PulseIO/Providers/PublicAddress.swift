@@ -40,8 +40,10 @@ package enum PublicAddress {
         !insideV4.contains { $0.contains(address) }
     }
 
-    /// Whether an IPv6 address of 16 bytes is a public one. What carries an IPv4 address inside is
-    /// judged by that; beyond it only 2000::/3 is public at all.
+    /// Whether an IPv6 address of 16 bytes is a public one.
+    ///
+    /// What carries an IPv4 address inside is judged by that; beyond it only 2000::/3 is public at
+    /// all.
     package static func includes(v6 bytes: [UInt8]) -> Bool {
         precondition(bytes.count == 16, "an IPv6 address has 16 bytes")
         func starts(_ prefix: UInt8...) -> Bool { bytes.starts(with: prefix) }

@@ -3,7 +3,9 @@
 
 package import PulseDelivery
 
-/// Where a conversation stands. Fed with every reply line of one transfer.
+/// Where a conversation stands.
+///
+/// Fed with every reply line of one transfer.
 ///
 ///     greeting --220--> hello --250--> upgrade --220--> secureHello --250-.
 ///        |                 `------------- no STARTTLS wanted -------------+-> authentication --235-.

@@ -33,6 +33,7 @@ package struct Configuration: Sendable {
     package var logFormat: LogFormat
     package var logLevel: LogEvent.Level
     package var segmentBytes: Int
+    package var retentionMilliseconds: Int64
     package var idempotencyWindowMilliseconds: Int64
     package var httpConnectionsMax: Int
     /// Whether channels without a provider go to the built-in catcher.
@@ -106,6 +107,7 @@ package struct Configuration: Sendable {
         logFormat = settings.text(.logFormat).flatMap(LogFormat.init) ?? .text
         logLevel = Self.level(settings.text(.logLevel))
         segmentBytes = count(.segmentBytes)
+        retentionMilliseconds = settings.number(.retention)
         idempotencyWindowMilliseconds = settings.number(.idempotencyWindow)
         httpConnectionsMax = count(.httpConnections)
         self.dev = dev

@@ -37,6 +37,7 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
     case logFormat = "log.format"
     case logLevel = "log.level"
     case segmentBytes = "storage.segment_bytes"
+    case retention = "storage.retention"
     case idempotencyWindow = "idempotency.window"
     case httpConnections = "limits.http_connections"
 
@@ -74,6 +75,7 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         case .logLevel: return .choice(["debug", "info", "warning", "error"])
         // An entry of the largest size must fit in half a segment (Limits.checkRelations).
         case .segmentBytes: return .size(16 << 20...1 << 30)
+        case .retention: return .duration(60_000...3650 * day)
         case .idempotencyWindow: return .duration(1000...30 * day)
         case .httpConnections: return .integer(1...Int64(Limits.connectionsMax))
         }
@@ -97,6 +99,7 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         case .logFormat: "text"
         case .logLevel: "info"
         case .segmentBytes: "64MiB"
+        case .retention: "168h"
         case .idempotencyWindow: "24h"
         case .httpConnections: String(Limits.connectionsMax)
         case .emailKind, .emailHost, .emailPort, .emailFrom, .emailUser, .emailPassword,

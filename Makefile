@@ -1,0 +1,65 @@
+# The things one can do here. `make` alone lists them.
+
+# A crash in a test is a line in its output, not an interactive debugger.
+export SWIFT_BACKTRACE = enable=no
+
+SEEDS ?= 300
+SOAK_SEEDS ?= 20000
+FORMATTED = Package.swift Sources Tests examples
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup build release run test sim soak mutants crash-test bench bench-accept fmt lint \
+	check clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install the Debian packages that are missing (as root)
+	@Scripts/setup.sh
+
+build: setup ## Build everything for debugging
+	swift build --build-tests
+
+release: setup ## Build .build/release/pulse, pulse-bench and pulse-sim
+	swift build -c release
+
+run: setup ## Build and run a broker for development: ports 8000 and 7070, data in ./pulse-data
+	swift build -c release --product pulse
+	@exec .build/release/pulse serve --dev
+
+# Every test uses Swift Testing; the other runner would only report that it has none.
+test: setup ## Build and run every test
+	swift build --build-tests
+	swift test --skip-build --disable-xctest
+
+sim: setup ## Simulate worlds with faults: SEED=n for one, SEEDS=n for many (300)
+	swift build -c release --product pulse-sim
+	SWIFT_DETERMINISTIC_HASHING=1 .build/release/pulse-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+soak: ## Simulate for long: SOAK_SEEDS=n (20000)
+	$(MAKE) sim SEEDS=$(SOAK_SEEDS)
+
+mutants: setup ## Check that each planted mistake is found
+	Scripts/mutants.sh
+
+crash-test: release ## Kill the real program again and again; check that nothing acknowledged is lost
+	python3 Scripts/crash-test.py
+
+bench: release ## Measure: BENCH="arguments of pulse-bench"
+	.build/release/pulse-bench $(BENCH)
+
+bench-accept: release ## Measure how fast notifications are accepted, the figures of the README
+	.build/release/pulse-bench accept
+
+fmt: ## Format the Swift sources
+	swift format --in-place --recursive $(FORMATTED)
+
+lint: ## Check the format of the Swift sources
+	swift format lint --strict --recursive $(FORMATTED)
+
+check: ## Exactly what CI runs
+	.ci/run
+
+clean: ## Remove what was built; data directories stay
+	rm -rf .build

@@ -1,0 +1,76 @@
+// Inspecting the two kinds of file beside the segments: the floor, and the indexes.
+
+import PulseCore
+
+extension LogInspector {
+    mutating func readFloor(
+        _ survey: DirectorySurvey,
+        _ identity: LogIdentity
+    ) throws(LogError) -> Floor? {
+        guard survey.hasFloor else { return nil }
+        let file = try storage { () throws(StorageError) in
+            try directory.open(LogFileName.floorName)
+        }
+        let slots = try Floor.read(file)
+        for slot in slots.unreadable {
+            add(LogFileName.floorName, slot * Floor.slotBytes, "the slot fails its checksum")
+        }
+        guard let floor = slots.best else { return nil }
+        guard floor.identity == identity else {
+            add(LogFileName.floorName, floor.slot * Floor.slotBytes + 16, "it is another log's")
+            return nil
+        }
+        result.floor = LogPosition(floor.position)
+        return floor
+    }
+
+    /// The floor must lie inside the log; where it names the very end, the chain must agree.
+    mutating func check(
+        _ floor: Floor,
+        _ candidates: [SegmentCandidate],
+        _ geometry: SegmentGeometry
+    ) {
+        let byte = floor.slot * Floor.slotBytes + 32
+        guard let last = candidates.last else { return }
+        if floor.position > last.end {
+            add(
+                LogFileName.floorName,
+                byte,
+                "the log was durable up to \(floor.position) and ends at \(last.end)"
+            )
+        }
+        for candidate in candidates
+        where candidate.end == floor.position && candidate.endChain != floor.chain {
+            add(LogFileName.floorName, byte, "the floor's chain is not that of \(candidate.name)")
+        }
+    }
+
+    mutating func lookAtIndex(
+        of candidate: SegmentCandidate,
+        _ survey: DirectorySurvey,
+        _ checksums: LogChecksums
+    ) throws(LogError) {
+        let name = LogFileName.name(ofIndex: candidate.base)
+        guard let footer = candidate.footer, survey.indexes.contains(candidate.base) else {
+            result.notes.append("\(candidate.name) has no index file yet; opening the log makes it")
+            return
+        }
+        guard
+            let index = try SealedIndex.open(
+                in: directory,
+                name: name,
+                footer: footer,
+                checksums: checksums
+            )
+        else {
+            add(name, 0, "the index is damaged or not this segment's; opening the log remakes it")
+            return
+        }
+        if verify, let page = try index.firstDamagedPage() {
+            add(name, IndexShape.pageStart(page), "the index page fails its checksum")
+        }
+        if let place = result.segments.firstIndex(where: { $0.name == candidate.name }) {
+            result.segments[place].hasIndex = true
+        }
+    }
+}

@@ -1,0 +1,630 @@
+// Stories of single notifications: what happens, and what the shard must say about it.
+
+import PulseBroker
+import PulseCore
+import PulseLog
+import TestDoubles
+import Testing
+
+@Suite struct ShardStoryTests {
+    private let failed = AttemptOutcome.retry(
+        afterMilliseconds: nil, reason: .backoff, code: 451, detail: "try later")
+
+    // MARK: - From door to door
+
+    @Test func submitSyncDispatchSettle() throws {
+        let bench = try ShardBench()
+        let outcome = try bench.submit()
+        #expect(outcome.kind == .accepted)
+        #expect(outcome.durableAt > bench.shard.log.durablePosition, "not durable before the sync")
+        #expect(try bench.state(of: outcome.id) == nil, "not visible before the sync")
+        #expect(bench.balance.accepted == 0)
+        try bench.sync()
+        #expect(outcome.durableAt <= bench.shard.log.durablePosition)
+        #expect(try bench.state(of: outcome.id) == .ready)
+
+        try bench.shard.dispatch(.email, slots: 8, at: bench.now)
+        #expect(bench.shard.takeOpened().isEmpty, "no call before the intent is durable")
+        #expect(try bench.state(of: outcome.id) == .leased)
+        try bench.sync()
+        let lease = try #require(bench.shard.takeOpened().first)
+        #expect(lease.attempt == 1)
+        #expect(bench.balance.leased == 1 && bench.balance.ready == 0)
+
+        #expect(try bench.shard.settle(lease.id, .delivered(code: 250, detail: "ok"), at: bench.now))
+        #expect(try bench.state(of: outcome.id) == .leased, "delivered only with the sync")
+        try bench.sync()
+        let story = try bench.story(outcome.id)
+        #expect(story.state == .delivered && story.attempts == 1)
+        #expect(story.steps.map(\.command.name) == ["intent", "delivered"])
+        #expect(bench.balance.delivered == 1 && bench.balance.leased == 0)
+        #expect(try bench.dispatch().isEmpty)
+        try bench.expectReplayGivesTheSame()
+    }
+
+    @Test func retriesUntilDeadWithExactlyTheAttemptsAllowed() throws {
+        let bench = try ShardBench(retry: RetryPolicy(attemptsMax: 4))
+        let id = try bench.accept()
+        var attempts: [UInt16] = []
+        for _ in 0..<50 {
+            for lease in try bench.dispatch() {
+                attempts.append(lease.attempt)
+                #expect(try bench.shard.settle(lease.id, failed, at: bench.now))
+            }
+            try bench.sync()
+            bench.pass(milliseconds: 10_000)
+        }
+        #expect(attempts == [1, 2, 3, 4])
+        let story = try bench.story(id)
+        #expect(story.state == .dead && story.attempts == 4)
+        #expect(
+            story.steps.map(\.command.name)
+                == ["intent", "held", "intent", "held", "intent", "held", "intent", "dead"])
+        guard case .dead(_, let deadOffset, let cause, let code, let detail)? = story.steps.last?.command
+        else {
+            Issue.record("the story ends with the death")
+            return
+        }
+        #expect(deadOffset == Offset(0) && cause == .attemptsUsedUp)
+        #expect(code == 451 && detail == "try later")
+        let dead = StreamID(topic: Channel.email.topic, partition: PartitionID(0), lane: .dead)
+        let browsed = try bench.shard.browse(dead, from: Offset(0), count: 10)
+        #expect(browsed.map(\.origin) == [story.offset] && browsed.map(\.stream) == [story.stream])
+        #expect(bench.balance.dead == 1 && bench.balance.isBalanced)
+        try bench.expectReplayGivesTheSame()
+    }
+
+    @Test func aWaitIsNeverShorterThanAskedAndIsShownAsHeld() throws {
+        let bench = try ShardBench()
+        let id = try bench.accept()
+        let lease = try #require(try bench.dispatch().first)
+        let asked = AttemptOutcome.retry(
+            afterMilliseconds: 5000, reason: .backoff, code: 429, detail: "slow down")
+        try bench.shard.settle(lease.id, asked, at: bench.now)
+        try bench.sync()
+        #expect(try bench.state(of: id) == .held)
+        bench.pass(milliseconds: 4999)
+        #expect(try bench.dispatch().isEmpty)
+        let wake = try #require(bench.shard.nextDeadline)
+        #expect(wake.milliseconds(since: bench.now.monotonic) <= 2)
+        bench.pass(milliseconds: 2)
+        let again = try #require(try bench.dispatch().first)
+        #expect(again.attempt == 2 && again.message == lease.message)
+    }
+
+    /// A channel that is not configured rightly: the attempt does not count, and the message is held,
+    /// not scheduled, in the ledger and in every answer.
+    @Test func anAttemptThatDoesNotCountIsHeldNotScheduled() throws {
+        let bench = try ShardBench()
+        let id = try bench.accept()
+        for _ in 0..<10 {
+            let lease = try #require(try bench.dispatch().first)
+            #expect(lease.attempt == 1)
+            try bench.shard.settle(
+                lease.id,
+                .retry(
+                    afterMilliseconds: 1000, reason: .backoff, code: 535, detail: "bad password",
+                    counts: false), at: bench.now)
+            try bench.sync()
+            #expect(bench.balance.held == 1 && bench.balance.scheduled == 0)
+            #expect(try bench.state(of: id) == .held)
+            bench.pass(milliseconds: 1001)
+        }
+        #expect(try bench.story(id).attempts == 0)
+    }
+
+    // MARK: - Schedules
+
+    @Test func aScheduledOneWaitsForItsTimeAcrossRestarts() throws {
+        for stop in [ShardBench.Stop.kill, .powerCut, .tornPowerCut, .clean] {
+            let bench = try ShardBench()
+            let due = bench.now.wall.advanced(byMilliseconds: 3 * 86_400_000)
+            let id = try bench.accept(deliverAt: due)
+            #expect(try bench.state(of: id) == .scheduled)
+            #expect(bench.balance.scheduled == 1 && bench.balance.ready == 0)
+            #expect(try bench.dispatch().isEmpty)
+            bench.pass(milliseconds: 86_400_000)
+            try bench.restart(stop)
+            #expect(try bench.state(of: id) == .scheduled)
+            bench.pass(milliseconds: 2 * 86_400_000 - 1)
+            #expect(try bench.dispatch().isEmpty, "never early")
+            bench.pass(milliseconds: 3)
+            let lease = try #require(try bench.dispatch().first)
+            #expect(lease.attempt == 1 && lease.origin == .scheduled)
+            try bench.shard.settle(lease.id, .delivered(code: 250, detail: ""), at: bench.now)
+            try bench.sync()
+            #expect(try bench.state(of: id) == .delivered)
+            #expect(bench.balance.scheduled == 0)
+            try bench.expectReplayGivesTheSame()
+        }
+    }
+
+    @Test func aTimeThatHasPassedIsNow() throws {
+        let bench = try ShardBench()
+        let id = try bench.accept(deliverAt: bench.now.wall)
+        #expect(try bench.state(of: id) == .ready)
+        let longAgo = try bench.accept(deliverAt: WallTimestamp(milliseconds: .min))
+        #expect(try bench.state(of: longAgo) == .ready)
+        #expect(try bench.dispatch().count == 2)
+    }
+
+    @Test func aScheduleAtTheEndOfTimeIsHarmless() throws {
+        let bench = try ShardBench()
+        let id = try bench.accept(deliverAt: WallTimestamp(milliseconds: .max))
+        bench.pass(milliseconds: 100 * 86_400_000)
+        #expect(try bench.dispatch().isEmpty)
+        bench.setClock(byMilliseconds: -200 * 86_400_000)
+        #expect(try bench.dispatch().isEmpty)
+        #expect(try bench.state(of: id) == .scheduled)
+        try bench.restart()
+        #expect(try bench.state(of: id) == .scheduled)
+    }
+
+    @Test func aClockSetForwardAndBackDecidesByItsOwnTime() throws {
+        let bench = try ShardBench(heldInMemoryMax: 4)
+        var ids: [NotificationID] = []
+        for hour: Int64 in 1...12 {
+            let due = bench.now.wall.advanced(byMilliseconds: hour * 3_600_000)
+            ids.append(try bench.accept(deliverAt: due))
+        }
+        bench.setClock(byMilliseconds: 5 * 3_600_000 + 1000)
+        try bench.shard.reachedTime(bench.now)
+        bench.pass(milliseconds: 2)
+        try bench.shard.reachedTime(bench.now)
+        #expect(bench.balance.ready == 5 && bench.balance.scheduled == 7)
+        bench.shard.checkInvariants()
+        // Back again: what is due but was not given out yet waits again.
+        bench.setClock(byMilliseconds: -5 * 3_600_000)
+        try bench.shard.reachedTime(bench.now)
+        #expect(bench.balance.ready == 0 && bench.balance.scheduled == 12)
+        bench.shard.checkInvariants()
+        #expect(try bench.dispatch().isEmpty)
+        for _ in 0..<14 {
+            bench.pass(milliseconds: 3_600_000)
+            for _ in 0..<4 {
+                for lease in try bench.dispatch(slots: 100) {
+                    try bench.shard.settle(lease.id, .delivered(code: 0, detail: ""), at: bench.now)
+                }
+                try bench.sync()
+                bench.pass(milliseconds: 2)
+            }
+        }
+        for id in ids { #expect(try bench.state(of: id) == .delivered) }
+    }
+
+    // MARK: - Idempotency
+
+    @Test func aRepeatedKeyIsADuplicateBeforeAndAfterTheSyncAndAfterRestarts() throws {
+        let bench = try ShardBench()
+        let first = try bench.submit(key: "k")
+        let unsynced = try bench.submit(key: "k")
+        #expect(unsynced.kind == .duplicate && unsynced.id == first.id)
+        #expect(unsynced.durableAt == first.durableAt, "it waits for the first one's sync")
+        #expect(try bench.submit(text: "other", key: "k").kind == .conflict)
+        try bench.sync()
+        let synced = try bench.submit(key: "k")
+        #expect(synced.kind == .duplicate && synced.id == first.id)
+        #expect(synced.durableAt <= bench.shard.log.durablePosition)
+        for stop in [ShardBench.Stop.kill, .powerCut, .tornPowerCut, .clean] {
+            try bench.restart(stop)
+            let again = try bench.submit(key: "k")
+            #expect(again.kind == .duplicate && again.id == first.id)
+            let conflict = try bench.submit(text: "other", key: "k")
+            #expect(conflict.kind == .conflict && conflict.id == first.id)
+        }
+        #expect(bench.balance.accepted == 1)
+    }
+
+    @Test func aKeyThatDiedWithItsWriteIsFreeAgain() throws {
+        let bench = try ShardBench()
+        _ = try bench.submit(key: "k")
+        try bench.restart(.powerCut)
+        let again = try bench.submit(text: "changed", key: "k")
+        #expect(again.kind == .accepted)
+        try bench.sync()
+        #expect(bench.balance.accepted == 1)
+    }
+
+    @Test func aKeyIsForgottenAfterTheWindowAndNotBefore() throws {
+        let bench = try ShardBench()
+        let first = try bench.accept(key: "k")
+        bench.pass(milliseconds: 24 * 3_600_000)
+        #expect(try bench.submit(key: "k").kind == .duplicate, "the last moment of the window")
+        bench.pass(milliseconds: 1)
+        let second = try bench.submit(key: "k")
+        #expect(second.kind == .accepted && second.id != first)
+        try bench.sync()
+        #expect(try bench.submit(key: "k").id == second.id, "the newest one counts")
+    }
+
+    @Test func theSameTextOnAnotherChannelIsAConflict() throws {
+        let bench = try ShardBench()
+        let first = try bench.accept(key: "k", channel: .sms)
+        let other = try bench.submit(key: "k", channel: .push)
+        #expect(other.kind == .conflict, "the key was used for a notification of another channel")
+        #expect(other.id == first)
+    }
+
+    // MARK: - Leases
+
+    @Test func anExpiredLeaseIsAnAttemptAndItsLateOutcomeChangesNothing() throws {
+        let bench = try ShardBench()
+        let id = try bench.accept()
+        let lease = try #require(try bench.dispatch().first)
+        bench.shard.setDeadline(lease.id, at: bench.now.monotonic.advanced(byMilliseconds: 500))
+        bench.pass(milliseconds: 499)
+        #expect(try bench.dispatch().isEmpty)
+        #expect(try bench.state(of: id) == .leased)
+        bench.pass(milliseconds: 2)
+        #expect(try bench.dispatch().isEmpty)
+        #expect(try bench.state(of: id) == .held)
+        #expect(bench.shard.statistics.leasesExpired == 1)
+        #expect(try !bench.shard.settle(lease.id, .delivered(code: 250, detail: ""), at: bench.now))
+        try bench.sync()
+        #expect(try bench.state(of: id) == .held && bench.shard.statistics.lateOutcomes == 1)
+        bench.pass(milliseconds: 1001)
+        let second = try #require(try bench.dispatch().first)
+        #expect(second.attempt == 2 && second.id != lease.id)
+        #expect(try !bench.shard.settle(lease.id, .delivered(code: 250, detail: ""), at: bench.now))
+        #expect(try bench.shard.settle(second.id, .delivered(code: 250, detail: ""), at: bench.now))
+        #expect(try !bench.shard.settle(second.id, failed, at: bench.now), "settled once")
+        try bench.sync()
+        #expect(try bench.state(of: id) == .delivered)
+    }
+
+    @Test func aCrashBetweenIntentAndOutcomeCountsAsAnAttemptOfUnknownOutcome() throws {
+        let bench = try ShardBench(retry: RetryPolicy(attemptsMax: 3))
+        let id = try bench.accept()
+        var attempts: [UInt16] = []
+        for _ in 0..<6 {
+            let leases = try bench.dispatch()
+            attempts += leases.map(\.attempt)
+            try bench.restart()
+        }
+        #expect(attempts == [1, 2, 3])
+        _ = try bench.dispatch()
+        try bench.sync()
+        let story = try bench.story(id)
+        #expect(story.state == .dead && story.attempts == 3)
+        #expect(bench.shard.state.ledger(of: .email).unknownOutcomes == 3)
+        #expect(bench.shard.state.openIntents.isEmpty)
+        try bench.expectReplayGivesTheSame()
+    }
+
+    @Test func anIntentThatWasNeverDurableNeverHappened() throws {
+        let bench = try ShardBench()
+        let id = try bench.accept()
+        try bench.shard.dispatch(.email, slots: 8, at: bench.now)
+        _ = try bench.shard.flush(at: bench.now)
+        try bench.restart(.powerCut)
+        #expect(try bench.state(of: id) == .ready)
+        #expect(try bench.dispatch().first?.attempt == 1)
+        #expect(bench.shard.state.ledger(of: .email).unknownOutcomes == 0)
+    }
+
+    // MARK: - Consumers
+
+    @Test func aConsumerThatGoesAwayGivesBackWithoutAnAttempt() throws {
+        let bench = try ShardBench()
+        let id = try bench.subscribe()
+        try bench.sync()
+        _ = try bench.accept(user: "a")
+        _ = try bench.accept(user: "b", lane: .bulk)
+        let first = try bench.deal()
+        #expect(first.count == 2 && first.allSatisfy { $0.subscription == id && $0.lease.attempt == 1 })
+        bench.shard.connectionClosed(ConnectionID(1))
+        bench.shard.checkInvariants()
+        #expect(bench.shard.leases.count == 0)
+        _ = try bench.subscribe(connection: 2)
+        let second = try bench.deal()
+        #expect(Set(second.map(\.lease.message)) == Set(first.map(\.lease.message)))
+        #expect(second.allSatisfy { $0.lease.attempt == 1 })
+        for handout in first {
+            let stale = bench.shard.lease(
+                token: handout.lease.id, stream: handout.lease.message.stream,
+                offset: handout.lease.message.offset, of: id)
+            #expect(stale == nil, "the old token is stale")
+        }
+    }
+
+    @Test func creditIsNeverExceeded() throws {
+        let bench = try ShardBench()
+        let id = try bench.subscribe(credit: 2)
+        try bench.sync()
+        for _ in 0..<5 { _ = try bench.accept() }
+        #expect(try bench.deal().count == 2)
+        #expect(try bench.deal().isEmpty)
+        bench.shard.addCredit(1, to: id)
+        #expect(try bench.deal().count == 1)
+        bench.shard.addCredit(-5, to: id)
+        bench.shard.addCredit(.max, to: id)
+        #expect(try bench.deal().count == 2)
+    }
+
+    @Test func groupsBeginWhereTheyWereAskedTo() throws {
+        let bench = try ShardBench()
+        for _ in 0..<3 { _ = try bench.accept() }
+        _ = try bench.subscribe(connection: 1, group: "all")
+        _ = try bench.subscribe(connection: 2, group: "new", fromEnd: true)
+        try bench.sync()
+        #expect(try bench.deal().map(\.subscription.connection.rawValue) == [1, 1, 1])
+        _ = try bench.accept()
+        #expect(try bench.deal().map(\.subscription.connection.rawValue).sorted() == [1, 2])
+        try bench.expectReplayGivesTheSame()
+    }
+
+    /// The group is created in the same turn as the first record of a lane.
+    @Test func aGroupCreatedInTheTurnOfALanesFirstRecordSeesIt() throws {
+        let bench = try ShardBench()
+        _ = try bench.submit(lane: .high)
+        _ = try bench.subscribe()
+        try bench.sync()
+        #expect(try bench.deal().count == 1, "a group from the start begins with the first record")
+    }
+
+    /// One member only takes critical ones; the other must not wait for it.
+    @Test func aMemberWithOtherLanesDoesNotBlockTheGroup() throws {
+        let bench = try ShardBench()
+        _ = try bench.subscribe(connection: 1, lanes: 0b0001)
+        let other = try bench.subscribe(connection: 2, lanes: 0b1000)
+        try bench.sync()
+        _ = try bench.accept(lane: .bulk)
+        #expect(try bench.deal().map(\.subscription) == [other])
+    }
+
+    /// Bulk moves for consumers too, however much critical work there is.
+    @Test func aConsumerOfAllLanesGetsBulkAmongACriticalFlood() throws {
+        let bench = try ShardBench()
+        let id = try bench.subscribe(credit: 10)
+        try bench.sync()
+        _ = try bench.accept(lane: .bulk)
+        var gotBulk = false
+        for _ in 0..<60 where !gotBulk {
+            for _ in 0..<10 { _ = try bench.submit(lane: .critical) }
+            try bench.sync()
+            for handout in try bench.deal() {
+                gotBulk = gotBulk || handout.lease.message.stream.lane == .bulk
+                try bench.shard.settle(
+                    handout.lease.id, .delivered(code: 0, detail: ""), at: bench.now)
+                bench.shard.addCredit(1, to: id)
+            }
+            try bench.sync()
+        }
+        #expect(gotBulk, "600 critical ones went by")
+    }
+
+    @Test func aRejectedOneComesBackWhenAsked() throws {
+        let bench = try ShardBench()
+        _ = try bench.subscribe()
+        try bench.sync()
+        _ = try bench.accept()
+        let first = try #require(try bench.deal().first)
+        try bench.shard.settle(
+            first.lease.id,
+            .retry(afterMilliseconds: 700, reason: .rejected, code: 0, detail: "busy"), at: bench.now)
+        try bench.sync()
+        bench.pass(milliseconds: 699)
+        #expect(try bench.deal().isEmpty)
+        bench.pass(milliseconds: 2)
+        let second = try #require(try bench.deal().first)
+        #expect(second.lease.attempt == 2 && second.lease.message == first.lease.message)
+        #expect(bench.balance.ready == 1, "another group's consumer does not touch the ledger")
+        // It survives a restart as a row of its own.
+        try bench.restart()
+        _ = try bench.subscribe(connection: 9)
+        #expect(try bench.deal().first?.lease.message == first.lease.message)
+    }
+
+    /// A consumer that rejects for ever must not bring the broker down: attempts have 16 bits.
+    @Test func sixtyFiveThousandRejectionsAreSurvived() throws {
+        let bench = try ShardBench()
+        _ = try bench.subscribe()
+        try bench.sync()
+        let id = try bench.accept()
+        let lease = try #require(try bench.deal().first).lease
+        bench.shard.connectionClosed(ConnectionID(1))
+        // The 65,535th rejection, written as the shard would have.
+        let step = Command.Step(
+            message: lease.message, attempt: .max, previous: try bench.story(id).recordPosition,
+            origin: .fresh, heldDue: 0)
+        var body: [UInt8] = []
+        Command.held(step, due: bench.now.wall, reason: .rejected, code: 0, detail: "no")
+            .append(to: &body)
+        try body.withUnsafeBytes {
+            _ = try bench.shard.log.append(
+                .command, stream: .none, baseOffset: Offset(0), recordCount: 0,
+                at: bench.now.wall, keys: [], body: $0)
+        }
+        try bench.sync()
+        try bench.restart()
+        bench.pass(milliseconds: 10)
+        _ = try bench.subscribe(connection: 2)
+        let again = try #require(try bench.deal().first).lease
+        #expect(again.message == lease.message && again.attempt == .max, "counts no further")
+        bench.shard.connectionClosed(ConnectionID(2))
+        bench.shard.checkInvariants()
+    }
+
+    // MARK: - Lanes
+
+    @Test func workersServeLanesByWeightAndBulkAlwaysMoves() throws {
+        let bench = try ShardBench(segmentBytes: 1 << 20)
+        for _ in 0..<120 {
+            for lane in [Lane.high, .normal, .bulk] { _ = try bench.submit(lane: lane) }
+        }
+        try bench.sync()
+        var counts: [Lane: Int] = [:]
+        for _ in 0..<10 {
+            for lease in try bench.dispatch(slots: 13) {
+                counts[lease.message.stream.lane ?? .dead, default: 0] += 1
+                try bench.shard.settle(lease.id, .delivered(code: 0, detail: ""), at: bench.now)
+            }
+            try bench.sync()
+        }
+        #expect(counts == [.high: 80, .normal: 40, .bulk: 10])
+    }
+
+    @Test func criticalTakesAtMostItsShareOfTheSlots() throws {
+        let bench = try ShardBench(segmentBytes: 1 << 20)
+        for _ in 0..<200 { _ = try bench.submit(lane: .critical) }
+        for _ in 0..<200 { _ = try bench.submit(lane: .bulk) }
+        try bench.sync()
+        let leases = try bench.dispatch(slots: 100)
+        let critical = leases.filter { $0.message.stream.lane == .critical }.count
+        #expect(critical >= 60 && critical < 100, "strict up to 60 %, then by turns: \(critical)")
+    }
+
+    // MARK: - Windows
+
+    @Test func aGroupStopsLeasingAtItsWindowAndGoesOnWhenTheFloorMoves() throws {
+        let bench = try ShardBench(groupWindowMax: 10)
+        for _ in 0..<30 { _ = try bench.submit() }
+        try bench.sync()
+        let leases = try bench.dispatch(slots: 100)
+        #expect(leases.count == 10)
+        for lease in leases.dropFirst() {
+            try bench.shard.settle(lease.id, .delivered(code: 0, detail: ""), at: bench.now)
+        }
+        try bench.sync()
+        #expect(try bench.dispatch(slots: 100).isEmpty, "the first one pins the floor")
+        let first = try #require(leases.first)
+        try bench.shard.settle(first.id, .delivered(code: 0, detail: ""), at: bench.now)
+        try bench.sync()
+        #expect(try bench.dispatch(slots: 100).count == 10)
+    }
+
+    /// Many retries at once with a small memory: the memory is laid out anew in the middle of a turn.
+    @Test func retriesBeyondTheMemoryAllComeBack() throws {
+        let bench = try ShardBench(
+            retry: RetryPolicy(attemptsMax: 2), segmentBytes: 1 << 20, heldInMemoryMax: 4)
+        var ids: [NotificationID] = []
+        for _ in 0..<60 { ids.append(try bench.submit().id) }
+        try bench.sync()
+        for lease in try bench.dispatch(slots: 100) {
+            try bench.shard.settle(
+                lease.id,
+                .retry(
+                    afterMilliseconds: 1000 + Int64(lease.message.offset.rawValue * 7 % 60),
+                    reason: .backoff, code: 0, detail: ""), at: bench.now)
+        }
+        try bench.sync()
+        var redelivered = 0
+        for _ in 0..<400 {
+            bench.pass(milliseconds: 10)
+            for lease in try bench.dispatch(slots: 100) {
+                redelivered += 1
+                try bench.shard.settle(lease.id, .delivered(code: 0, detail: ""), at: bench.now)
+            }
+            try bench.sync()
+        }
+        #expect(redelivered == 60)
+        let stuck = try ids.filter { try bench.state(of: $0) != .delivered }
+        #expect(stuck.isEmpty, "\(stuck.count) are stuck: \(bench.balance)")
+    }
+
+    // MARK: - Templates
+
+    @Test func aRecordKeepsTheTemplateOfItsOwnMoment() throws {
+        let bench = try ShardBench()
+        func save(_ text: String, name: String = "hello") throws -> LogPosition {
+            let row = TemplateRow(
+                name: name, channel: .email, subject: "s", text: text, html: "",
+                savedAt: bench.now.wall)
+            let position = bench.shard.put(row, at: bench.now)
+            #expect(position > bench.shard.log.durablePosition)
+            try bench.sync()
+            return position
+        }
+        _ = try save("one")
+        let first = try bench.story(try bench.accept()).recordPosition
+        // A hundred more, so that the search has more than a page to go through.
+        for number in 0..<100 { _ = try save("middle \(number)") }
+        _ = try save("noise", name: "hell")
+        _ = try save("noise", name: "hello2")
+        let second = try bench.story(try bench.accept()).recordPosition
+        _ = try save("last")
+        let third = try bench.story(try bench.accept()).recordPosition
+        for stop in [ShardBench.Stop.kill, .powerCut, .clean] {
+            func text(at position: LogPosition) throws -> String? {
+                try bench.shard.templates.revision(
+                    named: "hello", before: position, in: bench.store)?.row.text
+            }
+            #expect(try text(at: first) == "one")
+            #expect(try text(at: second) == "middle 99")
+            #expect(try text(at: third) == "last")
+            #expect(bench.shard.templates.newest.map(\.row.name) == ["hell", "hello", "hello2"])
+            #expect(bench.shard.templates.revision(named: "hello")?.row.text == "last")
+            let none = try bench.shard.templates.revision(
+                named: "nobody", before: third, in: bench.store)
+            #expect(none == nil)
+            try bench.restart(stop)
+        }
+        try bench.expectReplayGivesTheSame()
+    }
+
+    // MARK: - Stores and logs that do not fit
+
+    @Test func aForeignOrLostStoreIsRefused() throws {
+        let bench = try ShardBench(seed: 1)
+        let other = try ShardBench(seed: 2)
+        func open(_ store: MemoryStore) throws(ShardError) -> Shard {
+            try Shard.open(
+                directory: bench.directory.copy(), store: store,
+                configuration: bench.configuration, seed: 9, at: bench.now)
+        }
+        _ = try bench.accept()
+        try other.restart(.clean)
+        let refusal = #expect(throws: ShardError.self) { try open(other.store.copy()) }
+        #expect("\(refusal.map { "\($0)" } ?? "")".contains("belongs to another log"))
+        // The log reaches back to the beginning: a lost store is made anew.
+        let rebuilt = try open(MemoryStore())
+        #expect(rebuilt.balance(of: .email).accepted == 1)
+    }
+
+    @Test func aFailedSyncStopsTheShardForGood() throws {
+        let bench = try ShardBench()
+        _ = try bench.submit()
+        let ticket = try bench.shard.flush(at: bench.now)
+        #expect(ticket != nil)
+        bench.directory.failsSyncs = true
+        #expect(throws: StorageError.self) { try bench.shard.log.performSync() }
+        bench.directory.failsSyncs = false
+        #expect(throws: ShardError.self, "nothing is ever appended again") {
+            _ = try bench.submit()
+            _ = try bench.shard.flush(at: bench.now)
+        }
+        #expect(bench.shard.log.isReadOnly)
+        #expect(bench.balance.accepted == 0)
+    }
+
+    @Test func damagedCheckpointsNeverTrap() throws {
+        let bench = try ShardBench()
+        for _ in 0..<20 { _ = try bench.accept(lane: .high) }
+        _ = try bench.dispatch()
+        let encoded = bench.shard.state.encoded()
+        #expect(ShardState(encoded: encoded)?.encoded() == encoded)
+        for cut in 0..<encoded.count { #expect(ShardState(encoded: Array(encoded[..<cut])) == nil) }
+        #expect(ShardState(encoded: encoded + [0]) == nil)
+        var random = SeededGenerator(seed: 8)
+        for _ in 0..<5000 {
+            var bytes = encoded
+            bytes[random.below(bytes.count)] ^= 1 << UInt8(random.below(8))
+            _ = ShardState(encoded: bytes)?.encoded()
+        }
+    }
+}
+
+extension Command {
+    /// The word for a step, as the stories of these tests tell it.
+    var name: String {
+        switch self {
+        case .intent: "intent"
+        case .delivered: "delivered"
+        case .held: "held"
+        case .dead: "dead"
+        case .templatePut: "templatePut"
+        case .groupCreated: "groupCreated"
+        case .started: "started"
+        }
+    }
+}

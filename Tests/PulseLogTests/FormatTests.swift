@@ -1,0 +1,83 @@
+// Golden bytes of every format on disk. They were made by a program of another language from
+// spec/03-storage.md; a change here is a change of format and takes the steps written there.
+
+import PulseCore
+import PulseLog
+import Testing
+
+@Suite struct FormatTests {
+    /// A log with one entry: a batch of one record whose body is 00 AA BB CC DD.
+    private func oneEntry() throws -> LogDriver {
+        let driver = try LogDriver()
+        try driver.append(filler: [0xAA, 0xBB, 0xCC, 0xDD])
+        try driver.log.close()
+        return driver
+    }
+
+    private func expect(
+        _ bytes: ArraySlice<UInt8>,
+        _ hex: String,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        let found = bytes.map { byte in
+            let text = String(byte, radix: 16)
+            return text.utf8.count == 1 ? "0" + text : text
+        }
+        #expect(found == hex.split(separator: " ").map(String.init), sourceLocation: sourceLocation)
+    }
+
+    @Test func theSegmentHeader() throws {
+        let bytes = try oneEntry().disk.bytes(of: "00000000000000000000.seg")
+        expect(
+            bytes[0..<84],
+            """
+            50 55 4c 53 45 4c 4f 47 01 00 00 00 00 00 00 00 \
+            88 77 66 55 44 33 22 11 00 ff ee dd cc bb aa 99 \
+            00 00 00 00 00 00 00 00 00 80 00 00 00 00 00 00 \
+            ff ff ff ff ff ff ff ff 00 00 00 00 00 00 00 00 \
+            00 68 e5 cf 8b 01 00 00 00 00 00 00 00 00 00 00 \
+            00 00 00 00
+            """
+        )
+        #expect(bytes[84..<4092].allSatisfy { $0 == 0 })
+        expect(bytes[4092..<4096], "f0 6c 4d 9b")
+    }
+
+    @Test func theEntry() throws {
+        let bytes = try oneEntry().disk.bytes(of: "00000000000000000000.seg")
+        expect(
+            bytes[4096..<4168],
+            """
+            50 4c 53 45 03 99 15 63 00 10 00 00 00 00 00 00 \
+            00 10 00 00 00 00 00 00 01 68 e5 cf 8b 01 00 00 \
+            00 00 00 00 00 00 00 00 05 00 00 00 02 00 01 00 \
+            00 00 00 00 80 32 84 3b 01 00 01 00 83 ec f8 64 \
+            00 aa bb cc dd 00 00 00
+            """
+        )
+        #expect(bytes[4168...].allSatisfy { $0 == 0 })
+    }
+
+    @Test func theFloor() throws {
+        let bytes = try oneEntry().disk.bytes(of: "floor")
+        #expect(bytes.count == 8192 && bytes[0..<4096].allSatisfy { $0 == 0 })
+        expect(
+            bytes[4096..<4140],
+            """
+            50 55 4c 53 45 46 4c 52 01 00 00 00 00 00 00 00 \
+            88 77 66 55 44 33 22 11 00 ff ee dd cc bb aa 99 \
+            48 10 00 00 00 00 00 00 b6 bc 84 27
+            """
+        )
+        expect(bytes[8188..<8192], "e3 37 22 08")
+    }
+
+    @Test func theFloorAlternatesBetweenItsSlots() throws {
+        let driver = try oneEntry()
+        let again = try LogDriver(driver.disk)
+        try again.append()
+        try again.log.close()
+        let bytes = again.disk.bytes(of: "floor")
+        #expect(bytes[8] == 2 && bytes[4096 + 8] == 1)
+    }
+}

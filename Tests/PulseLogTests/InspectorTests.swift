@@ -1,0 +1,104 @@
+// The inspector looks and changes nothing; "clean" means that every byte which holds data verifies.
+
+import PulseCore
+import PulseLog
+import Testing
+
+@Suite struct InspectorTests {
+    /// A log of real record batches and commands over several segments, closed.
+    private func closedLog() throws -> LogDriver {
+        let driver = try LogDriver()
+        let stream = LogDriver.stream(1)
+        for index in 0..<100 {
+            var writer = RecordBatchWriter()
+            let value = [UInt8](repeating: UInt8(index), count: 700)
+            let wall = WallTimestamp(milliseconds: 1_700_000_000_000 + Int64(index))
+            value.withUnsafeBytes { writer.append(at: wall, key: nil, value: $0) }
+            writer.finish(baseOffset: Offset(Int64(index)))
+            try writer.bytes.withUnsafeBytes { bytes in
+                _ = try driver.log.append(
+                    .recordBatch,
+                    stream: stream,
+                    baseOffset: Offset(Int64(index)),
+                    recordCount: 1,
+                    at: wall,
+                    keys: [UInt64(index)],
+                    body: bytes
+                )
+            }
+            if index % 10 == 0 { try driver.append(count: 0) }
+        }
+        try driver.sync()
+        driver.runJobs()
+        try driver.log.close()
+        return driver
+    }
+
+    @Test func aClosedLogIsClean() throws {
+        let driver = try closedLog()
+        let before = try driver.disk.list().map { driver.disk.bytes(of: $0) }
+        let found = try LogInspector.inspect(driver.disk, verify: true)
+        #expect(found.isClean, "\(found.lines)")
+        #expect(found.segments.map(\.recordBatches).reduce(0, +) == 100)
+        #expect(found.segments.map(\.commands).reduce(0, +) == 10)
+        #expect(found.segments.dropLast().allSatisfy { $0.isSealed && $0.hasIndex })
+        #expect(found.floor == driver.log.durablePosition)
+        let after = try driver.disk.list().map { driver.disk.bytes(of: $0) }
+        #expect(before == after)
+    }
+
+    @Test func aTornTailIsAProblemToldAsSuch() throws {
+        let driver = try closedLog()
+        try driver.append(filler: .init(repeating: 1, count: 300))
+        try driver.flush()
+        let name = try #require(driver.log.segments.last?.name)
+        let byte = Int(try #require(driver.entries.last).position.rawValue % (32 << 10))
+        driver.disk.damage(name) { $0[byte + 200] ^= 4 }
+        let found = try LogInspector.inspect(driver.disk, verify: true)
+        #expect(found.problems.count == 1)
+        #expect(found.problems.first?.file == name && found.problems.first?.byte == byte)
+        #expect(found.problems.first?.text.contains("torn tail") == true)
+    }
+
+    @Test func aMalformedRecordBatchInAValidEntryIsAProblem() throws {
+        let driver = try LogDriver()
+        try driver.append(filler: [1, 2, 3], count: 1)
+        try driver.log.close()
+        let quick = try LogInspector.inspect(driver.disk, verify: false)
+        #expect(quick.isClean)
+        let thorough = try LogInspector.inspect(driver.disk, verify: true)
+        #expect(thorough.problems.map(\.byte) == [4096 + 64])
+    }
+
+    @Test func staleBytesOfARecycledSegmentAreNoProblem() throws {
+        let driver = try LogDriver(spares: 1)
+        for index in 0..<200 {
+            try driver.append(filler: .init(repeating: 9, count: 800), count: 0)
+            if index % 20 == 19 {
+                try driver.sync()
+                driver.failSpareJobs()
+                driver.log.releaseSegments(below: driver.log.durablePosition, jobs: &driver.jobs)
+                driver.runJobs()
+            }
+        }
+        try driver.log.close()
+        let last = try #require(driver.log.segments.last)
+        let unused = Int(last.end.rawValue - last.base.rawValue)
+        #expect(driver.disk.bytes(of: last.name)[unused..<28_000].contains { $0 != 0 })
+        let found = try LogInspector.inspect(driver.disk, verify: true)
+        #expect(found.isClean, "\(found.lines)")
+    }
+
+    @Test func aLogThatEndsBeforeItsFloorIsDamage() throws {
+        let driver = try LogDriver()
+        let position = try driver.append(filler: [1], count: 0)
+        try driver.log.close()
+        driver.disk.damage("00000000000000000000.seg") { bytes in
+            for at in 0..<80 { bytes[Int(position.rawValue) + at] = 0 }
+        }
+        let found = try LogInspector.inspect(driver.disk, verify: false)
+        #expect(!found.isClean)
+        let again = try LogDriver(driver.disk)
+        #expect(again.report.damaged.first?.from == position)
+    }
+}
