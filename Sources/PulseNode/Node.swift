@@ -162,7 +162,9 @@ package final class Node {
         func consider(_ time: MonotonicInstant?) { if let time { next = min(next, time) } }
         consider(shard.nextDeadline)
         consider(sessionTimers.nextDeadline)
-        for paused in pausedUntil { consider(paused) }
+        // A draining node leases nothing more: the end of a pause means nothing to it, and once past
+        // would ask for turn after turn.
+        if drain == .serving { for paused in pausedUntil { consider(paused) } }
         consider(floorDue)
         if case .draining(let until) = drain { consider(until) }
         // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
