@@ -213,7 +213,8 @@ package final class Node {
             until: now.monotonic.advanced(byMilliseconds: configuration.drainMilliseconds))
         effects.append(.log(LogEvent(.info, "draining")))
         for id in native.keys.sorted() {
-            guard let conversation = native[id] else { continue }
+            // Before the handshake no frame but its reply may come; its answer to hello still will.
+            guard let conversation = native[id], conversation.session.isReady else { continue }
             effects.send(on: id) {
                 conversation.session.sayGoodbye(.draining, "this broker is stopping", into: &$0)
             }
