@@ -24,8 +24,8 @@ package final class Signals: EventHandler {
     private var registration: Registration?
     private let deliver: (Signal) -> Void
 
-    /// Blocks the signals for this thread and those it starts later, so call it first in `main`:
-    /// a thread started before would still be ended by them.
+    /// Blocks the signals too; a program that starts threads before calls ``block()`` first in `main`,
+    /// because a thread started before would still be ended by them.
     package init(
         loop: EventLoop,
         deliver: @escaping (Signal) -> Void
@@ -39,6 +39,14 @@ package final class Signals: EventHandler {
         self.loop = loop
         self.deliver = deliver
         registration = try loop.register(descriptor.rawValue, for: .readable, handler: self)
+    }
+
+    /// Blocks the signals for this thread and those it starts later.
+    package static func block() {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for signal in Signal.allCases { sigaddset(&set, signal.number) }
+        pthread_sigmask(SIG_BLOCK, &set, nil)
     }
 
     /// Makes writing to a connection that is gone an error to handle instead of the end of the
