@@ -164,7 +164,9 @@ package final class Node {
         func consider(_ time: MonotonicInstant?) { if let time { next = min(next, time) } }
         consider(shard.nextDeadline)
         consider(sessionTimers.nextDeadline)
-        for paused in pausedUntil { consider(paused) }
+        // A draining node leases nothing more: the end of a pause means nothing to it, and once past
+        // would ask for turn after turn.
+        if drain == .serving { for paused in pausedUntil { consider(paused) } }
         consider(floorDue)
         if case .draining(let until) = drain { consider(until) }
         // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
@@ -213,7 +215,8 @@ package final class Node {
             until: now.monotonic.advanced(byMilliseconds: configuration.drainMilliseconds))
         effects.append(.log(LogEvent(.info, "draining")))
         for id in native.keys.sorted() {
-            guard let conversation = native[id] else { continue }
+            // Before the handshake no frame but its reply may come; its answer to hello still will.
+            guard let conversation = native[id], conversation.session.isReady else { continue }
             effects.send(on: id) {
                 conversation.session.sayGoodbye(.draining, "this broker is stopping", into: &$0)
             }

@@ -53,9 +53,7 @@ package final class Server {
         self.configuration = configuration
         sink = LogSink(format: configuration.logFormat, level: configuration.logLevel)
         Signals.ignoreBrokenPipes()
-        // Before the store and the background worker start threads: a signal goes to any thread that
-        // does not block it, and there it would end the process.
-        Signals.block()
+        Signals.holdBack()
         do {
             data = try DataDirectory(path: configuration.data)
         } catch { throw ServerError(error, exitCode: 73) }

@@ -1,0 +1,81 @@
+// What consumers saw: what they were given, and what they were told they had finished.
+
+package import PulseCore
+
+/// What a group of consumers on one channel's topic knows.
+struct GroupFacts {
+    var channel: Channel
+    /// The reply to the first subscribe came: the group is durable.
+    var exists = false
+    var given: Set<NotificationID> = []
+    /// Acknowledged, but the connection broke before the reply: finished, or not.
+    var uncertain: Set<NotificationID> = []
+    /// Confirmed acknowledgements: the lease they ended, in the boot it was of.
+    var settled: [NotificationID: (boot: Int, lease: UInt64)] = [:]
+}
+
+extension Witness {
+    package static func groupName(_ name: String, _ channel: Channel) -> String {
+        "\(name) on \(channel.name)"
+    }
+
+    package mutating func subscribed(_ name: String, _ channel: Channel) {
+        groups[Self.groupName(name, channel), default: GroupFacts(channel: channel)].exists = true
+    }
+
+    /// P3: a consumer was given a message.
+    package mutating func given(
+        _ id: NotificationID, marked number: Int?, to name: String, _ channel: Channel, boot: Int,
+        lease: UInt64
+    ) {
+        guard let number, submissions.indices.contains(number) else {
+            fail("P1", "group \(name) was given \(id) with content that nobody submitted")
+            return
+        }
+        learn(number, id, from: "a consumer")
+        let key = Self.groupName(name, channel)
+        if let settled = groups[key]?.settled[id],
+            boot > settled.boot || boot == settled.boot && lease > settled.lease
+        {
+            fail("P3", "group \(key) finished \(id), was told so, and is given it again")
+        }
+        groups[key, default: GroupFacts(channel: channel)].given.insert(id)
+    }
+
+    /// The acknowledgement was confirmed: durable, never again.
+    package mutating func settled(
+        _ id: NotificationID, by name: String, _ channel: Channel, boot: Int, lease: UInt64
+    ) {
+        let key = Self.groupName(name, channel)
+        if let earlier = groups[key]?.settled[id], earlier.boot != boot || earlier.lease != lease {
+            fail("P3", "group \(key) finished \(id) twice")
+        }
+        groups[key]?.settled[id] = (boot, lease)
+    }
+
+    /// The reply to an acknowledgement will never come.
+    package mutating func lostReply(
+        _ id: NotificationID, by name: String, _ channel: Channel
+    ) {
+        groups[Self.groupName(name, channel)]?.uncertain.insert(id)
+    }
+
+    /// Messages that a group cannot have finished as far as anybody knows.
+    package func unsettled(of name: String, _ channel: Channel) -> [NotificationID] {
+        guard let group = groups[Self.groupName(name, channel)], group.exists else { return [] }
+        return known.filter {
+            submission(of: $0)?.channel == channel && group.settled[$0] == nil
+                && !group.uncertain.contains($0)
+        }
+    }
+
+    /// P1 at the end: every message of the topic reached the group.
+    package mutating func checkGroup(_ name: String, _ channel: Channel) {
+        let key = Self.groupName(name, channel)
+        guard let group = groups[key], group.exists else { return }
+        for id in known
+        where submission(of: id)?.channel == channel && !group.given.contains(id) {
+            fail("P3", "group \(key) was never given \(id)")
+        }
+    }
+}

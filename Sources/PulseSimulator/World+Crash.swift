@@ -1,0 +1,132 @@
+// The ends and beginnings of the node's lives.
+
+import PulseBroker
+import PulseCore
+import PulseLog
+import PulseNode
+
+extension World {
+    /// Whether faults still happen.
+    var isFaulty: Bool { if case .busy = phase { true } else { false } }
+
+    /// A planned crash is due: now, or within the next few operations of the disk.
+    func begin(_ crash: PlannedCrash) {
+        guard isFaulty else { return }
+        if crash.kind == .drain {
+            guard node != nil else { return }
+            trace("asked to drain")
+            downUntil = time.advanced(byMilliseconds: crash.downMilliseconds)
+            step(.drainRequested)
+            return
+        }
+        guard crash.afterOperations > 0 else {
+            if node != nil { fall(crash) }
+            return
+        }
+        // When the node is down just now, it dies in the middle of its recovery.
+        dying = crash
+        disk.operationsLeft = crash.afterOperations
+        queue.add(.crashAnyway(life: life, crash), at: time.advanced(byMilliseconds: 1000))
+    }
+
+    /// The disk ran out of operations: whatever the node was doing, it is over.
+    func fallIfDead() {
+        guard disk.isDead, let crash = dying else { return }
+        fall(crash)
+    }
+
+    /// The node is gone.
+    func fall(_ crash: PlannedCrash) {
+        trace("\(crash.kind.rawValue) after \(disk.operationCount) operations")
+        counts.crashes += 1
+        endLife()
+        store.crash(&faults)
+        if crash.kind == .powerLoss {
+            disk.losePower(&faults)
+            // The machine starts its clock anew; a killed process does not.
+            machineStart = time
+        } else {
+            disk.killProcess()
+        }
+        queue.add(.start, at: time.advanced(byMilliseconds: crash.downMilliseconds))
+    }
+
+    /// The node said that it is drained: the process ends.
+    func drained() {
+        trace("drained")
+        endLife()
+        if case .closing = phase {
+            finish()
+            return
+        }
+        counts.crashes += 1
+        store.crash(&faults)
+        disk.killProcess()
+        queue.add(.start, at: max(downUntil, time.advanced(byMilliseconds: 1)))
+    }
+
+    private func endLife() {
+        dying = nil
+        if node != nil { witness.ended(at: time) }
+        node = nil
+        life += 1
+        turnIsPlanned = false
+        syncIsInFlight = false
+        effects.removeAll()
+        for id in connections.keys.sorted() {
+            guard let connection = connections[id] else { continue }
+            connection.isKnownToNode = false
+            guard connection.isOpen else { continue }
+            connection.isOpen = false
+            queue.add(.closedAtClient(id), at: max(connection.lastAtClient, after(microseconds: 100)))
+        }
+    }
+
+    /// Starts the node on what is left.
+    func start() {
+        guard node == nil else { return }
+        if counts.crashes > 0, schedule.chance(perThousand: 300) { checkReplay() }
+        guard witness.violations.isEmpty else { return }
+        life += 1
+        idleTurns = 0
+        do throws(ShardError) {
+            let born = try Node(
+                configuration: knobs.node, directory: disk, store: store, seed: schedule.next(),
+                at: now)
+            node = born
+            witness.booted(at: time)
+            trace("started, life \(life), log ends at \(born.shard.log.appendPosition.rawValue)")
+            checkSurvivors(born)
+            step(.timeReached)
+        } catch {
+            guard disk.isDead, let crash = dying else {
+                witness.note("P1", "the node cannot start again: \(error)")
+                return
+            }
+            fall(crash)
+        }
+    }
+
+    /// P1 and P2 after every start: what was acknowledged is there, with its content.
+    private func checkSurvivors(_ node: Node) {
+        for damage in node.shard.recovery.damaged {
+            witness.note("P1", "a crash is taken for damage: \(damage)")
+        }
+        for id in witness.acknowledgedIDs { look(at: id, on: node, "after a restart") }
+        for channel in Channel.allCases {
+            witness.sawBalance(channel, node.shard.balance(of: channel))
+        }
+    }
+
+    /// Asks the node's shard for one notification and tells the witness.
+    func look(at id: NotificationID, on node: Node, _ occasion: String) {
+        do throws(ShardError) {
+            let story = try node.shard.story(of: id, withSteps: false)
+            witness.looked(
+                at: id, found: story?.state,
+                marked: story.flatMap { Submission.number(markedIn: $0.envelope) }, occasion)
+        } catch {
+            witness.note("P1", "\(id) cannot be read \(occasion): \(error)")
+        }
+    }
+}

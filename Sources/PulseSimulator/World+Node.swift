@@ -1,0 +1,124 @@
+// Driving the node: inputs in, effects performed, as the production shell does it but for the time
+// that everything takes.
+
+import PulseBroker
+import PulseCore
+import PulseLog
+import PulseNode
+
+extension World {
+    /// Takes in one thing that happened. While a sync is in flight the turn stays open, and what the
+    /// step wants done is done at once; else it waits for the end of the turn.
+    func step(_ input: Input) {
+        guard let node else { return }
+        if case .timeReached = input { idleTurns += 1 } else { idleTurns = 0 }
+        node.step(input, at: now, into: &effects)
+        lookAtNode()
+        if syncIsInFlight { performEffects() } else { planTurn() }
+        fallIfDead()
+    }
+
+    private func planTurn() {
+        guard node != nil, !turnIsPlanned else { return }
+        turnIsPlanned = true
+        let wait = schedule.below(knobs.turnMicroseconds + 1)
+        queue.add(.endTurn(life: life), at: after(microseconds: wait))
+    }
+
+    func endTurn() {
+        turnIsPlanned = false
+        guard let node, !syncIsInFlight else { return }
+        counts.turns += 1
+        node.endTurn(at: now, into: &effects)
+        lookAtNode()
+        performEffects()
+        fallIfDead()
+        if idleTurns > 5000 {
+            witness.note("P6", "the node asks for turn after turn and nothing happens")
+        }
+    }
+
+    /// What is always true, asked after every step.
+    private func lookAtNode() {
+        guard let node else { return }
+        node.checkInvariants()
+        for channel in Channel.allCases {
+            witness.sawBalance(channel, node.shard.balance(of: channel))
+        }
+    }
+
+    // MARK: - Effects
+
+    func performEffects() {
+        guard !effects.effects.isEmpty else { return }
+        var current = EffectQueue()
+        swap(&current, &effects)
+        for effect in current.effects {
+            guard node != nil else { return }
+            switch effect {
+            case .sync(let ticket): beginSync(ticket)
+            case .send(let id, let range): sendToClient(id, Array(current.bytes[range]))
+            case .close(let id, _): closeFromNode(id)
+            case .pauseReading(let id): connections[id]?.isPaused = true
+            case .resumeReading(let id): resumeReading(id)
+            case .wake(let at): planWake(at)
+            case .call(let id, let request): call(id, request)
+            case .run(let id, let job):
+                let wait = 50 + schedule.below(20_000)
+                queue.add(.performJob(life: life, id, job), at: after(microseconds: wait))
+            case .log(let event):
+                trace("log \(event.level.name) \(event.message) \(event.fields.map(\.value))")
+            case .drained: drained()
+            case .stop(let code, let reason):
+                if !disk.isDead {
+                    witness.note("P1", "the node stopped by itself, exit \(code): \(reason)")
+                }
+            }
+        }
+    }
+
+    private func beginSync(_ ticket: SyncTicket) {
+        syncIsInFlight = true
+        var wait = knobs.syncMicroseconds.least + schedule.below(knobs.syncMicroseconds.spread + 1)
+        if isFaulty, faults.chance(perThousand: plan.slowSyncPerThousand) {
+            wait = 300_000 + schedule.below(1_200_000)
+        }
+        trace("sync \(ticket.rawValue) takes \(wait)us")
+        // The disk may have finished well before the process hears of it, or only just.
+        let done = schedule.below(wait + 1)
+        queue.add(.performSync(life: life, ticket), at: after(microseconds: done))
+        queue.add(.synced(life: life, ticket), at: after(microseconds: wait))
+    }
+
+    func performSync(_ ticket: SyncTicket) {
+        guard let node else { return }
+        do throws(StorageError) {
+            try node.shard.log.performSync()
+        } catch {
+            if !disk.isDead { witness.note("P1", "a sync failed on a healthy disk: \(error)") }
+        }
+        fallIfDead()
+    }
+
+    private func planWake(_ at: MonotonicInstant) {
+        wakeSerial += 1
+        guard at != .distantFuture else { return }
+        let wanted = at.nanoseconds + machineStart.nanoseconds
+        let moment = MonotonicInstant(
+            nanoseconds: wanted > 1_000_000_000 ? wanted - 1_000_000_000 : 0)
+        queue.add(
+            .wake(life: life, serial: wakeSerial), at: max(moment, after(microseconds: 20)))
+    }
+
+    func perform(_ job: Job, _ id: JobID) {
+        guard node != nil else { return }
+        do throws(StorageError) {
+            try job.perform(in: disk, store: store)
+        } catch {
+            if !disk.isDead { witness.note("P1", "a job failed on a healthy disk: \(error)") }
+        }
+        trace("job \(id.rawValue) performed")
+        fallIfDead()
+        queue.add(.jobDone(life: life, id), at: after(microseconds: 20 + schedule.below(2000)))
+    }
+}
