@@ -19,11 +19,14 @@ package struct PlannedCrash: Sendable, CustomStringConvertible {
     /// Disk operations that still succeed from then on: 0 is at once; more lets the crash fall into the
     /// middle of a write, a roll, a background job or a recovery.
     package var afterOperations: Int
+    /// Whether they are counted from the next rename on: the middle of a roll, of a new floor, of an
+    /// index.
+    package var fromRename: Bool
     /// Milliseconds until the node is started again.
     package var downMilliseconds: Int64
 
     package var description: String {
-        "\(kind.rawValue)@\(TraceWriter.seconds(at))+\(afterOperations)ops"
+        "\(kind.rawValue)@\(TraceWriter.seconds(at))+\(afterOperations)ops\(fromRename ? "R" : "")"
     }
 }
 
@@ -63,11 +66,13 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
         for _ in 0..<(2 + random.below(4)) {
             let at = 300 + random.below(Int(milliseconds) + 4000)
             let kind = allowed[random.below(allowed.count)]
-            let operations = aimed && kind != .drain ? random.below(40) : 0
+            let fromRename = aimed && kind != .drain && random.chance(perThousand: 500)
+            let operations =
+                aimed && kind != .drain ? 1 + random.below(fromRename ? 8 : 40) : 0
             crashes.append(
                 PlannedCrash(
                     kind: kind, at: MonotonicInstant(nanoseconds: UInt64(at) * 1_000_000),
-                    afterOperations: operations,
+                    afterOperations: operations, fromRename: fromRename,
                     downMilliseconds: Int64(random.chance(perThousand: 300) ? 4000 : 5)
                         + Int64(random.below(500))))
         }

@@ -28,6 +28,8 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
 
     /// Operations that still succeed before the machine dies in the middle of one; nil for no limit.
     package var operationsLeft: Int?
+    /// What ``operationsLeft`` becomes at the next rename: a crash in the middle of a roll.
+    package var operationsLeftAfterRename: Int?
     /// Set once `operationsLeft` ran out: every further operation fails, until the crash.
     package private(set) var isDead = false
     package private(set) var operationCount = 0
@@ -39,6 +41,10 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     func operate(_ operation: StorageError.Operation, on name: String) throws(StorageError) {
         operationCount += 1
         if operation == .sync { syncCount += 1 }
+        if operation == .rename, let armed = operationsLeftAfterRename {
+            operationsLeft = armed
+            operationsLeftAfterRename = nil
+        }
         if let left = operationsLeft {
             if left <= 0 { isDead = true }
             operationsLeft = left - 1
@@ -122,6 +128,7 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     private func revive() {
         isDead = false
         operationsLeft = nil
+        operationsLeftAfterRename = nil
     }
 
     /// Another disk with the same files, all durable.

@@ -25,8 +25,12 @@ extension World {
         }
         // When the node is down just now, it dies in the middle of its recovery.
         dying = crash
-        disk.operationsLeft = crash.afterOperations
-        queue.add(.crashAnyway(crash), at: time.advanced(byMilliseconds: 1000))
+        if crash.fromRename {
+            disk.operationsLeftAfterRename = crash.afterOperations
+        } else {
+            disk.operationsLeft = crash.afterOperations
+        }
+        queue.add(.crashAnyway(crash), at: time.advanced(byMilliseconds: 2000))
     }
 
     /// The disk was not used enough to die by itself.
