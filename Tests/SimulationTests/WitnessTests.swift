@@ -45,7 +45,7 @@ struct WitnessTests {
 
     private mutating func deliver(_ milliseconds: Int, _ ending: CallEnding) {
         let call = call(milliseconds)
-        witness.received(call)
+        if ending == .accepted || ending == .lost { witness.received(call) }
         witness.answered(call, ending, at: now(milliseconds + 10), world: at(milliseconds + 10))
     }
 
