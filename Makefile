@@ -3,8 +3,8 @@
 # A crash in a test is a line in its output, not an interactive debugger.
 export SWIFT_BACKTRACE = enable=no
 
-SEEDS ?= 300
-SOAK_SEEDS ?= 20000
+SEEDS ?= 1..300
+SOAK_SEEDS ?= 1..20000
 FORMATTED = Package.swift Sources Tests examples
 
 .DEFAULT_GOAL := help
@@ -22,10 +22,10 @@ build: setup ## Build everything for debugging
 	swift build --build-tests
 
 release: setup ## Build .build/release/pulse, pulse-bench and pulse-sim
-	swift build -c release
+	swift build -c release --static-swift-stdlib
 
 run: setup ## Build and run a broker for development: ports 8000 and 7070, data in ./pulse-data
-	swift build -c release --product pulse
+	swift build -c release --static-swift-stdlib --product pulse
 	@exec .build/release/pulse serve --dev
 
 # Every test uses Swift Testing; the other runner would only report that it has none.
@@ -33,11 +33,11 @@ test: setup ## Build and run every test
 	swift build --build-tests
 	swift test --skip-build --disable-xctest
 
-sim: setup ## Simulate worlds with faults: SEED=n for one, SEEDS=n for many (300)
-	swift build -c release --product pulse-sim
+sim: setup ## Simulate worlds with faults: SEED=n for one, SEEDS=a..b for many (1..300)
+	swift build -c release --static-swift-stdlib --product pulse-sim
 	SWIFT_DETERMINISTIC_HASHING=1 .build/release/pulse-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-soak: ## Simulate for long: SOAK_SEEDS=n (20000)
+soak: ## Simulate for long: SOAK_SEEDS=a..b (1..20000)
 	$(MAKE) sim SEEDS=$(SOAK_SEEDS)
 
 mutants: setup ## Check that each planted mistake is found

@@ -117,7 +117,8 @@ let package = Package(
         tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
         tests("PulseServerTests", ["PulseCore", "PulseDelivery", "PulseServer"]),
         tests("SimulationTests", ["PulseCore", "PulseBroker", "PulseSimulator"]),
-        tests("IntegrationTests", ["PulseCore", "PulseClient", "PulseIO"]),
+        tests(
+            "IntegrationTests", ["PulseCore", "PulseWire", "PulseClient"], exclude: ["Sinks"]),
         tests("HouseTests", ["PulseCore"]),
     ],
     cxxLanguageStandard: .cxx20

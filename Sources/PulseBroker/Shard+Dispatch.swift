@@ -168,6 +168,9 @@ extension Shard {
     /// Whether a turn is needed to write what this one decided.
     package var hasUnwrittenCommands: Bool { !turnCommands.isEmpty }
 
+    /// Whether a sync was asked for and has not been taken in yet.
+    package var isSyncing: Bool { log.pendingSync != nil }
+
     package var hasUnsynced: Bool { log.durablePosition < log.appendPosition }
 
     /// Where this turn's commands will end, or what is durable already when there are none.
@@ -179,9 +182,10 @@ extension Shard {
         log.jobFinished(job.subject, failure: failure)
     }
 
-    /// Appends the turn's commands as one entry.
-    func appendTurnCommands(at now: Now) throws(ShardError) {
-        guard !turnCommands.isEmpty else { return }
+    /// Appends the turn's commands as one entry, if there are any; returns its position.
+    @discardableResult
+    func appendTurnCommands(at now: Now) throws(ShardError) -> LogPosition? {
+        guard !turnCommands.isEmpty else { return nil }
         let result = turnCommands.withUnsafeBytes { body -> Result<LogPosition, LogError> in
             do throws(LogError) {
                 return .success(
@@ -198,6 +202,7 @@ extension Shard {
         turnKeys.removeAll(keepingCapacity: true)
         turnAnnounced.removeAll(keepingCapacity: true)
         turnSettled.removeAll(keepingCapacity: true)
+        return position
     }
 
     /// Appends the commands gathered so far when one more might make their entry too large.

@@ -137,9 +137,13 @@ extension Shard {
         guard let index = group.index(of: key.stream),
             group.streams[index].progress.isDone(key.offset)
         else { return (.ready, attempts) }
-        // A held message may have no attempt that counts: its channel was not configured rightly.
-        if case .held = newest { return (.held, attempts) }
-        return (attempts == 0 ? .scheduled : .held, attempts)
+        // As the ledger counts its row: a held message may have no attempt that counts, because its
+        // channel was not configured rightly, and a scheduled one an attempt that a crash cut off.
+        switch newest {
+        case .held: return (.held, attempts)
+        case .intent(let step): return (step.origin == .held ? .held : .scheduled, attempts)
+        default: return (.scheduled, attempts)
+        }
     }
 
     /// The steps of a message, oldest first; only the newest unless `all`.
@@ -162,6 +166,11 @@ extension Shard {
             position = all && step.previous < at ? step.previous : nil
         }
         return steps.reversed()
+    }
+
+    /// The newest durable command about a message of a group.
+    func newestCommand(of key: MessageKey) throws(LogError) -> Command? {
+        try steps(of: key, all: false).last?.command
     }
 
     private func newestStep(of key: MessageKey) throws(LogError) -> LogPosition? {
@@ -294,13 +303,19 @@ extension Shard {
                 return found.count < examineMax
             }
         } catch { throw .log(error) }
+        // The search stopped at its bound: there may be more, although nothing more was found.
+        let isCut = found.count >= examineMax
+        var last: ListPlace?
         for (index, entry) in found.enumerated() {
             guard let story = try story(at: entry.stream, entry.offset, withSteps: false) else {
                 continue
             }
-            if !visit(story) { return index + 1 < found.count ? story.place : nil }
+            if !visit(story) {
+                return index + 1 < found.count || isCut ? story.place : nil
+            }
+            last = story.place
         }
-        return nil
+        return isCut ? last : nil
     }
 }
 

@@ -56,7 +56,11 @@ extension Shard {
         turnKeys.append(hash.message(held.message.stream, held.message.offset))
         turnSettled.append(lease)
         leaseTimers.cancel(held.timer)
-        leases.update(lease) { $0.state = .settling }
+        let endsDelivered = if case .delivered = outcome { true } else { false }
+        leases.update(lease) {
+            $0.state = .settling
+            $0.endsDelivered = endsDelivered
+        }
         return true
     }
 
@@ -86,11 +90,10 @@ extension Shard {
 
     /// A lease's time is over: the attempt counts, and the message waits before the next.
     func expire(_ lease: UInt64, at now: Now) throws(ShardError) {
-        guard let held = leases[lease], held.state == .open else { return }
+        guard leases[lease]?.state == .open else { return }
         statistics.leasesExpired += 1
-        if case .subscription(let id) = held.owner {
-            subscriptions.change(id) { $0.credit += 1 }
-        }
+        // The credit stays with the delivery: its holder gives it back when it lets the delivery go.
+        // Given back here too, one slow consumer would get more and more, its own returns among them.
         try settle(
             lease,
             .retry(afterMilliseconds: nil, reason: .leaseExpired, code: 0, detail: "lease expired"),

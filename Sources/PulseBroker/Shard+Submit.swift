@@ -141,10 +141,25 @@ extension Shard {
         return found
     }
 
-    /// Saves a template; returns the position at which it is durable.
-    package func put(_ template: TemplateRow, at now: Now) -> LogPosition {
+    /// Saves a template: the revision, and where it is durable. Its entry is appended at once, so that
+    /// what comes later in the turn is behind it in the log too.
+    package func put(
+        _ template: TemplateRow, at now: Now
+    ) throws(ShardError) -> (revision: TemplateRevision, durableAt: LogPosition) {
+        // In an entry of its own, whose position is the revision's.
+        try appendTurnCommands(at: now)
         Command.templatePut(template).append(to: &turnCommands)
-        return endOfTurn
+        guard let position = try appendTurnCommands(at: now) else {
+            preconditionFailure("a command was just added")
+        }
+        let revision = TemplateRevision(row: template, position: position)
+        pendingTemplates[template.name] = revision
+        return (revision, log.appendPosition)
+    }
+
+    /// The revision that a record appended now will be rendered with, durable or not.
+    package func revisionInForce(of name: String) -> TemplateRevision? {
+        pendingTemplates[name] ?? templates.revision(named: name)
     }
 
     /// A position that is durable only when this turn's commands are.

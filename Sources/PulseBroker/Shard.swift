@@ -63,6 +63,8 @@ package final class Shard {
     /// One for each group of the state, in the same order.
     var queues: [GroupQueue] = []
     var subscriptions = SubscriptionTable()
+    /// Newest revisions that are in the log but not durable yet.
+    var pendingTemplates: [String: TemplateRevision] = [:]
     /// Groups whose creation is in the log but not durable yet.
     var pendingGroups: [(id: GroupID, topic: TopicID, name: String)] = []
     /// Lease deadlines, by lease.
@@ -185,6 +187,9 @@ package final class Shard {
             _ = Command.forEach(in: body) { command in
                 if case .templatePut(let row) = command {
                     templates.save(TemplateRevision(row: row, position: header.position))
+                    if pendingTemplates[row.name]?.position == header.position {
+                        pendingTemplates[row.name] = nil
+                    }
                 }
             }
         }

@@ -187,7 +187,7 @@ extension Node {
             return
         }
         var known: KnownTemplate?
-        if let name = submission.template, let revision = shard.templates.revision(named: name),
+        if let name = submission.template, let revision = shard.revisionInForce(of: name),
             let template = templates.template(of: revision)
         {
             known = KnownTemplate(channel: revision.row.channel, variables: template.variables)
@@ -287,16 +287,28 @@ extension Node {
             respond(.invalid([problem], .v1), slot: slot, to: conversation, into: &effects)
             return
         }
-        let created = shard.templates.revision(named: name) == nil
-        let position = shard.put(row, at: now)
-        let view = view(TemplateRevision(row: row, position: position))
-        wait(
-            .http(conversation.id, slot: slot, .template(view, created: created, .v1)),
-            durableAt: position)
+        let created = shard.revisionInForce(of: name) == nil
+        guard let saved = try unlessFull({ () throws(ShardError) in
+            try self.shard.put(row, at: now)
+        }) else {
+            let full = HTTPResponse.unavailable(.diskFull, retryAfterSeconds: 5, .v1)
+            respond(full, slot: slot, to: conversation, into: &effects)
+            return
+        }
+        let response = HTTPResponse.template(view(saved.revision), created: created, .v1)
+        wait(.http(conversation.id, slot: slot, response), durableAt: saved.durableAt)
     }
 
     /// What keeps a template from being saved, or nil.
     func problem(of row: TemplateRow) -> FieldError? {
+        let name = row.name.utf8
+        guard (1...Limits.templateNameBytesMax).contains(name.count),
+            !name.contains(where: { $0 < 0x20 || $0 == 0x7F })
+        else {
+            return FieldError(
+                field: "name", code: .validationFailed,
+                message: "a name has 1 to \(Limits.templateNameBytesMax) bytes of plain text")
+        }
         do {
             _ = try Template(row.source)
             return nil

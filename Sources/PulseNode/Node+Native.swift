@@ -96,7 +96,7 @@ extension Node {
         case .fetch(let correlation, let request):
             try fetch(request, correlation, into: &output)
         case .putTemplate(let correlation, let message):
-            putTemplate(message, correlation, of: conversation, at: now, into: &output)
+            try putTemplate(message, correlation, of: conversation, at: now, into: &output)
         case .listTemplates(let correlation, let after):
             let rows = shard.templates.newest.lazy.filter { $0.row.name > after }.map {
                 TemplateMessage(
@@ -182,6 +182,10 @@ extension Node {
                 token: token.lease, stream: token.stream, offset: token.offset, of: id)
             {
                 isStale = try !end(lease)
+            } else if kind == .acknowledge,
+                try shard.wasAcknowledged(token.stream, token.offset, token.attempt, by: id)
+            {
+                isStale = false
             } else {
                 shard.noteLateOutcome()
             }
@@ -313,15 +317,18 @@ extension Node {
     private func putTemplate(
         _ message: TemplateMessage, _ correlation: UInt32, of conversation: NativeConversation,
         at now: Now, into output: inout [UInt8]
-    ) {
+    ) throws(ShardError) {
         if let obstacle { return refuse(obstacle, obstacle.name, correlation, &output) }
         let row = TemplateRow(
             name: message.name, channel: message.channel, subject: message.subject,
             text: message.text, html: message.html, savedAt: now.wall)
         if let problem = problem(of: row) {
-            return refuse(.invalidTemplate, problem.message, correlation, &output)
+            return refuse(problem.code, problem.message, correlation, &output)
         }
-        wait(conversation, durableAt: shard.put(row, at: now)) {
+        guard let saved = try unlessFull({ () throws(ShardError) in
+            try self.shard.put(row, at: now)
+        }) else { return refuse(.diskFull, "the disk is full", correlation, &output) }
+        wait(conversation, durableAt: saved.durableAt) {
             TemplateMessage.encodeReply(correlation: correlation, into: &$0)
         }
     }

@@ -155,7 +155,7 @@ extension Node {
             template: envelope.template?.text, requested: lane ?? envelope.requestedLane)
         incoming.partition = shard.partition(of: incoming.key)
         var known: KnownTemplate?
-        if let name = envelope.template?.text, let revision = shard.templates.revision(named: name),
+        if let name = envelope.template?.text, let revision = shard.revisionInForce(of: name),
             let template = templates.template(of: revision)
         {
             known = KnownTemplate(channel: revision.row.channel, variables: template.variables)

@@ -122,9 +122,9 @@ extension Node {
     }
 
     /// The template that `--dev` loads so that the first request has something to name.
-    func loadSampleTemplate(at now: Now) {
+    func loadSampleTemplate(at now: Now) throws(ShardError) {
         guard shard.templates.revision(named: "welcome") == nil else { return }
-        _ = shard.put(
+        _ = try shard.put(
             TemplateRow(
                 name: "welcome", channel: .email, subject: "Welcome, {{ name }}",
                 text: "Hello {{ name }}, it is good to have you here.\n",

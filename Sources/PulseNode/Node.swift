@@ -69,7 +69,7 @@ package final class Node {
             directory: directory, store: store, configuration: configuration.shard, seed: shardSeed,
             at: now)
         sessionTimers = TimingWheel(at: now.monotonic)
-        if configuration.development { loadSampleTemplate(at: now) }
+        if configuration.development { try loadSampleTemplate(at: now) }
     }
 
     // MARK: - Steps
@@ -119,6 +119,8 @@ package final class Node {
         do throws(ShardError) {
             try shard.reachedTime(now)
             checkSessions(at: now, into: &effects)
+            // Answers that promise nothing new: refusals, duplicates, a group that exists.
+            try answerDurable(at: now, into: &effects)
             if drain == .serving {
                 try dispatch(at: now)
                 try deal(at: now, into: &effects)
@@ -148,7 +150,8 @@ package final class Node {
         effects.append(.stop(exitCode: exitCode, reason: "\(error)"))
     }
 
-    /// Milliseconds without a commit after which the log notes how far it is durable. The note lets recovery tell a torn tail from damage; nobody waits for it.
+    /// Milliseconds without a commit after which the log notes how far it is durable. The note lets
+    /// recovery tell a torn tail from damage; nobody waits for it.
     private static let floorIdleMilliseconds: Int64 = 50
 
     private func writeFloorIfIdle(at now: Now) throws(ShardError) {
@@ -231,6 +234,8 @@ package final class Node {
             !shard.workersAreBusy && waiting.isEmpty && !shard.hasUnwrittenCommands
             && !shard.hasUnsynced
         guard isQuiet || now.monotonic >= until else { return }
+        // Closing syncs; a sync that was asked for ends first, it must never be performed twice.
+        guard !shard.isSyncing else { return }
         try shard.close()
         drain = .drained
         effects.append(.drained)

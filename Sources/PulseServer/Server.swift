@@ -53,6 +53,7 @@ package final class Server {
         self.configuration = configuration
         sink = LogSink(format: configuration.logFormat, level: configuration.logLevel)
         Signals.ignoreBrokenPipes()
+        Signals.holdBack()
         do {
             data = try DataDirectory(path: configuration.data)
         } catch { throw ServerError(error, exitCode: 73) }

@@ -11,6 +11,7 @@ enum OutputFormat: String, Sendable {
 enum Console {
     static func print(_ line: String) { write(line + "\n", to: 1) }
     static func complain(_ line: String) { write(line + "\n", to: 2) }
+    static func note(_ line: String) { write(line + "\n", to: 2) }
 
     private static func write(_ text: String, to descriptor: Int32) {
         let bytes = Array(text.utf8)

@@ -42,7 +42,8 @@ enum Program {
     /// Says why a command failed, on standard error, in the format that was asked for.
     private static func report(_ failure: CommandFailure, as format: OutputFormat) -> Int32 {
         switch format {
-        case .table: // A mistake on the command line speaks for itself; elsewhere the stable word goes first.
+        case .table:
+            // A mistake on the command line speaks for itself; elsewhere the stable word goes first.
             let word = failure.exitCode == ExitCode.usage ? "" : failure.code + ": "
             Console.complain("pulse: " + word + Console.safe(failure.message))
         case .json:

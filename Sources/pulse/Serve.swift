@@ -24,7 +24,8 @@ enum Serve {
             throw CommandFailure(error.exitCode, "not_started", error.description)
         }
         return server.run { http, native in
-            Console.print("pulse: ready http=\(http) native=\(native)")
+            // On standard error, like the log: whoever starts a broker waits for this line.
+            Console.note("pulse: ready http=\(http) native=\(native)")
             if configuration.dev { for line in welcome(http) { Console.print(line) } }
         }
     }

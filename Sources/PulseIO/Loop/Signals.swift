@@ -24,8 +24,18 @@ package final class Signals: EventHandler {
     private var registration: Registration?
     private let deliver: (Signal) -> Void
 
-    /// Blocks the signals for this thread and those it starts later, so call it first in `main`:
-    /// a thread started before would still be ended by them.
+    /// Blocks the signals for this thread and those it starts later; they wait for the loop that is
+    /// to come. Call it before anything that starts a thread, a state store or a worker: the kernel
+    /// gives a process's signal to any thread that does not block it, which would end the process.
+    package static func holdBack() {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for signal in Signal.allCases { sigaddset(&set, signal.number) }
+        let code = pthread_sigmask(SIG_BLOCK, &set, nil)
+        precondition(code == 0, "blocking known signals cannot fail")
+    }
+
+    /// Blocks the signals as ``holdBack()`` does, and takes those that already wait.
     package init(
         loop: EventLoop,
         deliver: @escaping (Signal) -> Void

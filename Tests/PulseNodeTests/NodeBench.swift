@@ -1,0 +1,456 @@
+// A shell in memory: it feeds a node bytes and times, performs its effects, and keeps what was sent.
+
+import PulseBroker
+import PulseCore
+import PulseDelivery
+import PulseLog
+import PulseNode
+import PulseWire
+import TestDoubles
+import Testing
+
+final class NodeBench {
+    let directory = MemoryDirectory()
+    let store = MemoryStore()
+    let configuration: NodeConfiguration
+    private(set) var node: Node
+    var now: Now
+    private var effects = EffectQueue()
+
+    /// What left on each connection and was not looked at yet.
+    private var sent: [ConnectionID: [UInt8]] = [:]
+    private(set) var closed: Set<ConnectionID> = []
+    private(set) var paused: Set<ConnectionID> = []
+    private(set) var pendingSyncs: [SyncTicket] = []
+    var calls: [(id: CallID, request: ProviderRequest)] = []
+    private(set) var events: [LogEvent] = []
+    private(set) var wake: MonotonicInstant?
+    private(set) var drained = false
+    private(set) var stopped: (code: Int32, reason: String)?
+    private var jobs: [(JobID, Job)] = []
+    private var lastConnection: UInt64 = 0
+    /// Syncs complete by themselves, as soon as the turn has ended.
+    var syncsAtOnce = true
+
+    static let smtp = SMTPEndpoint(host: "mail.example.org", port: 25, security: .none)
+    static var delivering: ProviderSettings {
+        guard let from = Mailbox("Pulse <pulse@example.org>") else {
+            preconditionFailure("a good address")
+        }
+        return ProviderSettings(
+            email: .smtp(smtp, from: from, timeoutMilliseconds: 5000),
+            webhook: .http(allowsPrivateAddresses: true, timeoutMilliseconds: 5000), sms: .none,
+            push: .catcher)
+    }
+
+    init(
+        providers: ProviderSettings = NodeBench.delivering, development: Bool = false,
+        partitions: Int = 1, attemptsMax: Int = 3, concurrency: [Int] = [8, 8, 8, 8],
+        segmentBytes: Int = 256 << 10
+    ) throws {
+        configuration = NodeConfiguration(
+            shard: ShardConfiguration(
+                log: LogConfiguration(segmentBytes: segmentBytes),
+                retry: RetryPolicy(attemptsMax: attemptsMax), partitions: partitions),
+            providers: providers, concurrency: concurrency, development: development)
+        now = Now(
+            monotonic: MonotonicInstant(nanoseconds: 9_000_000_000),
+            wall: WallTimestamp(milliseconds: 1_795_000_000_000))
+        node = try Node(
+            configuration: configuration, directory: directory, store: store, seed: 5, at: now)
+        endTurn()
+    }
+
+    // MARK: - Turns
+
+    func step(_ inputs: Input...) {
+        for input in inputs { node.step(input, at: now, into: &effects) }
+        endTurn()
+    }
+
+    private func endTurn() {
+        node.endTurn(at: now, into: &effects)
+        perform()
+        node.checkInvariants()
+        if syncsAtOnce { settle() }
+    }
+
+    /// Lets every sync and every job complete.
+    func settle() {
+        for _ in 0..<10_000 {
+            if !jobs.isEmpty {
+                let (id, job) = jobs.removeFirst()
+                var failure: StorageError?
+                do throws(StorageError) {
+                    try job.perform(in: directory, store: store)
+                } catch { failure = error }
+                node.step(.jobFinished(id, failure: failure), at: now, into: &effects)
+            } else if !pendingSyncs.isEmpty {
+                let ticket = pendingSyncs.removeFirst()
+                do {
+                    try node.shard.log.performSync()
+                } catch {
+                    stopped = (70, "\(error)")
+                    return
+                }
+                node.step(.synced(ticket), at: now, into: &effects)
+            } else if wake == now.monotonic {
+                wake = nil
+                node.step(.timeReached, at: now, into: &effects)
+            } else {
+                return
+            }
+            node.endTurn(at: now, into: &effects)
+            perform()
+            node.checkInvariants()
+        }
+        Issue.record("the node never comes to rest")
+    }
+
+    func pass(milliseconds: Int64) {
+        now.monotonic = now.monotonic.advanced(byMilliseconds: milliseconds)
+        now.wall = now.wall.advanced(byMilliseconds: milliseconds)
+        step(.timeReached)
+    }
+
+    func restart(losing loss: MemoryDirectory.Loss = .nothing) throws {
+        directory.crash(loss)
+        store.crash { _ in 0 }
+        sent = [:]
+        closed = []
+        pendingSyncs = []
+        calls = []
+        jobs = []
+        wake = nil
+        drained = false
+        effects.removeAll()
+        node = try Node(
+            configuration: configuration, directory: directory, store: store, seed: 6, at: now)
+        endTurn()
+    }
+
+    private func perform() {
+        for effect in effects.effects {
+            switch effect {
+            case .sync(let ticket): pendingSyncs.append(ticket)
+            case .send(let connection, let range):
+                #expect(!closed.contains(connection), "nothing is sent after a close")
+                sent[connection, default: []] += effects.bytes[range]
+            case .close(let connection, _): closed.insert(connection)
+            case .pauseReading(let connection): paused.insert(connection)
+            case .resumeReading(let connection): paused.remove(connection)
+            case .wake(let time): wake = time
+            case .call(let id, let request): calls.append((id, request))
+            case .run(let id, let job): jobs.append((id, job))
+            case .log(let event): events.append(event)
+            case .drained: drained = true
+            case .stop(let code, let reason): stopped = (code, reason)
+            }
+        }
+        effects.removeAll()
+    }
+
+    // MARK: - Connections
+
+    func open(_ kind: ConnectionKind) -> ConnectionID {
+        lastConnection += 1
+        let id = ConnectionID(lastConnection)
+        step(.opened(id, kind))
+        return id
+    }
+
+    func receive(_ bytes: [UInt8], on connection: ConnectionID) {
+        bytes.withUnsafeBytes { step(.received(connection, $0)) }
+    }
+
+    /// Steps several conversations' bytes in one turn.
+    func receive(_ pieces: [(ConnectionID, [UInt8])]) {
+        for (connection, bytes) in pieces {
+            bytes.withUnsafeBytes { node.step(.received(connection, $0), at: now, into: &effects) }
+        }
+        endTurn()
+    }
+
+    func takeSent(_ connection: ConnectionID) -> [UInt8] { sent.removeValue(forKey: connection) ?? [] }
+
+    // MARK: - HTTP
+
+    struct Reply {
+        var status: Int
+        var headers: [String]
+        var body: String
+
+        /// The text of a string or the digits of a number, under a name that occurs once.
+        func field(_ name: String) -> String? { body.field(name) }
+    }
+
+    static func request(_ method: String, _ path: String, _ body: String? = nil) -> [UInt8] {
+        var text = "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\n"
+        if let body {
+            text += "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n"
+            text += "\r\n\(body)"
+        } else {
+            text += "\r\n"
+        }
+        return Array(text.utf8)
+    }
+
+    func replies(on connection: ConnectionID) -> [Reply] {
+        var rest = takeSent(connection)[...]
+        var replies: [Reply] = []
+        while !rest.isEmpty {
+            let mark: [UInt8] = [13, 10, 13, 10]
+            guard
+                let end = rest.indices.first(where: { rest[$0...].starts(with: mark) })
+            else {
+                Issue.record("half an answer: \(String(decoding: rest, as: UTF8.self))")
+                break
+            }
+            let lines = String(decoding: rest[..<end], as: UTF8.self)
+                .split(separator: "\r\n").map(String.init)
+            let status = Int(lines[0].split(separator: " ")[1]) ?? 0
+            let length = lines.first { $0.lowercased().hasPrefix("content-length: ") }
+                .flatMap { Int($0.dropFirst(16)) } ?? 0
+            let start = end + 4
+            replies.append(
+                Reply(
+                    status: status, headers: lines,
+                    body: String(decoding: rest[start..<start + length], as: UTF8.self)))
+            rest = rest[(start + length)...]
+        }
+        return replies
+    }
+
+    /// One request on a connection of its own, answered.
+    func exchange(_ method: String, _ path: String, _ body: String? = nil) throws -> Reply {
+        let connection = open(.http)
+        receive(Self.request(method, path, body), on: connection)
+        let reply = replies(on: connection).first
+        step(.closed(connection))
+        return try #require(reply, "no answer to \(method) \(path)")
+    }
+
+    func send(
+        to: String = "ada@example.org", text: String = "hello", key: String? = nil,
+        more: String = ""
+    ) throws -> String {
+        let key = key.map { ",\"idempotency_key\":\"\($0)\"" } ?? ""
+        let reply = try exchange(
+            "POST", "/v1/notifications",
+            """
+            {"to":{"email":"\(to)"},"content":{"subject":"s","text":"\(text)"}\(key)\(more)}
+            """)
+        #expect(reply.status == 202, "\(reply.body)")
+        return try #require(reply.field("id"))
+    }
+
+    func status(_ id: String) throws -> String? {
+        try exchange("GET", "/v1/notifications/\(id)").field("status")
+    }
+
+    /// The value of a metric line, given as it stands before the value.
+    func metric(_ line: String) throws -> Int {
+        let text = try exchange("GET", "/metrics").body
+        let found = text.split(separator: "\n").first { $0.hasPrefix(line + " ") }
+        return try #require(found.flatMap { Int($0.dropFirst(line.count + 1)) }, "no \(line)")
+    }
+
+    // MARK: - Native
+
+    func client() throws -> NativeClient {
+        let client = NativeClient(bench: self, connection: open(.native))
+        client.send { session, bytes in
+            session.sayHello(name: "test", version: "1", into: &bytes)
+        }
+        guard case .ready? = try client.next() else {
+            Issue.record("no greeting")
+            return client
+        }
+        return client
+    }
+}
+
+extension String {
+    func field(_ name: String) -> String? {
+        let mark = "\"\(name)\":"
+        guard let start = ranges(of: mark).first?.upperBound else { return nil }
+        let rest = self[start...]
+        if rest.hasPrefix("\"") { return String(rest.dropFirst().prefix { $0 != "\"" }) }
+        return String(rest.prefix { $0 != "," && $0 != "}" && $0 != "]" })
+    }
+}
+
+/// The client's end of a native connection to the node on the bench.
+final class NativeClient {
+    let bench: NodeBench
+    let connection: ConnectionID
+    let session = ClientSession()
+    private var input: [UInt8] = []
+
+    init(bench: NodeBench, connection: ConnectionID) {
+        self.bench = bench
+        self.connection = connection
+    }
+
+    func send(_ write: (ClientSession, inout [UInt8]) -> Void) {
+        var bytes: [UInt8] = []
+        write(session, &bytes)
+        bench.receive(bytes, on: connection)
+    }
+
+    /// What the server said since the last look, each handed to `visit` while its bytes are there.
+    func messages(_ visit: (ServerMessage) throws -> Void) throws {
+        input = bench.takeSent(connection)
+        try input.withUnsafeBytes { bytes in
+            session.begin(bytes)
+            while let message = try session.next() { try visit(message) }
+        }
+    }
+
+    /// The next thing said, for messages that are values; the rest is forgotten.
+    func next() throws -> ServerMessage? {
+        var first: ServerMessage?
+        try messages { if first == nil { first = $0 } }
+        return first
+    }
+
+    struct Verdict: Equatable {
+        var status: ProduceStatus
+        var code: UInt16
+        var id: NotificationID
+    }
+
+    static func batch(_ envelopes: [(user: String, bytes: [UInt8])]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var writer = PulseWire.RecordBatchWriter(
+            timestamp: WallTimestamp(milliseconds: 1000), in: &bytes)
+        for envelope in envelopes {
+            Array(envelope.user.utf8).withUnsafeBytes { key in
+                envelope.bytes.withUnsafeBytes { value in
+                    writer.append(
+                        key: key, value: value, timestamp: WallTimestamp(milliseconds: 1000),
+                        into: &bytes)
+                }
+            }
+        }
+        writer.close(in: &bytes)
+        return bytes
+    }
+
+    static func envelope(
+        user: String = "ada", address: String = "ada@example.org", text: String? = "hello",
+        template: String? = nil, key: String? = nil, deliverAt: WallTimestamp? = nil
+    ) -> [UInt8] {
+        var writer = EnvelopeWriter()
+        writer.append(.user, user)
+        writer.append(.address, address)
+        if let template { writer.append(.template, template) }
+        writer.append(.subject, "s")
+        if let text { writer.append(.text, text) }
+        if let key { writer.append(.idempotencyKey, key) }
+        if let deliverAt { writer.append(deliverAt: deliverAt) }
+        return writer.bytes
+    }
+
+    func produce(
+        _ batch: [UInt8], topic: String = "notify.email", lane: Lane? = nil
+    ) {
+        send { session, bytes in
+            let correlation = session.openRequest(.produce)
+            batch.withUnsafeBytes {
+                ProduceRequestView.encode(
+                    topic: topic, lane: lane, batch: $0, correlation: correlation, into: &bytes)
+            }
+        }
+    }
+
+    /// The verdicts of the produce replies since the last look; refusals of whole batches as errors.
+    func verdicts() throws -> (verdicts: [Verdict], errors: [ErrorReply]) {
+        var verdicts: [Verdict] = []
+        var errors: [ErrorReply] = []
+        try messages { message in
+            switch message {
+            case .produced(_, let view):
+                view.forEach { _, outcome in
+                    verdicts.append(
+                        Verdict(status: outcome.status, code: outcome.errorCode, id: outcome.id))
+                }
+            case .refused(_, let error): errors.append(error)
+            default: Issue.record("unexpected: \(message)")
+            }
+        }
+        return (verdicts, errors)
+    }
+
+    struct Delivery {
+        var token: DeliveryToken
+        var id: NotificationID
+        var user: String
+    }
+
+    func subscribe(
+        number: UInt32 = 1, topic: String = "notify.email", group: String = "audit",
+        start: SubscribeRequest.Start = .earliest, credit: UInt32 = 10, lease: UInt32 = 0,
+        lanes: LaneSet = .living
+    ) {
+        send { session, bytes in
+            SubscribeRequest(
+                subscription: number, topic: topic, group: group, start: start, credit: credit,
+                leaseMilliseconds: lease, lanes: lanes
+            ).encode(correlation: session.openRequest(.subscribe), into: &bytes)
+        }
+    }
+
+    /// What happened on the connection since the last look, in words, and the deliveries among it.
+    func hear() throws -> (words: [String], deliveries: [Delivery]) {
+        var words: [String] = []
+        var deliveries: [Delivery] = []
+        try messages { message in
+            switch message {
+            case .subscribed: words.append("subscribed")
+            case .unsubscribed: words.append("unsubscribed")
+            case .delivered(let view):
+                words.append("delivered \(view.count)")
+                view.forEach {
+                    deliveries.append(Delivery(token: $0.token, id: $0.id, user: $0.key.text))
+                }
+            case .settled(_, let view): words.append("settled \(view.settled) stale \(view.stale)")
+            case .status(_, let reply): words.append("status \(reply.state.name)")
+            case .templateSaved: words.append("template saved")
+            case .templates(_, let reply):
+                words.append("templates " + reply.templates.map(\.name).joined(separator: ","))
+            case .fetched(_, let view): words.append("fetched \(view.count) to \(view.next.rawValue)")
+            case .goodbye(let goodbye): words.append("goodbye \(goodbye.code)")
+            case .refused(_, let error): words.append("refused \(error.code)")
+            case .pong: words.append("pong")
+            case .ready: words.append("ready")
+            case .produced(_, let view): words.append("produced \(view.count)")
+            }
+        }
+        return (words, deliveries)
+    }
+
+    func acknowledge(_ tokens: [DeliveryToken], subscription: UInt32 = 1) {
+        send { session, bytes in
+            AcknowledgeView.encode(
+                subscription: subscription, tokens: TokenRuns(tokens),
+                correlation: session.openRequest(.acknowledge), into: &bytes)
+        }
+    }
+
+    func reject(_ tokens: [DeliveryToken], delay: UInt64?) {
+        send { session, bytes in
+            RejectView.encode(
+                subscription: 1, delayMilliseconds: delay, reason: "busy", tokens: TokenRuns(tokens),
+                correlation: session.openRequest(.reject), into: &bytes)
+        }
+    }
+
+    func extend(_ tokens: [DeliveryToken], milliseconds: UInt32) {
+        send { session, bytes in
+            ExtendView.encode(
+                subscription: 1, milliseconds: milliseconds, tokens: TokenRuns(tokens),
+                correlation: session.openRequest(.extend), into: &bytes)
+        }
+    }
+}
