@@ -26,7 +26,8 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     private var pending: [NameChange] = []
     package var faults = DiskFaults()
 
-    /// Operations that still succeed before the machine dies in the middle of one; nil for no limit.
+    /// Operations that still succeed before the machine dies in the middle of one; nil for no
+    /// limit.
     package var operationsLeft: Int?
     /// What ``operationsLeft`` becomes at the next rename: a crash in the middle of a roll.
     package var operationsLeftAfterRename: Int?
@@ -51,7 +52,10 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
         }
         guard isDead else { return }
         throw StorageError(
-            operation, file: name, reason: .failed(code: 0, text: "the machine is dying"))
+            operation,
+            file: name,
+            reason: .failed(code: 0, text: "the machine is dying")
+        )
     }
 
     package func list() throws(StorageError) -> [String] { names.keys.sorted() }
@@ -65,7 +69,9 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     }
 
     package func create(
-        _ name: String, bytes: Int, written: Bool
+        _ name: String,
+        bytes: Int,
+        written: Bool
     ) throws(StorageError) -> any LogFile {
         try operate(.create, on: name)
         let file = SimulatedFile(name: name, bytes: bytes, on: self)
