@@ -54,12 +54,20 @@ import Testing
             return
         }
         #expect(request.recipient == "ada@example.org")
-        #expect(String(decoding: request.message, as: UTF8.self).contains(id), "the id is on the mail")
+        #expect(
+            String(decoding: request.message, as: UTF8.self).contains(id),
+            "the id is on the mail"
+        )
         bench.step(
             .providerAnswered(
-                call.id, .answered(code: 250, detail: "2.0.0 queued", retryAfterSeconds: nil)))
+                call.id,
+                .answered(code: 250, detail: "2.0.0 queued", retryAfterSeconds: nil)
+            )
+        )
         let v1 = try bench.exchange("GET", "/v1/notifications/\(id)")
-        #expect(v1.status == 200 && v1.field("status") == "delivered" && v1.field("attempts") == "1")
+        #expect(
+            v1.status == 200 && v1.field("status") == "delivered" && v1.field("attempts") == "1"
+        )
         #expect(v1.body.contains("\"what\":\"accepted\"") && v1.body.contains("2.0.0 queued"))
         let compatible = try bench.exchange("GET", "/api/notifications/status/\(id)/")
         #expect(compatible.status == 200 && compatible.field("status") == "sent")
@@ -73,7 +81,10 @@ import Testing
     func sixtyFourAtOnceWithOneKeyAreOne(path: String) throws {
         let bench = try NodeBench()
         _ = try bench.exchange(
-            "PUT", "/v1/templates/welcome", #"{"channel":"email","subject":"s","text":"hi {{name}}"}"#)
+            "PUT",
+            "/v1/templates/welcome",
+            #"{"channel":"email","subject":"s","text":"hi {{name}}"}"#
+        )
         let body =
             path.hasPrefix("/v1")
             ? Self.hello
@@ -100,24 +111,31 @@ import Testing
     @Test func anotherBodyUnderTheSameKey() throws {
         let bench = try NodeBench()
         _ = try bench.exchange(
-            "PUT", "/v1/templates/welcome", #"{"channel":"email","subject":"s","text":"hi {{name}}"}"#)
+            "PUT",
+            "/v1/templates/welcome",
+            #"{"channel":"email","subject":"s","text":"hi {{name}}"}"#
+        )
         let id = try bench.send(key: "k")
         let conflict = try bench.exchange(
-            "POST", "/v1/notifications",
+            "POST",
+            "/v1/notifications",
             #"{"to":{"email":"bob@example.org"},"content":{"subject":"s","text":"x"},"idempotency_key":"k"}"#
         )
         #expect(conflict.status == 409 && conflict.field("code") == "idempotency_conflict")
         let compatible = try bench.exchange(
-            "POST", "/api/notifications/send/",
+            "POST",
+            "/api/notifications/send/",
             """
             {"template_name":"welcome","user_id":"bob","to":"bob@example.org",\
             "context":{"name":"Bob"},"idempotency_key":"k"}
-            """)
+            """
+        )
         #expect(compatible.status == 200 && compatible.field("notification_id") == id)
         #expect(bench.calls.count == 1)
         try bench.restart()
         let again = try bench.exchange(
-            "POST", "/v1/notifications",
+            "POST",
+            "/v1/notifications",
             #"{"to":{"email":"bob@example.org"},"content":{"subject":"s","text":"x"},"idempotency_key":"k"}"#
         )
         #expect(again.status == 409)
@@ -126,13 +144,18 @@ import Testing
     @Test func everythingWrongIsSaidAtOnce() throws {
         let bench = try NodeBench()
         _ = try bench.exchange(
-            "PUT", "/v1/templates/code", #"{"channel":"email","subject":"{{app}}","text":"{{code}}"}"#)
+            "PUT",
+            "/v1/templates/code",
+            #"{"channel":"email","subject":"{{app}}","text":"{{code}}"}"#
+        )
         let reply = try bench.exchange(
-            "POST", "/v1/notifications",
+            "POST",
+            "/v1/notifications",
             """
             {"to":{"email":"not an address"},"template":"code","lane":"urgent","data":{"x":1},\
             "deliver_at":"tomorrow","surprise":1}
-            """)
+            """
+        )
         #expect(reply.status == 400)
         for word in [
             "to.email", "invalid_address", "data.app", "data.code", "missing_variable", "lane",
@@ -141,16 +164,20 @@ import Testing
             #expect(reply.body.contains(word), "\(word) in \(reply.body)")
         }
         let unknown = try bench.exchange(
-            "POST", "/v1/notifications",
-            #"{"to":{"email":"nobody"},"template":"nothing","channel":"pigeon"}"#)
+            "POST",
+            "/v1/notifications",
+            #"{"to":{"email":"nobody"},"template":"nothing","channel":"pigeon"}"#
+        )
         #expect(unknown.status == 400)
         for word in ["unknown_template", "unknown_channel"] {
             #expect(unknown.body.contains(word), "\(word) in \(unknown.body)")
         }
         #expect(try bench.metric("pulse_notifications_accepted_total{channel=\"email\"}") == 0)
         let compatible = try bench.exchange(
-            "POST", "/api/notifications/send/",
-            #"{"template_name":"nothing","user_id":"u","to":"a@b.example"}"#)
+            "POST",
+            "/api/notifications/send/",
+            #"{"template_name":"nothing","user_id":"u","to":"a@b.example"}"#
+        )
         #expect(compatible.status == 404 || compatible.status == 400)
         #expect(compatible.body.contains("Template not found"), "\(compatible.body)")
     }
@@ -178,8 +205,10 @@ import Testing
         var requests: [UInt8] = []
         for index in 0..<200 {
             requests += NodeBench.request(
-                "POST", "/v1/notifications",
-                #"{"to":{"email":"ada@example.org"},"content":{"subject":"s","text":"\#(index)"}}"#)
+                "POST",
+                "/v1/notifications",
+                #"{"to":{"email":"ada@example.org"},"content":{"subject":"s","text":"\#(index)"}}"#
+            )
         }
         bench.receive(requests, on: connection)
         #expect(bench.paused.contains(connection))
@@ -193,12 +222,16 @@ import Testing
         var ids: [String] = []
         for index in 0..<7 {
             ids.append(
-                try bench.send(to: index % 2 == 0 ? "ada@example.org" : "bob@example.org"))
+                try bench.send(to: index % 2 == 0 ? "ada@example.org" : "bob@example.org")
+            )
         }
         for call in bench.calls.prefix(3) {
             bench.step(
                 .providerAnswered(
-                    call.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil)))
+                    call.id,
+                    .answered(code: 250, detail: "ok", retryAfterSeconds: nil)
+                )
+            )
         }
         func list(_ query: String) throws -> (ids: [String], next: String?) {
             let reply = try bench.exchange("GET", "/v1/notifications?\(query)")
@@ -220,7 +253,9 @@ import Testing
             cursor = page.next
         } while cursor != nil
         #expect(paged == ids.reversed())
-        for bad in ["limit=0", "limit=501", "limit=x", "status=gone", "channel=x", "cursor=zz", "a=1"] {
+        for bad in [
+            "limit=0", "limit=501", "limit=x", "status=gone", "channel=x", "cursor=zz", "a=1",
+        ] {
             #expect(try bench.exchange("GET", "/v1/notifications?\(bad)").status == 400, "\(bad)")
         }
     }
@@ -240,7 +275,10 @@ import Testing
         #expect(read.status == 200 && read.field("text") == "Hello {{name}}")
         #expect(read.field("revision") == created.field("revision"), "the revision it was told")
         let id = try #require(read.field("id"))
-        #expect(try bench.exchange("GET", "/api/notifications/templates/\(id)/").field("name") == "hello")
+        #expect(
+            try bench.exchange("GET", "/api/notifications/templates/\(id)/").field("name")
+                == "hello"
+        )
 
         // What was accepted before the change is rendered as it was.
         let post = #"{"to":{"email":"a@example.org"},"template":"hello","data":{"name":"Ada"}}"#
@@ -248,7 +286,10 @@ import Testing
         let first = try #require(bench.calls.first)
         bench.step(.providerAnswered(first.id, .notSent(reason: "connection refused")))
         let second = try bench.exchange(
-            "PUT", "/v1/templates/hello", #"{"channel":"email","subject":"Hi","text":"Bye {{name}}"}"#)
+            "PUT",
+            "/v1/templates/hello",
+            #"{"channel":"email","subject":"Hi","text":"Bye {{name}}"}"#
+        )
         #expect(second.status == 200 && second.field("revision") != read.field("revision"))
         bench.pass(milliseconds: 2000)
         let retry = try #require(bench.calls.last)
@@ -272,19 +313,30 @@ import Testing
     @Test func aSendThatRacesATemplateChangeIsStillDelivered() throws {
         let bench = try NodeBench()
         _ = try bench.exchange(
-            "PUT", "/v1/templates/t", #"{"channel":"email","subject":"s","text":"{{a}}"}"#)
+            "PUT",
+            "/v1/templates/t",
+            #"{"channel":"email","subject":"s","text":"{{a}}"}"#
+        )
         bench.syncsAtOnce = false
         let connection = bench.open(.http)
         bench.receive(
             NodeBench.request(
-                "PUT", "/v1/templates/t", #"{"channel":"email","subject":"s","text":"{{b}}"}"#),
-            on: connection)
+                "PUT",
+                "/v1/templates/t",
+                #"{"channel":"email","subject":"s","text":"{{b}}"}"#
+            ),
+            on: connection
+        )
         // Checked against the old revision, for the new one is not durable yet.
         let other = bench.open(.http)
         bench.receive(
             NodeBench.request(
-                "POST", "/v1/notifications",
-                #"{"to":{"email":"a@example.org"},"template":"t","data":{"a":"1"}}"#), on: other)
+                "POST",
+                "/v1/notifications",
+                #"{"to":{"email":"a@example.org"},"template":"t","data":{"a":"1"}}"#
+            ),
+            on: other
+        )
         bench.settle()
         let reply = try #require(bench.replies(on: other).first)
         guard reply.status == 202, let id = reply.field("id") else { return }
@@ -336,7 +388,8 @@ import Testing
     @Test func aFullDiskRefusesAndRecovers() throws {
         let bench = try NodeBench(providers: ProviderSettings(), segmentBytes: 32 << 10)
         bench.directory.capacity = 200 << 10
-        let body = #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"\#(String(repeating: "x", count: 4000))"}}"#
+        let body =
+            #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"\#(String(repeating: "x", count: 4000))"}}"#
         var refused: NodeBench.Reply?
         var accepted = 0
         for _ in 0..<200 where refused == nil {
@@ -353,7 +406,8 @@ import Testing
         #expect(try bench.exchange("POST", "/v1/notifications", body).status == 202)
         #expect(
             try bench.metric("pulse_notifications_accepted_total{channel=\"email\"}")
-                == accepted + 1)
+                == accepted + 1
+        )
     }
 
     // MARK: - Health
@@ -373,7 +427,8 @@ import Testing
         #expect(replies.first?.body == "draining\n")
         let call = try #require(bench.calls.first)
         bench.step(
-            .providerAnswered(call.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil)))
+            .providerAnswered(call.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil))
+        )
         #expect(bench.drained)
         try bench.restart(losing: .unsynced)
         #expect(try bench.status(id) == "delivered", "what was drained is durable")
