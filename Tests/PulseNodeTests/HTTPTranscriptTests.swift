@@ -14,6 +14,11 @@ import Testing
         "idempotency_key":"k"}
         """
 
+    private static let other = """
+        {"to":{"email":"bob@example.org"},"content":{"subject":"s","text":"x"},\
+        "idempotency_key":"k"}
+        """
+
     @Test func nothingLeavesBeforeTheSync() throws {
         let bench = try NodeBench()
         bench.syncsAtOnce = false
@@ -119,7 +124,7 @@ import Testing
         let conflict = try bench.exchange(
             "POST",
             "/v1/notifications",
-            #"{"to":{"email":"bob@example.org"},"content":{"subject":"s","text":"x"},"idempotency_key":"k"}"#
+            Self.other
         )
         #expect(conflict.status == 409 && conflict.field("code") == "idempotency_conflict")
         let compatible = try bench.exchange(
@@ -136,7 +141,7 @@ import Testing
         let again = try bench.exchange(
             "POST",
             "/v1/notifications",
-            #"{"to":{"email":"bob@example.org"},"content":{"subject":"s","text":"x"},"idempotency_key":"k"}"#
+            Self.other
         )
         #expect(again.status == 409)
     }

@@ -226,6 +226,28 @@ import Testing
         #expect(try client.hear().words == ["refused \(ErrorCode.unknownSubscription.rawValue)"])
     }
 
+    /// P6: what a slow consumer has not read is bounded, whatever credit it gave.
+    @Test func aConsumerThatDoesNotReadIsGivenNothingMore() throws {
+        let bench = try quiet()
+        let client = try bench.client()
+        client.subscribe(credit: 1000)
+        _ = try client.hear()
+        bench.step(.backlog(client.connection, bytes: Limits.outgoingBytesMax))
+        let producer = try bench.client()
+        producer.produce(NativeClient.batch([("ada", NativeClient.envelope())]))
+        #expect(try producer.verdicts().verdicts.count == 1)
+        #expect(try client.hear().words.isEmpty)
+        bench.step(.backlog(client.connection, bytes: 0))
+        #expect(try client.hear().words == ["delivered 1"])
+    }
+
+    @Test func aGroupHasAName() throws {
+        let bench = try quiet()
+        let client = try bench.client()
+        client.subscribe(group: "")
+        #expect(try client.hear().words == ["refused \(ErrorCode.invalidRequest.rawValue)"])
+    }
+
     @Test func fetchBrowsesWithoutATrace() throws {
         let bench = try quiet()
         let client = try bench.client()
