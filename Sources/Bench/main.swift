@@ -1,4 +1,4 @@
-// pulse-bench: measures how fast a running Pulse accepts notifications, and whether it tells the truth.
+// pulse-bench: measures how fast a running Pulse accepts notifications, and whether its answers add up.
 
 import Glibc
 import PulseBench

@@ -36,8 +36,8 @@ package struct BenchArguments: Hashable, Sendable {
         Posts notifications and measures until each is durably accepted.
 
           --url HOST:PORT     the server; default 127.0.0.1:8000, with --native 127.0.0.1:7070
-          --rate R            open loop: R notifications a second at their intended times; latency is
-                              counted from the intended time, however late the request could leave
+          --rate R            open loop: R notifications a second at their intended times; latency
+                              counts from the intended time, however late the request could leave
           --max               closed loop: as many as the server takes
           --seconds S         how long to send; default 10
           --warmup S          seconds at the beginning whose latencies do not count; default 1
@@ -52,8 +52,8 @@ package struct BenchArguments: Hashable, Sendable {
           --commit HASH       noted in the report
           --json              one JSON object in place of the table
 
-        exit codes: 0 measured; 1 an answer was wrong or missing; 2 usage; 3 the generator fell behind,
-        so its numbers say nothing about the server; 75 no connection
+        exit codes: 0 measured; 1 an answer was wrong or missing; 2 usage; 3 the generator fell
+        behind, so its numbers say nothing about the server; 75 no connection
 
         """
 

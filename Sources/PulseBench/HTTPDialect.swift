@@ -94,7 +94,7 @@ final class HTTPDialect: BenchDialect {
     ) -> Int {
         let name = Array("\r\ncontent-length:".utf8)
         for index in start..<max(start, end - name.count) where bytes[index] == 13 {
-            // Setting bit 5 makes letters lower case, and leaves the rest that is looked for as it is.
+            // Setting bit 5 makes letters lower case, and leaves the rest that is looked for alone.
             let matches = name.indices.allSatisfy {
                 bytes[index + $0] == name[$0] || bytes[index + $0] | 0x20 == name[$0]
             }

@@ -1,11 +1,11 @@
-// Counts of durations at a bounded relative error, in a bounded space: after Gil Tene's HdrHistogram.
+// Counts of durations at a bounded relative error, in bounded space: after Gil Tene's HdrHistogram.
 //
 //      value (ns)      0 ... 255 | 256 ... 511 | 512 ... 1023 | 1024 ... 2047 | ...
 //      bucket width        1     |      2      |      4       |       8       |
 //      buckets            256    |     128     |     128      |      128      |
 //
-// Every power of two above 256 is cut into 128 equal buckets, so a percentile is right to 1/128, less
-// than 0.8 %; the largest and the smallest value are kept exactly.
+// Every power of two above 256 is cut into 128 equal buckets, so a percentile is right to 1/128,
+// less than 0.8 %; the largest and the smallest value are kept exactly.
 
 package struct LatencyHistogram: Sendable {
     private static let fine: UInt64 = 256
@@ -41,8 +41,8 @@ package struct LatencyHistogram: Sendable {
         min = Swift.min(min, other.min)
     }
 
-    /// The smallest recorded value that at least this share of all values does not exceed, rounded up to
-    /// the end of its bucket and never above the maximum; 0 when nothing was recorded.
+    /// The smallest recorded value that at least this share of all values does not exceed, rounded up
+    /// to the end of its bucket and never above the maximum; 0 when nothing was recorded.
     ///
     /// - Parameter share: 0.99 for the 99th percentile.
     package func value(at share: Double) -> UInt64 {

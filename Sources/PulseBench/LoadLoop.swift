@@ -1,6 +1,6 @@
-// The generator: one thread, one poll, many connections. At a rate it is an open loop: a request is due
-// at its intended time whatever the server does, and its latency counts from then, so a server that
-// stalls cannot hide the requests that were waiting meanwhile ("coordinated omission").
+// The generator: one thread, one poll, many connections. At a rate it is an open loop: a request is
+// due at its intended time whatever the server does, and its latency counts from then, so a server
+// that stalls cannot hide the requests that were waiting meanwhile ("coordinated omission").
 //
 //      due      |  |  |  |  |  |  |  |        noticed: lateness, the generator's own fault
 //      begun    |  |  |     |||  |  |        needs a connection with room: the server's

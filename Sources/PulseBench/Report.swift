@@ -90,7 +90,9 @@ package struct Report: Sendable {
         row("connections", "\(arguments.connections), \(arguments.depth) in flight on each")
         row("sent", "\(tally.sent)")
         row("accepted", "\(tally.accepted)")
-        for (words, count) in tally.others.sorted(by: { $0.key < $1.key }) { row(words, "\(count)") }
+        for (words, count) in tally.others.sorted(by: { $0.key < $1.key }) {
+            row(words, "\(count)")
+        }
         if tally.unanswered > 0 { row("unanswered", "\(tally.unanswered)") }
         row("per second", Self.fixed(perSecond, 1))
         for (name, share) in Self.shares {
