@@ -116,7 +116,7 @@ let package = Package(
             ]),
         tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
         tests("PulseServerTests", ["PulseCore", "PulseDelivery", "PulseServer"]),
-        tests("SimulationTests", ["PulseCore", "PulseSimulator"]),
+        tests("SimulationTests", ["PulseCore", "PulseBroker", "PulseSimulator"]),
         tests(
             "IntegrationTests", ["PulseCore", "PulseWire", "PulseClient"], exclude: ["Sinks"]),
         tests("BenchTests", ["PulseCore", "PulseBench"]),

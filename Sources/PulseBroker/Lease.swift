@@ -52,6 +52,8 @@ package struct Lease: Sendable {
     package var owner: Owner
     package var state: State
     package var timer: TimingWheel<UInt64>.Handle
+    /// While settling: the outcome is that the message was delivered.
+    package var endsDelivered = false
 }
 
 /// A message that may be leased now.

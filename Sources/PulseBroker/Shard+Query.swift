@@ -168,6 +168,11 @@ extension Shard {
         return steps.reversed()
     }
 
+    /// The newest durable command about a message of a group.
+    func newestCommand(of key: MessageKey) throws(LogError) -> Command? {
+        try steps(of: key, all: false).last?.command
+    }
+
     private func newestStep(of key: MessageKey) throws(LogError) -> LogPosition? {
         if let intent = state.openIntents[key] { return intent.position }
         var found: LogPosition?

@@ -56,7 +56,11 @@ extension Shard {
         turnKeys.append(hash.message(held.message.stream, held.message.offset))
         turnSettled.append(lease)
         leaseTimers.cancel(held.timer)
-        leases.update(lease) { $0.state = .settling }
+        let endsDelivered = if case .delivered = outcome { true } else { false }
+        leases.update(lease) {
+            $0.state = .settling
+            $0.endsDelivered = endsDelivered
+        }
         return true
     }
 

@@ -63,6 +63,21 @@ extension Shard {
         for id in subscriptions.ids(of: connection) { unsubscribe(id) }
     }
 
+    /// Whether this attempt of a message was acknowledged for the subscription's group already, durably
+    /// or in this turn: the consumer lost the reply and asks again.
+    package func wasAcknowledged(
+        _ stream: StreamID, _ offset: Offset, _ attempt: UInt16, by subscription: SubscriptionID
+    ) throws(ShardError) -> Bool {
+        guard let group = subscriptions[subscription]?.group else { return false }
+        let key = MessageKey(group: group, stream: stream, offset: offset)
+        if let lease = leases.lease(of: key) {
+            return lease.state == .settling && lease.endsDelivered && lease.attempt == attempt
+        }
+        let newest = try fromLog { () throws(LogError) in try newestCommand(of: key) }
+        guard case .delivered(let step, _, _) = newest else { return false }
+        return step.attempt == attempt
+    }
+
     /// The live lease a consumer's token names, if it is that consumer's and still open.
     package func lease(
         token: UInt64, stream: StreamID, offset: Offset, of subscription: SubscriptionID

@@ -182,6 +182,10 @@ extension Node {
                 token: token.lease, stream: token.stream, offset: token.offset, of: id)
             {
                 isStale = try !end(lease)
+            } else if kind == .acknowledge,
+                try shard.wasAcknowledged(token.stream, token.offset, token.attempt, by: id)
+            {
+                isStale = false
             } else {
                 shard.noteLateOutcome()
             }

@@ -150,7 +150,8 @@ package final class Node {
         effects.append(.stop(exitCode: exitCode, reason: "\(error)"))
     }
 
-    /// Milliseconds without a commit after which the log notes how far it is durable. The note lets recovery tell a torn tail from damage; nobody waits for it.
+    /// Milliseconds without a commit after which the log notes how far it is durable. The note lets
+    /// recovery tell a torn tail from damage; nobody waits for it.
     private static let floorIdleMilliseconds: Int64 = 50
 
     private func writeFloorIfIdle(at now: Now) throws(ShardError) {

