@@ -33,15 +33,17 @@ extension Shard {
     }
 
     /// Leases messages to subscribers as far as their credit goes.
+    /// Bounded in number and bytes; ``hasMoreToDeal`` says that a bound was met.
     package func deal(at now: Now) throws(ShardError) -> [Handout] {
         var handouts: [Handout] = []
+        var bytes = 0
+        hasMoreToDeal = false
         for group in subscriptions.groups() {
             let index = Int(group.rawValue) - 1
             guard queues.indices.contains(index), let state = state.group(group) else { continue }
             // Members that had their turn and found nothing in their lanes since the last handout.
             var idle: Set<SubscriptionID> = []
-            while handouts.count < Self.handoutsPerTurnMax, hasWindow(state),
-                let subscription = subscriptions.next(of: group),
+            while hasWindow(state), let subscription = subscriptions.next(of: group),
                 idle.count < subscriptions.all.count
             {
                 guard
@@ -52,20 +54,38 @@ extension Shard {
                     continue
                 }
                 idle.removeAll(keepingCapacity: true)
+                bytes += try entryBytes(of: candidate.message)
                 let lease = leases.grant(
                     candidate, to: .subscription(subscription.id), state: .open)
                 count(lease, in: index, 1)
                 let deadline = now.monotonic.advanced(
                     byMilliseconds: subscription.leaseMilliseconds)
                 setDeadline(lease.id, at: deadline)
-                subscriptions.change(subscription.id) { $0.credit -= 1 }
+                subscriptions.change(subscription.id) {
+                    $0.credit -= 1
+                    $0.unsettled += 1
+                }
                 handouts.append(Handout(subscription: subscription.id, lease: lease))
+                if bytes >= Limits.dealBytesPerTurn || handouts.count >= Limits.creditMax {
+                    hasMoreToDeal = true
+                    return handouts
+                }
             }
         }
         return handouts
     }
 
-    private static let handoutsPerTurnMax = 4096
+    /// Bytes of the entry that holds a message: what giving it out costs at the most.
+    private func entryBytes(of message: MessageKey) throws(ShardError) -> Int {
+        try fromLog { () throws(LogError) in
+            guard let position = try log.locate(message.stream, message.offset) else {
+                throw LogError.missing(message.stream, message.offset)
+            }
+            return try log.read(at: position) { header, _ in
+                header.bodyLength / max(1, header.recordCount)
+            }
+        }
+    }
 
     /// Leases whose intents became durable: their providers may be called now.
     package func takeOpened() -> [Lease] {

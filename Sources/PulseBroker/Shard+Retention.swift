@@ -19,7 +19,8 @@ extension Shard {
         let oldest = now.wall.advanced(byMilliseconds: -configuration.retentionMilliseconds)
         var below = LogPosition.zero
         for segment in log.segments {
-            guard segment.isSealed, segment.latestWall < oldest, segment.end <= durableCheckpoint
+            guard segment.isSealed, segment.latestWall < oldest, segment.end <= durableCheckpoint,
+                try latestEnd(in: segment.number) < oldest
             else { break }
             below = segment.end
         }
@@ -27,8 +28,58 @@ extension Shard {
         below = min(below, try oldestNeeded(below: below))
         guard below > log.firstPosition else { return }
         try forgetDeadLetters(below: below)
+        try forgetLateEnds(below: below)
         log.releaseSegments(below: below, jobs: &logJobs)
         statistics.releases += 1
+    }
+
+    // MARK: - Late ends
+    //
+    // A notification that waited may end long after it was accepted, and is kept for the retention from
+    // its end. One row a segment remembers the latest such end of its records:
+    //
+    //     key  'r' | segment u64, big-endian        value  wall ms i64, little-endian
+
+    private static func lateEndKey(_ segment: UInt64) -> [UInt8] {
+        var key: [UInt8] = [0x72]
+        key.append(bigEndian: segment)
+        return key
+    }
+
+    /// Writes the row for a message that ended after it had waited; called in log order, so that the
+    /// latest end is the last one written.
+    func noteLateEnd(_ command: Command, at wall: WallTimestamp, rows: inout StateBatch) {
+        let step: Command.Step
+        switch command {
+        case .delivered(let ended, _, _), .dead(let ended, _, _, _, _): step = ended
+        case .intent, .held, .templatePut, .groupCreated, .started: return
+        }
+        guard step.origin != .fresh,
+            let position = try? log.locate(step.message.stream, step.message.offset)
+        else { return }
+        var value: [UInt8] = []
+        value.append(littleEndian: wall.milliseconds)
+        rows.put(Self.lateEndKey(position.rawValue / UInt64(log.segmentBytes)), value)
+    }
+
+    private func latestEnd(in segment: UInt64) throws(ShardError) -> WallTimestamp {
+        let row = try fromStore { () throws(StorageError) in
+            try store.get(Self.lateEndKey(segment))
+        }
+        let milliseconds = row?.withUnsafeBytes { bytes -> Int64? in
+            var reader = ByteReader(bytes)
+            return reader.littleEndian()
+        }
+        return WallTimestamp(milliseconds: (milliseconds ?? nil) ?? .min)
+    }
+
+    private func forgetLateEnds(below: LogPosition) throws(ShardError) {
+        var batch = StateBatch()
+        for segment in log.segments where segment.end <= below {
+            batch.delete(Self.lateEndKey(segment.number))
+        }
+        let changes = batch
+        try fromStore { () throws(StorageError) in try store.write(changes) }
     }
 
     /// The first position at or below which something is still needed; `.zero` when it is not known.

@@ -56,6 +56,9 @@ extension Shard {
         turnKeys.append(hash.message(held.message.stream, held.message.offset))
         turnSettled.append(lease)
         leaseTimers.cancel(held.timer)
+        if case .subscription(let id) = held.owner {
+            subscriptions.change(id) { $0.unsettled -= 1 }
+        }
         let endsDelivered = if case .delivered = outcome { true } else { false }
         leases.update(lease) {
             $0.state = .settling

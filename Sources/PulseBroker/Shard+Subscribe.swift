@@ -40,6 +40,12 @@ extension Shard {
         return durableAt
     }
 
+    /// Whether a group of this name exists or may be made.
+    package func admits(group name: String, on topic: TopicID) -> Bool {
+        state.group(named: name, on: topic) != nil
+            || state.groups.count + pendingGroups.count < Limits.groupsMax
+    }
+
     package func isSubscribed(_ id: SubscriptionID) -> Bool { subscriptions[id] != nil }
 
     package func subscriptionCount(of connection: ConnectionID) -> Int {
@@ -47,7 +53,10 @@ extension Shard {
     }
 
     package func addCredit(_ count: Int, to id: SubscriptionID) {
-        subscriptions.change(id) { $0.credit = min($0.credit + max(0, count), Limits.creditMax) }
+        subscriptions.change(id) {
+            $0.credit = max(
+                0, min($0.credit + max(0, count), Limits.creditMax - $0.unsettled))
+        }
     }
 
     /// A connection's peer does not read, or reads again: its subscriptions are dealt to accordingly.

@@ -63,6 +63,8 @@ package final class Shard {
     /// One for each group of the state, in the same order.
     var queues: [GroupQueue] = []
     var subscriptions = SubscriptionTable()
+    /// Whether the last dealing stopped at a bound: another turn is wanted at once.
+    package internal(set) var hasMoreToDeal = false
     /// Newest revisions that are in the log but not durable yet.
     var pendingTemplates: [String: TemplateRevision] = [:]
     /// Groups whose creation is in the log but not durable yet.
@@ -94,8 +96,8 @@ package final class Shard {
     package internal(set) var durableCheckpoint: LogPosition
     /// When to look for segments to release again.
     var retentionDue: WallTimestamp
-    /// When the clocks were last looked at, to notice that one was set.
-    var lastNow: Now
+    /// What the two clocks said together when the wheels were laid out, to notice that one was set.
+    var clockBase: Now
     package internal(set) var statistics = ShardStatistics()
     package let recovery: RecoveryReport
 
@@ -121,7 +123,7 @@ package final class Shard {
         leaseTimers = TimingWheel(at: now.monotonic)
         checkpointed = state.applied
         durableCheckpoint = state.applied
-        lastNow = now
+        clockBase = now
         retentionDue = now.wall
         for (stream, end) in state.streams { nextOffsets[stream] = end }
     }
@@ -185,6 +187,7 @@ package final class Shard {
         try state.apply(header, body, rows: &rows)
         if header.kind == .command {
             _ = Command.forEach(in: body) { command in
+                noteLateEnd(command, at: header.wall, rows: &rows)
                 if case .templatePut(let row) = command {
                     templates.save(TemplateRevision(row: row, position: header.position))
                     if pendingTemplates[row.name]?.position == header.position {
@@ -262,15 +265,15 @@ package final class Shard {
         queues[index].makeDue(candidate)
     }
 
-    /// When wall and monotonic time drift apart by more than a second, somebody set the clock: the wheel
-    /// is laid out anew from the rows, which name wall times.
+    /// When wall and monotonic time have drifted apart by more than a second since the wheels were laid
+    /// out, in one step or in many, they are laid out anew from the rows, which name wall times.
     private func reloadIfClockWasSet(_ now: Now) throws(StorageError) {
         let monotonic =
             Int64(now.monotonic.nanoseconds / 1_000_000)
-            - Int64(lastNow.monotonic.nanoseconds / 1_000_000)
-        let wall = now.wall.milliseconds - lastNow.wall.milliseconds
-        lastNow = now
+            - Int64(clockBase.monotonic.nanoseconds / 1_000_000)
+        let wall = now.wall.milliseconds - clockBase.wall.milliseconds
         guard abs(wall - monotonic) > 1000 else { return }
+        clockBase = now
         statistics.clockChanges += 1
         for index in queues.indices { try reloadQueue(index, at: now) }
     }

@@ -7,6 +7,8 @@ package struct Subscription: Sendable {
     package var group: GroupID
     /// Deliveries it may still be sent.
     package var credit: Int
+    /// Deliveries it was sent and has not settled; with the credit never above ``Limits/creditMax``.
+    package var unsettled = 0
     package var leaseMilliseconds: Int64
     /// Bit *n*: it takes lane *n*.
     package var lanes: UInt8

@@ -35,6 +35,11 @@ package enum Limits {
     /// Milliseconds a subscriber has for one delivery unless it asks for another time.
     package static let leaseMilliseconds: Int64 = 30_000
 
+    /// Bytes given out to consumers in one turn; more follows in the next.
+    package static let dealBytesPerTurn = 4 << 20
+    /// Consumer groups of a shard: each keeps its own standing on every stream of its topic.
+    package static let groupsMax = 1024
+
     // HTTP.
 
     package static let httpHeaderBytesMax = 16 << 10

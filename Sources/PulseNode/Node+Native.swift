@@ -149,6 +149,11 @@ extension Node {
                 "at most \(Limits.subscriptionsPerConnectionMax) on one connection", correlation,
                 &output)
         }
+        guard shard.admits(group: request.group, on: topic) else {
+            return refuse(
+                .tooManySubscriptions, "there are \(Limits.groupsMax) groups already", correlation,
+                &output)
+        }
         if isDraining { return refuse(.draining, "stopping", correlation, &output) }
         let lease =
             request.leaseMilliseconds == 0

@@ -183,7 +183,7 @@ package final class Node {
         consider(floorDue)
         if case .draining(let until) = drain { consider(until) }
         // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
-        if shard.hasUnwrittenCommands { next = now.monotonic }
+        if shard.hasUnwrittenCommands || shard.hasMoreToDeal { next = now.monotonic }
         effects.append(.wake(at: next))
     }
 
