@@ -91,8 +91,8 @@ let package = Package(
         program(
             "pulse", path: "Sources/pulse",
             ["PulseCore", "PulseWire", "PulseLog", "PulseServer", "PulseClient", "PulseIO"]),
-        program(
-            "pulse-bench", path: "Sources/Bench", ["PulseCore", "PulseWire", "PulseClient", "PulseIO"]),
+        room("PulseBench", ["PulseCore", "PulseWire", "CKernel"]),
+        program("pulse-bench", path: "Sources/Bench", ["PulseBench"]),
         program("pulse-sim", path: "Sources/Simulate", ["PulseCore", "PulseSimulator"]),
         program("HelloProducer", path: "examples/HelloProducer", ["PulseClient"]),
         program("HelloConsumer", path: "examples/HelloConsumer", ["PulseClient"]),
@@ -119,6 +119,7 @@ let package = Package(
         tests("SimulationTests", ["PulseCore", "PulseBroker", "PulseSimulator"]),
         tests(
             "IntegrationTests", ["PulseCore", "PulseWire", "PulseClient"], exclude: ["Sinks"]),
+        tests("BenchTests", ["PulseCore", "PulseBench"]),
         tests("HouseTests", ["PulseCore"]),
     ],
     cxxLanguageStandard: .cxx20

@@ -23,6 +23,12 @@ void pulse_epoll_remove(int epoll, int descriptor) {
     (void)epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, &unused);
 }
 
+int pulse_poll(struct pollfd *descriptors, int count, int64_t nanoseconds) {
+    struct timespec timeout = {
+        .tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+    return ppoll(descriptors, (nfds_t)count, &timeout, NULL);
+}
+
 int pulse_eventfd(int nonblocking) {
     return eventfd(0, EFD_CLOEXEC | (nonblocking ? EFD_NONBLOCK : 0));
 }

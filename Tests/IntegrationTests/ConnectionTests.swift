@@ -1,5 +1,5 @@
-// HTTP connections as they come from the world: kept, pipelined, chunked, broken. Whatever one says, the
-// others are served.
+// HTTP connections as they come from the world: kept, pipelined, chunked, broken. Whatever one says,
+// the others are served.
 
 import Testing
 
@@ -156,7 +156,8 @@ struct ConnectionTests {
     func halfRequests() throws {
         let broker = try Broker()
         for _ in 0..<300 {
-            try Wire(port: broker.httpPort).send("POST /v1/notifications HTTP/1.1\r\nHost: x\r\nCon")
+            let wire = try Wire(port: broker.httpPort)
+            try wire.send("POST /v1/notifications HTTP/1.1\r\nHost: x\r\nCon")
         }
         #expect(try broker.isAlive())
         try eventually("the connections to be forgotten") {

@@ -118,7 +118,8 @@ struct ConsumerTests {
         _ = try await Self.send(1, with: client)
         var options = ConsumerOptions()
         options.lease = .milliseconds(500)
-        let consumer = try await client.subscribe(topic: "notify.email", group: "g", options: options)
+        let consumer = try await client.subscribe(
+            topic: "notify.email", group: "g", options: options)
         let watcher = try await other.subscribe(topic: "notify.email", group: "g")
         let delivery = try await Self.next(consumer)
         try await delivery.extend(by: .seconds(20))
@@ -240,7 +241,8 @@ struct ConsumerTests {
                 if page.records.isEmpty, page.next == page.logEnd { break }
                 start = .offset(page.next)
             }
-            let end = try await client.fetch(topic: "notify.email", partition: partition, from: .end)
+            let end = try await client.fetch(
+                topic: "notify.email", partition: partition, from: .end)
             #expect(end.records.isEmpty && end.next == end.logEnd)
             let past = await refusal {
                 try await client.fetch(

@@ -57,7 +57,7 @@ struct IdempotencyTests {
         #expect(try broker.metrics().sum("pulse_notifications_accepted_total") == 2)
     }
 
-    @Test("A key used for something else is a conflict on /v1, and the first answer on the old paths")
+    @Test("A key used for something else is a conflict on /v1, the first answer on the old paths")
     func conflict() throws {
         let broker = try Broker()
         let id = try broker.submit(Self.new("k", text: "one"))

@@ -5,7 +5,9 @@ import Testing
 
 @Suite("Producing", .serialized, .timeLimit(.minutes(2)))
 struct ProducerTests {
-    private static func mail(_ number: Int, key: String? = nil, text: String = "t") -> Notification {
+    private static func mail(
+        _ number: Int, key: String? = nil, text: String = "t"
+    ) -> Notification {
         Notification(
             user: "user-\(number % 50)", to: "n\(number)@example.org", channel: .email,
             content: Notification.Content(subject: "Subject \(number)", text: text),
@@ -74,7 +76,10 @@ struct ProducerTests {
         let producer = client.producer()
         let text = Notification.Content(subject: "s", text: "t")
         let bad: [(Notification, String)] = [
-            (Notification(user: "u", to: "nowhere", channel: .email, content: text), "invalid_address"),
+            (
+                Notification(user: "u", to: "nowhere", channel: .email, content: text),
+                "invalid_address"
+            ),
             (Notification(user: "u", to: "a@example.org", channel: .email), "validation_failed"),
             (
                 Notification(user: "u", to: "a@example.org", channel: .email, template: "nosuch"),

@@ -46,7 +46,8 @@ struct QuickStartTests {
 
         let old = try broker.ask(
             "POST", "/api/notifications/send",
-            #"{"user_id":"a","template_name":"welcome","to":"a@example.org","context":{"name":"A"}}"#)
+            #"{"user_id":"a","template_name":"welcome","to":"a@example.org","#
+                + #""context":{"name":"A"}}"#)
         let new = try broker.submit(
             #"{"to":{"email":"b@example.org"},"content":{"subject":"Hi","text":"there"}}"#)
         let native = try await client.producer().send(

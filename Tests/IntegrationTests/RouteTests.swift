@@ -12,7 +12,9 @@ struct Exchange: CustomTestStringConvertible, Sendable {
     /// Words the answer must contain.
     var says: String
 
-    var testDescription: String { "\(method) \(path.prefix(60)) \(body?.prefix(60) ?? "") is \(status)" }
+    var testDescription: String {
+        "\(method) \(path.prefix(60)) \(body?.prefix(60) ?? "") is \(status)"
+    }
 
     init(
         _ method: String, _ path: String, _ body: String? = nil, headers: [String] = [],
@@ -25,7 +27,8 @@ struct Exchange: CustomTestStringConvertible, Sendable {
 
 @Suite("Routes", .serialized, .timeLimit(.minutes(3)))
 struct RouteTests {
-    private static let good = #""to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}"#
+    private static let good =
+        #""to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}"#
     private static let nobody = "00000000-0000-8001-8800-000000000000"
 
     static let exchanges: [Exchange] = [

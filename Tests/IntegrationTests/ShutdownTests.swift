@@ -8,7 +8,9 @@ struct ShutdownTests {
     private static let submission =
         #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#
 
-    @Test("SIGTERM drains and exits with 0; the next start finds everything", arguments: [SIGTERM, SIGINT])
+    @Test(
+        "A signal drains and exits with 0; the next start finds everything",
+        arguments: [SIGTERM, SIGINT])
     func stop(signal: Int32) throws {
         let broker = try Broker()
         #expect(broker.process.output.contains("created a new log"))

@@ -3,6 +3,7 @@
 
 // _GNU_SOURCE stays out of this header: with it, the C library's structures would look different here
 // from how Swift's own Glibc module sees them.
+#include <poll.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -15,6 +16,9 @@ static const uint32_t pulse_epoll_gone = EPOLLERR | EPOLLHUP;
 int pulse_epoll_set(int epoll, int descriptor, uint32_t interest, uint64_t token);
 /// Forgets a descriptor; one that is already closed is no error.
 void pulse_epoll_remove(int epoll, int descriptor);
+
+/// poll with a timeout in nanoseconds. How many descriptors are ready, or -1 with errno.
+int pulse_poll(struct pollfd *descriptors, int count, int64_t nanoseconds);
 
 /// A counter to wake a thread with; blocking or not. The descriptor, or -1 with errno.
 int pulse_eventfd(int nonblocking);

@@ -11,20 +11,29 @@ enum Binary {
     }
 
     /// A file that belongs to these tests.
-    static func resource(_ name: String) -> String { "\(packageRoot)/Tests/IntegrationTests/\(name)" }
+    static func resource(_ name: String) -> String {
+        "\(packageRoot)/Tests/IntegrationTests/\(name)"
+    }
 
-    /// `PULSE_BINARY`, or the program built beside these tests, or the newest build there is.
-    static func pulse() throws(TestFailure) -> String {
-        if let given = getenv("PULSE_BINARY") { return String(cString: given) }
+    /// `PULSE_BINARY`, or the program built beside these tests.
+    static func pulse() throws(TestFailure) -> String { try find("pulse", "PULSE_BINARY") }
+
+    /// The same for the load generator.
+    static func bench() throws(TestFailure) -> String {
+        try find("pulse-bench", "PULSE_BENCH_BINARY")
+    }
+
+    private static func find(_ name: String, _ variable: String) throws(TestFailure) -> String {
+        if let given = getenv(variable) { return String(cString: given) }
         #if DEBUG
         let kinds = ["debug", "release"]
         #else
         let kinds = ["release", "debug"]
         #endif
         for kind in kinds {
-            let path = "\(packageRoot)/.build/\(kind)/pulse"
+            let path = "\(packageRoot)/.build/\(kind)/\(name)"
             if access(path, X_OK) == 0 { return path }
         }
-        throw TestFailure("there is no pulse below \(packageRoot)/.build: run `swift build` first")
+        throw TestFailure("there is no \(name) below \(packageRoot)/.build: run `swift build` first")
     }
 }

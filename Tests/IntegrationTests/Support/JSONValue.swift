@@ -19,7 +19,8 @@ enum JSONValue: Equatable, Sendable {
     }
 
     subscript(_ index: Int) -> JSONValue? {
-        if case .array(let items) = self, items.indices.contains(index) { items[index] } else { nil }
+        let items = items
+        return items.indices.contains(index) ? items[index] : nil
     }
 
     var text: String? { if case .string(let text) = self { text } else { nil } }
