@@ -50,6 +50,13 @@ extension Shard {
         subscriptions.change(id) { $0.credit = min($0.credit + max(0, count), Limits.creditMax) }
     }
 
+    /// A connection's peer does not read, or reads again: its subscriptions are dealt to accordingly.
+    package func noteBacklog(of connection: ConnectionID, isFull: Bool) {
+        for id in subscriptions.ids(of: connection) {
+            subscriptions.change(id) { $0.isBackedUp = isFull }
+        }
+    }
+
     package func unsubscribe(_ id: SubscriptionID) {
         guard subscriptions.remove(id) else { return }
         for lease in leases.open(heldBy: .subscription(id)) { giveBack(lease) }

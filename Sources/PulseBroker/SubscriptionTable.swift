@@ -10,6 +10,8 @@ package struct Subscription: Sendable {
     package var leaseMilliseconds: Int64
     /// Bit *n*: it takes lane *n*.
     package var lanes: UInt8
+    /// Too much waits to be sent to it: it is given nothing until it has read.
+    package var isBackedUp = false
 }
 
 /// In order of subscribing; few, so a linear search is the fastest.
@@ -43,7 +45,7 @@ struct SubscriptionTable: Sendable {
         guard !all.isEmpty else { return nil }
         for step in 0..<all.count {
             let index = (start + step) % all.count
-            if all[index].group == group, all[index].credit > 0 {
+            if all[index].group == group, all[index].credit > 0, !all[index].isBackedUp {
                 start = (index + 1) % all.count
                 return all[index]
             }

@@ -125,6 +125,7 @@ extension Node {
             settleFlow(of: conversation, into: &effects)
         } else if let conversation = native[id], conversation.isBackedUp != isFull {
             conversation.isBackedUp = isFull
+            shard.noteBacklog(of: id, isFull: isFull)
             effects.append(isFull ? .pauseReading(id) : .resumeReading(id))
         }
     }

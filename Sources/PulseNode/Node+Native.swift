@@ -132,6 +132,9 @@ extension Node {
         guard let topic = topic(named: request.topic) else {
             return refuse(.unknownTopic, request.topic, correlation, &output)
         }
+        guard !request.group.isEmpty else {
+            return refuse(.invalidRequest, "a group has a name", correlation, &output)
+        }
         let id = SubscriptionID(connection: conversation.id, number: request.subscription)
         guard !shard.isSubscribed(id) else {
             return refuse(

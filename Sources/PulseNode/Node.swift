@@ -38,6 +38,8 @@ package final class Node {
     private var nextJob: UInt64 = 1
     /// When to note the log's durable end, after the last sync.
     private var floorDue: MonotonicInstant?
+    /// No later than this, however busy.
+    private var floorLatest: MonotonicInstant?
     private(set) var drain = Drain.serving
     /// Set when the shard cannot go on; everything after is refused.
     private var failure: ShardError?
@@ -99,7 +101,7 @@ package final class Node {
             try backlogChanged(connection, bytes, at: now, into: &effects)
         case .synced(let ticket):
             try shard.synced(ticket, at: now)
-            floorDue = now.monotonic.advanced(byMilliseconds: Self.floorIdleMilliseconds)
+            noteFloorDue(at: now)
             #if !MUTANT_ANSWER_BEFORE_SYNC
             try answerDurable(at: now, into: &effects)
             #endif
@@ -129,7 +131,7 @@ package final class Node {
             #if MUTANT_ANSWER_BEFORE_SYNC
             try answerAll(at: now, into: &effects)
             #endif
-            try writeFloorIfIdle(at: now)
+            try writeFloorIfDue(at: now)
             try shard.releaseOldSegments(at: now)
             startJobs(into: &effects)
             try goOnDraining(at: now, into: &effects)
@@ -150,13 +152,23 @@ package final class Node {
         effects.append(.stop(exitCode: exitCode, reason: "\(error)"))
     }
 
-    /// Milliseconds without a commit after which the log notes how far it is durable. The note lets
-    /// recovery tell a torn tail from damage; nobody waits for it.
+    /// Milliseconds without a commit after which the log notes how far it is durable, and milliseconds
+    /// after which it does so although commits go on. The note lets recovery tell a torn tail from
+    /// damage; nobody waits for it.
     private static let floorIdleMilliseconds: Int64 = 50
+    private static let floorBusyMilliseconds: Int64 = 1000
 
-    private func writeFloorIfIdle(at now: Now) throws(ShardError) {
-        guard let due = floorDue, now.monotonic >= due, !shard.hasUnsynced else { return }
+    private func noteFloorDue(at now: Now) {
+        let latest = floorLatest ?? now.monotonic.advanced(byMilliseconds: Self.floorBusyMilliseconds)
+        floorLatest = latest
+        floorDue = min(
+            latest, now.monotonic.advanced(byMilliseconds: Self.floorIdleMilliseconds))
+    }
+
+    private func writeFloorIfDue(at now: Now) throws(ShardError) {
+        guard let due = floorDue, now.monotonic >= due else { return }
         floorDue = nil
+        floorLatest = nil
         try shard.writeFloor()
     }
 

@@ -2,7 +2,8 @@
 
 package import PulseCore
 
-/// A binary heap ordered by time, then by order of adding: the order is total, so a run can be repeated.
+/// A binary heap ordered by time, then by order of adding: the order is total, so a run can be
+/// repeated.
 package struct EventQueue<Event> {
     private struct Item {
         var time: MonotonicInstant

@@ -1,5 +1,5 @@
-// What goes wrong in a run, as data: drawn up-front from a stream of its own, so that a fault can be left
-// out without moving anything else.
+// What goes wrong in a run, as data: drawn up-front from a stream of its own, so that a fault can
+// be left out without moving anything else.
 
 package import PulseCore
 
@@ -16,14 +16,17 @@ package struct PlannedCrash: Sendable, CustomStringConvertible {
 
     package var kind: Kind
     package var at: MonotonicInstant
-    /// Disk operations that still succeed from then on: 0 is at once; more lets the crash fall into the
-    /// middle of a write, a roll, a background job or a recovery.
+    /// Disk operations that still succeed from then on: 0 is at once; more lets the crash fall into
+    /// the middle of a write, a roll, a background job or a recovery.
     package var afterOperations: Int
+    /// Whether they are counted from the next rename on: the middle of a roll, of a new floor, of
+    /// an index.
+    package var fromRename: Bool
     /// Milliseconds until the node is started again.
     package var downMilliseconds: Int64
 
     package var description: String {
-        "\(kind.rawValue)@\(TraceWriter.seconds(at))+\(afterOperations)ops"
+        "\(kind.rawValue)@\(TraceWriter.seconds(at))+\(afterOperations)ops\(fromRename ? "R" : "")"
     }
 }
 
@@ -36,8 +39,10 @@ package struct PlannedClockStep: Sendable, CustomStringConvertible {
     package var description: String { "\(milliseconds)ms@\(TraceWriter.seconds(at))" }
 }
 
-/// The faults of one run. Swarm testing: a run has only some kinds of faults, so that a frequent one
-/// does not hide what a rare one would find.
+/// The faults of one run.
+///
+/// Swarm testing: a run has only some kinds of faults, so that a frequent one does not hide what a
+/// rare one would find.
 package struct FaultPlan: Sendable, CustomStringConvertible {
     package var crashes: [PlannedCrash] = []
     package var clockSteps: [PlannedClockStep] = []
@@ -63,13 +68,19 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
         for _ in 0..<(2 + random.below(4)) {
             let at = 300 + random.below(Int(milliseconds) + 4000)
             let kind = allowed[random.below(allowed.count)]
-            let operations = aimed && kind != .drain ? random.below(40) : 0
+            let fromRename = aimed && kind != .drain && random.chance(perThousand: 500)
+            let operations =
+                aimed && kind != .drain ? 1 + random.below(fromRename ? 8 : 40) : 0
             crashes.append(
                 PlannedCrash(
-                    kind: kind, at: MonotonicInstant(nanoseconds: UInt64(at) * 1_000_000),
+                    kind: kind,
+                    at: MonotonicInstant(nanoseconds: UInt64(at) * 1_000_000),
                     afterOperations: operations,
+                    fromRename: fromRename,
                     downMilliseconds: Int64(random.chance(perThousand: 300) ? 4000 : 5)
-                        + Int64(random.below(500))))
+                        + Int64(random.below(500))
+                )
+            )
         }
         crashes.sort { $0.at < $1.at }
         func swarm(_ value: Int) -> Int { random.chance(perThousand: 500) ? value : 0 }
@@ -83,7 +94,10 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
             let step = isForward ? 500 + random.below(600_000) : -500 - random.below(3000)
             clockSteps.append(
                 PlannedClockStep(
-                    at: MonotonicInstant(nanoseconds: at), milliseconds: Int64(step)))
+                    at: MonotonicInstant(nanoseconds: at),
+                    milliseconds: Int64(step)
+                )
+            )
         }
         disk.applied = [0, 400, 900][random.below(3)]
         disk.dropped = [0, 300, 1000 - disk.applied][random.below(3)]

@@ -1,5 +1,5 @@
-// A service that submits over HTTP: real bytes out, answers parsed, unanswered requests repeated with
-// the same idempotency key after a reconnect.
+// A service that submits over HTTP: real bytes out, answers parsed, unanswered requests repeated
+// with the same idempotency key after a reconnect.
 
 import PulseCore
 import PulseNode
@@ -39,7 +39,9 @@ struct HTTPExchange {
         let path =
             submission.door == .compatible ? "/api/notifications/send/" : "/v1/notifications"
         return HTTPExchange(
-            purpose: .submit(submission.number), bytes: post(path, submission.json))
+            purpose: .submit(submission.number),
+            bytes: post(path, submission.json)
+        )
     }
 }
 
@@ -115,9 +117,11 @@ final class HTTPProducer: SimulatedClient {
         world.setTimer(index, afterMilliseconds: 20 + world.workload.below(300))
     }
 
-    /// A request without an answer: with a key it is repeated as it was; without one nobody can know.
+    /// A request without an answer: with a key it is repeated as it was; without one nobody can
+    /// know.
     private func tryAgain(_ exchange: HTTPExchange, in world: World) {
-        if case .submit(let number) = exchange.purpose, world.witness.submissions[number].key == nil {
+        if case .submit(let number) = exchange.purpose, world.witness.submissions[number].key == nil
+        {
             return
         }
         if case .bad = exchange.purpose, exchange.tries > 3 { return }
@@ -162,12 +166,18 @@ final class HTTPProducer: SimulatedClient {
                 return
             }
             world.witness.accepted(
-                number, as: id, isRepeat: answer.status == 200, at: world.time)
+                number,
+                as: id,
+                isRepeat: answer.status == 200,
+                at: world.time
+            )
             if world.workload.chance(perThousand: 100) { plan.insert(look(at: id), at: 0) }
         case 409: world.witness.conflicted(number)
         default:
             world.witness.refused(
-                number, "\(answer.status) \(String(decoding: answer.body, as: UTF8.self))")
+                number,
+                "\(answer.status) \(String(decoding: answer.body, as: UTF8.self))"
+            )
         }
     }
 

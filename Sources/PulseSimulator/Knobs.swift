@@ -1,4 +1,5 @@
-// The dials of one world, drawn from its seed before anything happens and printed with every failure.
+// The dials of one world, drawn from its seed before anything happens and printed with every
+// failure.
 
 import PulseBroker
 package import PulseCore
@@ -6,8 +7,10 @@ import PulseDelivery
 import PulseLog
 package import PulseNode
 
-/// Everything that shapes a run besides its faults. Small sizes on purpose: what is rare in production
-/// (a roll, a checkpoint, a wheel that does not hold every row) happens in every run.
+/// Everything that shapes a run besides its faults.
+///
+/// Small sizes on purpose: what is rare in production (a roll, a checkpoint, a wheel that does not
+/// hold every row) happens in every run.
 package struct Knobs: Sendable, CustomStringConvertible {
     package var submissions: Int
     /// Milliseconds over which clients begin their submissions.
@@ -75,18 +78,34 @@ package struct Knobs: Sendable, CustomStringConvertible {
             shard: ShardConfiguration(
                 log: LogConfiguration(segmentBytes: segmentBytes),
                 retry: RetryPolicy(
-                    baseMs: retryBaseMilliseconds, factor: 2, capMs: backoffCapMilliseconds,
-                    attemptsMax: attemptsMax),
-                partitions: partitions, checkpointBytes: checkpointBytes,
-                heldInMemoryMax: heldInMemoryMax),
+                    baseMs: retryBaseMilliseconds,
+                    factor: 2,
+                    capMs: backoffCapMilliseconds,
+                    attemptsMax: attemptsMax
+                ),
+                partitions: partitions,
+                checkpointBytes: checkpointBytes,
+                heldInMemoryMax: heldInMemoryMax
+            ),
             providers: ProviderSettings(
                 email: .smtp(
-                    endpoint, from: sender, timeoutMilliseconds: providerTimeoutMilliseconds),
+                    endpoint,
+                    from: sender,
+                    timeoutMilliseconds: providerTimeoutMilliseconds
+                ),
                 webhook: .http(
-                    allowsPrivateAddresses: false, timeoutMilliseconds: providerTimeoutMilliseconds),
-                sms: .catcher, push: .catcher),
-            concurrency: concurrency, development: true, version: "simulated",
-            drainMilliseconds: 3000, pauseMilliseconds: pauseMilliseconds)
+                    allowsPrivateAddresses: false,
+                    timeoutMilliseconds: providerTimeoutMilliseconds
+                ),
+                sms: .catcher,
+                push: .catcher
+            ),
+            concurrency: concurrency,
+            development: true,
+            version: "simulated",
+            drainMilliseconds: 3000,
+            pauseMilliseconds: pauseMilliseconds
+        )
     }
 
     package var description: String {

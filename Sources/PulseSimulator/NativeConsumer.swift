@@ -111,12 +111,18 @@ final class NativeConsumer: SimulatedClient {
     private func acknowledge(_ items: [Held], to bytes: inout [UInt8]) {
         let correlation = session.openRequest(.acknowledge)
         AcknowledgeView.encode(
-            subscription: Self.subscription, tokens: TokenRuns(items.map(\.token)),
-            correlation: correlation, into: &bytes)
+            subscription: Self.subscription,
+            tokens: TokenRuns(items.map(\.token)),
+            correlation: correlation,
+            into: &bytes
+        )
         asked.append(
             Asked(
-                correlation: correlation, ids: items.map { ($0.id, $0.token.lease) },
-                isAcknowledgement: true))
+                correlation: correlation,
+                ids: items.map { ($0.id, $0.token.lease) },
+                isAcknowledgement: true
+            )
+        )
         CreditMessage(subscription: Self.subscription, add: UInt32(items.count))
             .encode(into: &bytes)
     }
@@ -124,8 +130,12 @@ final class NativeConsumer: SimulatedClient {
     private func extend(_ item: Held, at time: MonotonicInstant, to bytes: inout [UInt8]) {
         let correlation = session.openRequest(.extend)
         ExtendView.encode(
-            subscription: Self.subscription, milliseconds: 2 * Self.leaseMilliseconds,
-            tokens: TokenRuns([item.token]), correlation: correlation, into: &bytes)
+            subscription: Self.subscription,
+            milliseconds: 2 * Self.leaseMilliseconds,
+            tokens: TokenRuns([item.token]),
+            correlation: correlation,
+            into: &bytes
+        )
         var later = item
         later.verdict = .acknowledge
         later.at = time.advanced(byMilliseconds: Int64(Self.leaseMilliseconds) + 500)
@@ -136,12 +146,20 @@ final class NativeConsumer: SimulatedClient {
         guard case .reject(let delay) = item.verdict else { return }
         let correlation = session.openRequest(.reject)
         RejectView.encode(
-            subscription: Self.subscription, delayMilliseconds: delay, reason: "not now",
-            tokens: TokenRuns([item.token]), correlation: correlation, into: &bytes)
+            subscription: Self.subscription,
+            delayMilliseconds: delay,
+            reason: "not now",
+            tokens: TokenRuns([item.token]),
+            correlation: correlation,
+            into: &bytes
+        )
         asked.append(
             Asked(
-                correlation: correlation, ids: [(item.id, item.token.lease)],
-                isAcknowledgement: false))
+                correlation: correlation,
+                ids: [(item.id, item.token.lease)],
+                isAcknowledgement: false
+            )
+        )
         CreditMessage(subscription: Self.subscription, add: 1).encode(into: &bytes)
     }
 
@@ -175,7 +193,12 @@ final class NativeConsumer: SimulatedClient {
             guard question.isAcknowledgement else { return }
             for (position, item) in question.ids.enumerated() where !reply.isStale(position) {
                 world.witness.settled(
-                    item.id, by: group, channel, boot: boot, lease: item.lease)
+                    item.id,
+                    by: group,
+                    channel,
+                    boot: boot,
+                    lease: item.lease
+                )
             }
         case .refused(_, let error):
             if !error.isRetryable {
@@ -191,8 +214,11 @@ final class NativeConsumer: SimulatedClient {
     private func subscribe(in world: World) {
         var bytes: [UInt8] = []
         SubscribeRequest(
-            subscription: Self.subscription, topic: channel.topicName, group: group,
-            start: .earliest, credit: UInt32(5 + world.workload.below(40)),
+            subscription: Self.subscription,
+            topic: channel.topicName,
+            group: group,
+            start: .earliest,
+            credit: UInt32(5 + world.workload.below(40)),
             leaseMilliseconds: Self.leaseMilliseconds
         ).encode(correlation: session.openRequest(.subscribe), into: &bytes)
         world.send(bytes, from: self)
@@ -200,8 +226,13 @@ final class NativeConsumer: SimulatedClient {
 
     private func take(_ delivery: DeliveryView, in world: World) {
         world.witness.given(
-            delivery.id, marked: Submission.number(markedIn: delivery.value), to: group, channel,
-            boot: boot, lease: delivery.token.lease)
+            delivery.id,
+            marked: Submission.number(markedIn: delivery.value),
+            to: group,
+            channel,
+            boot: boot,
+            lease: delivery.token.lease
+        )
         let draw = isDiligent ? 999 : world.workload.below(1000)
         let verdict: Verdict
         var delay = world.workload.below(200)
@@ -220,8 +251,12 @@ final class NativeConsumer: SimulatedClient {
         }
         held.append(
             Held(
-                id: delivery.id, token: delivery.token,
-                at: world.time.advanced(byMilliseconds: Int64(delay)), verdict: verdict))
+                id: delivery.id,
+                token: delivery.token,
+                at: world.time.advanced(byMilliseconds: Int64(delay)),
+                verdict: verdict
+            )
+        )
     }
 
     func disconnected(in world: World) {

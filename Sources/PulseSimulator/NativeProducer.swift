@@ -87,7 +87,10 @@ final class NativeProducer: SimulatedClient {
     }
 
     private func write(
-        _ batch: Batch, _ correlation: UInt32, in world: World, to bytes: inout [UInt8]
+        _ batch: Batch,
+        _ correlation: UInt32,
+        in world: World,
+        to bytes: inout [UInt8]
     ) {
         var records: [UInt8] = []
         let wall = WallTimestamp(milliseconds: 1_000_000)
@@ -105,8 +108,12 @@ final class NativeProducer: SimulatedClient {
         writer.close(in: &records)
         records.withUnsafeBytes {
             ProduceRequestView.encode(
-                topic: batch.channel.topicName, lane: nil, batch: $0, correlation: correlation,
-                into: &bytes)
+                topic: batch.channel.topicName,
+                lane: nil,
+                batch: $0,
+                correlation: correlation,
+                into: &bytes
+            )
         }
     }
 
@@ -116,8 +123,12 @@ final class NativeProducer: SimulatedClient {
         let junk = [UInt8](repeating: 0x5A, count: 200)
         junk.withUnsafeBytes {
             ProduceRequestView.encode(
-                topic: Channel.email.topicName, lane: nil, batch: $0, correlation: correlation,
-                into: &bytes)
+                topic: Channel.email.topicName,
+                lane: nil,
+                batch: $0,
+                correlation: correlation,
+                into: &bytes
+            )
         }
         badInFlight.append(correlation)
     }
@@ -162,7 +173,10 @@ final class NativeProducer: SimulatedClient {
 
     private func take(_ reply: ProduceReplyView, of batch: Batch, in world: World) {
         guard reply.count == batch.numbers.count else {
-            world.witness.note("P1", "a batch of \(batch.numbers.count) got \(reply.count) verdicts")
+            world.witness.note(
+                "P1",
+                "a batch of \(batch.numbers.count) got \(reply.count) verdicts"
+            )
             return
         }
         world.trace("client \(index) is told of \(reply.count) records")
@@ -171,7 +185,11 @@ final class NativeProducer: SimulatedClient {
             switch outcome.status {
             case .accepted, .duplicate:
                 world.witness.accepted(
-                    number, as: outcome.id, isRepeat: outcome.status == .duplicate, at: world.time)
+                    number,
+                    as: outcome.id,
+                    isRepeat: outcome.status == .duplicate,
+                    at: world.time
+                )
             case .refused where outcome.errorCode == ErrorCode.idempotencyConflict.rawValue:
                 world.witness.conflicted(number)
             case .refused:

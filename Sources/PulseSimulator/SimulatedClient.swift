@@ -3,8 +3,9 @@
 import PulseCore
 import PulseNode
 
-/// One program that talks to the node. It is driven by its own timer and by its connection, and never
-/// keeps a time of its own.
+/// One program that talks to the node.
+///
+/// It is driven by its own timer and by its connection, and never keeps a time of its own.
 protocol SimulatedClient: AnyObject {
     var kind: ConnectionKind { get }
     /// Its connection, set and cleared by the world.
@@ -38,7 +39,11 @@ final class SimulatedConnection {
     var isBackedUp = false
 
     init(
-        id: ConnectionID, client: Int, kind: ConnectionKind, at time: MonotonicInstant, isSlow: Bool
+        id: ConnectionID,
+        client: Int,
+        kind: ConnectionKind,
+        at time: MonotonicInstant,
+        isSlow: Bool
     ) {
         self.id = id
         self.client = client

@@ -26,8 +26,11 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     private var pending: [NameChange] = []
     package var faults = DiskFaults()
 
-    /// Operations that still succeed before the machine dies in the middle of one; nil for no limit.
+    /// Operations that still succeed before the machine dies in the middle of one; nil for no
+    /// limit.
     package var operationsLeft: Int?
+    /// What ``operationsLeft`` becomes at the next rename: a crash in the middle of a roll.
+    package var operationsLeftAfterRename: Int?
     /// Set once `operationsLeft` ran out: every further operation fails, until the crash.
     package private(set) var isDead = false
     package private(set) var operationCount = 0
@@ -39,13 +42,20 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     func operate(_ operation: StorageError.Operation, on name: String) throws(StorageError) {
         operationCount += 1
         if operation == .sync { syncCount += 1 }
+        if operation == .rename, let armed = operationsLeftAfterRename {
+            operationsLeft = armed
+            operationsLeftAfterRename = nil
+        }
         if let left = operationsLeft {
             if left <= 0 { isDead = true }
             operationsLeft = left - 1
         }
         guard isDead else { return }
         throw StorageError(
-            operation, file: name, reason: .failed(code: 0, text: "the machine is dying"))
+            operation,
+            file: name,
+            reason: .failed(code: 0, text: "the machine is dying")
+        )
     }
 
     package func list() throws(StorageError) -> [String] { names.keys.sorted() }
@@ -59,7 +69,9 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     }
 
     package func create(
-        _ name: String, bytes: Int, written: Bool
+        _ name: String,
+        bytes: Int,
+        written: Bool
     ) throws(StorageError) -> any LogFile {
         try operate(.create, on: name)
         let file = SimulatedFile(name: name, bytes: bytes, on: self)
@@ -122,6 +134,7 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     private func revive() {
         isDead = false
         operationsLeft = nil
+        operationsLeftAfterRename = nil
     }
 
     /// Another disk with the same files, all durable.

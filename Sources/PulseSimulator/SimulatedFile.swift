@@ -1,5 +1,5 @@
-// One file of the simulated disk: what the page cache shows, what the disk holds, and the sector writes
-// on their way from one to the other.
+// One file of the simulated disk: what the page cache shows, what the disk holds, and the sector
+// writes on their way from one to the other.
 //
 //     write ---> cache view                          read sees this
 //          '---> pending sector writes, in order     power loss: each applied, dropped or torn
@@ -9,14 +9,17 @@
 
 package import PulseCore
 
-/// How a power loss treats what was not synced. Parts of a thousand, one draw a sector.
+/// How a power loss treats what was not synced.
+///
+/// Parts of a thousand, one draw a sector.
 package struct DiskFaults: Sendable {
     /// The sector holds the newest of its pending writes, as if it had just been written back.
     package var applied = 400
     /// The sector holds what was durable.
     package var dropped = 400
     // The rest: it holds an older pending write, or the beginning of one over the one before.
-    // Bit rot, misdirected writes, a sync that lies and a full disk come with "The log you can trust".
+    // Bit rot, misdirected writes, a sync that lies and a full disk come with "The log you can
+    // trust".
 
     package init() {}
 }
@@ -45,7 +48,8 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
     package func size() throws(StorageError) -> Int { cache.count }
 
     package func write(
-        _ bytes: UnsafeRawBufferPointer, at position: Int
+        _ bytes: UnsafeRawBufferPointer,
+        at position: Int
     ) throws(StorageError) {
         try disk.operate(.write, on: name)
         guard !bytes.isEmpty else { return }
@@ -60,7 +64,8 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
     }
 
     package func read(
-        into buffer: UnsafeMutableRawBufferPointer, at position: Int
+        into buffer: UnsafeMutableRawBufferPointer,
+        at position: Int
     ) throws(StorageError) -> Int {
         let count = max(0, min(buffer.count, cache.count - position))
         guard count > 0 else { return 0 }
@@ -126,7 +131,10 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
     }
 
     private func settle(
-        _ sector: Int, _ versions: [[UInt8]], _ random: inout SeededGenerator, _ faults: DiskFaults
+        _ sector: Int,
+        _ versions: [[UInt8]],
+        _ random: inout SeededGenerator,
+        _ faults: DiskFaults
     ) {
         let start = sector * Self.sectorBytes
         guard start < durable.count else { return }

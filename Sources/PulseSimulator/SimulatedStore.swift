@@ -1,5 +1,5 @@
-// A state store that forgets what was not flushed, as RocksDB without its own log would: after a crash
-// it holds a prefix of the batches, at least the flushed ones, never a part of one.
+// A state store that forgets what was not flushed, as RocksDB without its own log would: after a
+// crash it holds a prefix of the batches, at least the flushed ones, never a part of one.
 
 package import PulseCore
 
@@ -27,7 +27,9 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
     }
 
     package func scan(
-        from: [UInt8], below: [UInt8], limit: Int
+        from: [UInt8],
+        below: [UInt8],
+        limit: Int
     ) throws(StorageError) -> [StateRow] {
         try checkAlive(.storeRead)
         let start = Self.place(of: from, in: rows)
@@ -47,8 +49,8 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
         unflushed.removeAll()
     }
 
-    /// The process is gone, by whatever cause: the memtables with it, but for those that the store had
-    /// written out by itself.
+    /// The process is gone, by whatever cause: the memtables with it, but for those that the store
+    /// had written out by itself.
     package func crash(_ random: inout SeededGenerator) {
         let kept = random.below(unflushed.count + 1)
         for batch in unflushed.prefix(kept) { Self.apply(batch, to: &durable) }
@@ -68,7 +70,10 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
     private func checkAlive(_ operation: StorageError.Operation) throws(StorageError) {
         guard isDead else { return }
         throw StorageError(
-            operation, file: "store", reason: .failed(code: 0, text: "the process is dying"))
+            operation,
+            file: "store",
+            reason: .failed(code: 0, text: "the process is dying")
+        )
     }
 
     private static func apply(_ batch: StateBatch, to rows: inout [StateRow]) {

@@ -27,10 +27,17 @@ package enum Simulation {
         let world = World(seed: seed, listener: listener)
         world.run()
         return Verdict(
-            seed: seed, knobs: world.knobs, plan: world.plan,
-            violations: world.witness.violations, traceHash: world.tracer.hash,
-            stateHash: world.stateHash, lastLines: world.tracer.lastLines, counts: world.counts,
-            notifications: world.witness.known.count, simulated: world.time)
+            seed: seed,
+            knobs: world.knobs,
+            plan: world.plan,
+            violations: world.witness.violations,
+            traceHash: world.tracer.hash,
+            stateHash: world.stateHash,
+            lastLines: world.tracer.lastLines,
+            counts: world.counts,
+            notifications: world.witness.known.count,
+            simulated: world.time
+        )
     }
 
     /// A hash as it is printed: 16 hexadecimal digits.

@@ -19,7 +19,8 @@ package struct Submission: Sendable {
     package var user: String
     /// Submissions with the same key share a number in ``keyGroup``.
     package var key: String?
-    /// What `key` stands for, -1 without one; submissions of one group with different marks conflict.
+    /// What `key` stands for, -1 without one; submissions of one group with different marks
+    /// conflict.
     package var keyGroup = -1
     package var deliverAt: WallTimestamp?
     package var lane: Lane?
@@ -27,8 +28,14 @@ package struct Submission: Sendable {
     package var usesTemplate: Bool
 
     package init(
-        number: Int, door: Door, channel: Channel, user: String, key: String? = nil,
-        keyGroup: Int = -1, deliverAt: WallTimestamp? = nil, lane: Lane? = nil,
+        number: Int,
+        door: Door,
+        channel: Channel,
+        user: String,
+        key: String? = nil,
+        keyGroup: Int = -1,
+        deliverAt: WallTimestamp? = nil,
+        lane: Lane? = nil,
         usesTemplate: Bool = false
     ) {
         self.number = number

@@ -1,5 +1,5 @@
-// What happened in a run, one line an event, and a rolling hash over all of it: two runs of a seed are
-// the same run exactly when their hashes are equal.
+// What happened in a run, one line an event, and a rolling hash over all of it: two runs of a seed
+// are the same run exactly when their hashes are equal.
 
 package import PulseCore
 

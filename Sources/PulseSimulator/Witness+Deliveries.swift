@@ -33,15 +33,27 @@ struct ProviderCallFacts {
 }
 
 extension Witness {
-    /// P3: the node called a provider. Returns the call's number for what follows.
+    /// P3: the node called a provider.
+    ///
+    /// Returns the call's number for what follows.
     package mutating func called(
-        _ id: NotificationID, marked number: Int?, channel: Channel, at now: Now, world: MonotonicInstant,
+        _ id: NotificationID,
+        marked number: Int?,
+        channel: Channel,
+        at now: Now,
+        world: MonotonicInstant,
         deadline: MonotonicInstant
     ) -> Int {
         let index = calls.count
         calls.append(
             ProviderCallFacts(
-                id: id, channel: channel, boot: boot, calledAt: world, deadline: deadline))
+                id: id,
+                channel: channel,
+                boot: boot,
+                calledAt: world,
+                deadline: deadline
+            )
+        )
         guard let number, submissions.indices.contains(number) else {
             fail("P1", "a provider was called for \(id) with content that nobody submitted")
             return index
@@ -67,7 +79,10 @@ extension Witness {
 
     /// Whether a new call may follow an earlier one of the same notification.
     private mutating func checkFollows(
-        _ call: ProviderCallFacts, _ id: NotificationID, at now: Now, world: MonotonicInstant
+        _ call: ProviderCallFacts,
+        _ id: NotificationID,
+        at now: Now,
+        world: MonotonicInstant
     ) {
         guard let ending = call.ending, let answeredAt = call.answeredAt else {
             if call.boot == boot, world < call.deadline {
@@ -93,7 +108,10 @@ extension Witness {
 
     /// P1: what is due goes in time while the node is up.
     private mutating func checkInTime(
-        _ id: NotificationID, _ submission: Submission, _ earlier: [Int], at now: Now,
+        _ id: NotificationID,
+        _ submission: Submission,
+        _ earlier: [Int],
+        at now: Now,
         world: MonotonicInstant
     ) {
         let since: MonotonicInstant
@@ -101,7 +119,8 @@ extension Witness {
             let call = calls[last]
             let end = call.answeredAt ?? call.deadline
             since = end.advanced(
-                byMilliseconds: max(rules.backoffCapMilliseconds, call.askedWait))
+                byMilliseconds: max(rules.backoffCapMilliseconds, call.askedWait)
+            )
         } else {
             guard let told = stories[id]?.acknowledgedAt else { return }
             // When the wall clock showed the asked time, had nobody set it since.
@@ -112,7 +131,10 @@ extension Witness {
             since = max(told, MonotonicInstant(nanoseconds: early ?? 0))
         }
         let free = max(
-            upSince(since), clockSetAt, pausedUntil[Int(submission.channel.rawValue) - 1])
+            upSince(since),
+            clockSetAt,
+            pausedUntil[Int(submission.channel.rawValue) - 1]
+        )
         let late = world.milliseconds(since: free)
         if late > rules.slackMilliseconds { fail("P1", "\(id) is called \(late) ms late") }
     }
@@ -122,7 +144,11 @@ extension Witness {
 
     /// The node was given the answer.
     package mutating func answered(
-        _ call: Int, _ ending: CallEnding, askedWait: Int64 = 0, at now: Now, world: MonotonicInstant
+        _ call: Int,
+        _ ending: CallEnding,
+        askedWait: Int64 = 0,
+        at now: Now,
+        world: MonotonicInstant
     ) {
         calls[call].ending = ending
         calls[call].answeredAt = world
@@ -132,7 +158,9 @@ extension Witness {
             let channel = Int(calls[call].channel.rawValue) - 1
             calls[call].askedWait = rules.pauseMilliseconds
             pausedUntil[channel] = max(
-                pausedUntil[channel], world.advanced(byMilliseconds: rules.pauseMilliseconds))
+                pausedUntil[channel],
+                world.advanced(byMilliseconds: rules.pauseMilliseconds)
+            )
         }
     }
 

@@ -25,7 +25,11 @@ extension Witness {
 
     /// P3: a consumer was given a message.
     package mutating func given(
-        _ id: NotificationID, marked number: Int?, to name: String, _ channel: Channel, boot: Int,
+        _ id: NotificationID,
+        marked number: Int?,
+        to name: String,
+        _ channel: Channel,
+        boot: Int,
         lease: UInt64
     ) {
         guard let number, submissions.indices.contains(number) else {
@@ -44,7 +48,11 @@ extension Witness {
 
     /// The acknowledgement was confirmed: durable, never again.
     package mutating func settled(
-        _ id: NotificationID, by name: String, _ channel: Channel, boot: Int, lease: UInt64
+        _ id: NotificationID,
+        by name: String,
+        _ channel: Channel,
+        boot: Int,
+        lease: UInt64
     ) {
         let key = Self.groupName(name, channel)
         if let earlier = groups[key]?.settled[id], earlier.boot != boot || earlier.lease != lease {
@@ -55,7 +63,9 @@ extension Witness {
 
     /// The reply to an acknowledgement will never come.
     package mutating func lostReply(
-        _ id: NotificationID, by name: String, _ channel: Channel
+        _ id: NotificationID,
+        by name: String,
+        _ channel: Channel
     ) {
         groups[Self.groupName(name, channel)]?.uncertain.insert(id)
     }

@@ -20,7 +20,10 @@ extension Witness {
 
     /// P1 begins here: a client was told that the node has it.
     package mutating func accepted(
-        _ number: Int, as id: NotificationID, isRepeat: Bool, at time: MonotonicInstant
+        _ number: Int,
+        as id: NotificationID,
+        isRepeat: Bool,
+        at time: MonotonicInstant
     ) {
         learn(number, id, from: "a client")
         if stories[id]?.acknowledgedAt == nil { stories[id]?.acknowledgedAt = time }
@@ -57,7 +60,8 @@ extension Witness {
             if story.number != number {
                 fail(
                     "P1",
-                    "\(whom) says that \(id) is submission \(number), but it was \(story.number)")
+                    "\(whom) says that \(id) is submission \(number), but it was \(story.number)"
+                )
             }
         } else {
             stories[id] = Story(number: number)
@@ -74,7 +78,8 @@ extension Witness {
                 fail(
                     "P3",
                     "one idempotency key, two notifications: submission \(owner.number) is "
-                        + "\(owner.id), submission \(number) is \(id)")
+                        + "\(owner.id), submission \(number) is \(id)"
+                )
             }
         } else {
             keyOwners[submission.keyGroup] = KeyOwner(number: number, id: id)
@@ -95,20 +100,29 @@ extension Witness {
         stories[id].map { submissions[$0.number] }
     }
 
-    /// P1: what the node says of an acknowledged notification. `marked` is the number in its content.
+    /// P1: what the node says of an acknowledged notification.
+    ///
+    /// `marked` is the number in its content.
     package mutating func looked(
-        at id: NotificationID, found state: NotificationState?, marked: Int?, _ occasion: String
+        at id: NotificationID,
+        found state: NotificationState?,
+        marked: Int?,
+        _ occasion: String
     ) {
         guard let story = stories[id], story.acknowledgedAt != nil else { return }
         guard let state else {
-            fail("P1", "\(id), submission \(story.number), was acknowledged and is lost \(occasion)")
+            fail(
+                "P1",
+                "\(id), submission \(story.number), was acknowledged and is lost \(occasion)"
+            )
             return
         }
         if let marked, marked != story.number {
             fail(
                 "P1",
                 "\(id) was acknowledged as submission \(story.number) and holds \(marked) "
-                    + occasion)
+                    + occasion
+            )
         }
         if let final = story.finalState, final != state {
             fail("P2", "\(id) was \(final.name) and is \(state.name) \(occasion)")
@@ -118,7 +132,9 @@ extension Witness {
 
     /// P1 at the end: everything came to an end, but for what is scheduled past it.
     package mutating func checkEnded(
-        _ id: NotificationID, _ state: NotificationState, deliveredAt: WallTimestamp?,
+        _ id: NotificationID,
+        _ state: NotificationState,
+        deliveredAt: WallTimestamp?,
         endOfRun: WallTimestamp
     ) {
         guard let story = stories[id] else { return }
@@ -136,7 +152,10 @@ extension Witness {
         if let due = submission.deliverAt, let deliveredAt,
             deliveredAt.advanced(byMilliseconds: clockSetBack) < due
         {
-            fail("P1", "\(id) was delivered \(due.milliseconds - deliveredAt.milliseconds) ms early")
+            fail(
+                "P1",
+                "\(id) was delivered \(due.milliseconds - deliveredAt.milliseconds) ms early"
+            )
         }
     }
 }

@@ -1,5 +1,5 @@
-// The checker. It is told what clients and providers saw, knows the promises, and knows nothing of how
-// the node works. Every broken promise is a sentence.
+// The checker. It is told what clients and providers saw, knows the promises, and knows nothing of
+// how the node works. Every broken promise is a sentence.
 //
 //     clients ---- accepted, conflict, refused ----.
 //     providers -- called, received, answered ------+--> Witness --> violations
@@ -52,7 +52,9 @@ package struct Witness {
     var balances: [Balance] = Array(repeating: Balance(), count: Channel.allCases.count)
     /// When each channel's pause ends, in world time.
     var pausedUntil: [MonotonicInstant] = Array(
-        repeating: MonotonicInstant(nanoseconds: 0), count: Channel.allCases.count)
+        repeating: MonotonicInstant(nanoseconds: 0),
+        count: Channel.allCases.count
+    )
 
     /// When the wall clock was last set, and how far back in all.
     var clockSetAt = MonotonicInstant(nanoseconds: 0)
@@ -152,7 +154,8 @@ package struct Witness {
             fail(
                 "P2",
                 "\(channel.name) accepted \(balance.accepted), but clients and providers know of "
-                    + "\(told) and at most \(untold) more can exist")
+                    + "\(told) and at most \(untold) more can exist"
+            )
         }
     }
 }

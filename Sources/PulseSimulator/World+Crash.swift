@@ -25,8 +25,12 @@ extension World {
         }
         // When the node is down just now, it dies in the middle of its recovery.
         dying = crash
-        disk.operationsLeft = crash.afterOperations
-        queue.add(.crashAnyway(crash), at: time.advanced(byMilliseconds: 1000))
+        if crash.fromRename {
+            disk.operationsLeftAfterRename = crash.afterOperations
+        } else {
+            disk.operationsLeft = crash.afterOperations
+        }
+        queue.add(.crashAnyway(crash), at: time.advanced(byMilliseconds: 2000))
     }
 
     /// The disk was not used enough to die by itself.
@@ -91,7 +95,10 @@ extension World {
             connection.isKnownToNode = false
             guard connection.isOpen else { continue }
             connection.isOpen = false
-            queue.add(.closedAtClient(id), at: max(connection.lastAtClient, after(microseconds: 100)))
+            queue.add(
+                .closedAtClient(id),
+                at: max(connection.lastAtClient, after(microseconds: 100))
+            )
         }
     }
 
@@ -117,8 +124,12 @@ extension World {
         idleTurns = 0
         do throws(ShardError) {
             let born = try Node(
-                configuration: knobs.node, directory: disk, store: store, seed: schedule.next(),
-                at: now)
+                configuration: knobs.node,
+                directory: disk,
+                store: store,
+                seed: schedule.next(),
+                at: now
+            )
             node = born
             witness.booted(at: time)
             trace("started, life \(life), log ends at \(born.shard.log.appendPosition.rawValue)")
@@ -150,8 +161,11 @@ extension World {
         do throws(ShardError) {
             let story = try node.shard.story(of: id, withSteps: false)
             witness.looked(
-                at: id, found: story?.state,
-                marked: story.flatMap { Submission.number(markedIn: $0.envelope) }, occasion)
+                at: id,
+                found: story?.state,
+                marked: story.flatMap { Submission.number(markedIn: $0.envelope) },
+                occasion
+            )
         } catch {
             witness.note("P1", "\(id) cannot be read \(occasion): \(error)")
         }

@@ -17,7 +17,9 @@ extension World {
         case .busy:
             let last = plan.crashes.last?.at ?? time
             let busyUntil = max(
-                last, MonotonicInstant(nanoseconds: UInt64(knobs.workloadMilliseconds) * 1_000_000))
+                last,
+                MonotonicInstant(nanoseconds: UInt64(knobs.workloadMilliseconds) * 1_000_000)
+            )
             if time > busyUntil.advanced(byMilliseconds: 5000), node != nil, dying == nil {
                 becomeCalm()
             }
@@ -62,7 +64,8 @@ extension World {
                     let due = submission.deliverAt
                 else { return false }
                 return due > wall.advanced(byMilliseconds: Self.farMilliseconds / 2)
-            }.count)
+            }.count
+        )
     }
 
     /// Says what did not come to an end.
@@ -96,8 +99,11 @@ extension World {
                     deliveredAt = step.at
                 }
                 witness.checkEnded(
-                    id, story.state, deliveredAt: deliveredAt,
-                    endOfRun: wall.advanced(byMilliseconds: Self.farMilliseconds / 2))
+                    id,
+                    story.state,
+                    deliveredAt: deliveredAt,
+                    endOfRun: wall.advanced(byMilliseconds: Self.farMilliseconds / 2)
+                )
             } catch { witness.note("P1", "\(id) cannot be read at the end: \(error)") }
         }
         for channel in Channel.allCases {
@@ -122,11 +128,19 @@ extension World {
             let kept = store.copy()
             let empty = SimulatedStore()
             let withStore = try Shard.open(
-                directory: disk.copy(), store: kept, configuration: knobs.node.shard, seed: 1,
-                at: now)
+                directory: disk.copy(),
+                store: kept,
+                configuration: knobs.node.shard,
+                seed: 1,
+                at: now
+            )
             let fromLog = try Shard.open(
-                directory: disk.copy(), store: empty, configuration: knobs.node.shard, seed: 1,
-                at: now)
+                directory: disk.copy(),
+                store: empty,
+                configuration: knobs.node.shard,
+                seed: 1,
+                at: now
+            )
             stateHash = XXH3.hash(fromLog.state.encoded(), seed: 0)
             if withStore.state.encoded() != fromLog.state.encoded() {
                 witness.note("P7", "replay from scratch gives another state than the checkpoint")
@@ -147,6 +161,7 @@ extension World {
         witness.note(
             "P7",
             "the store has \(stale.count) rows that replay does not give \(keys(stale)) and lacks "
-                + "\(missing.count) \(keys(missing))")
+                + "\(missing.count) \(keys(missing))"
+        )
     }
 }

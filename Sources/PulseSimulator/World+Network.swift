@@ -1,4 +1,5 @@
-// The network: ordered streams of bytes, cut anywhere, late by a drawn time, broken off now and then.
+// The network: ordered streams of bytes, cut anywhere, late by a drawn time, broken off now and
+// then.
 
 import PulseCore
 import PulseNode
@@ -6,13 +7,20 @@ import PulseNode
 extension World {
     // MARK: - The client's side
 
-    /// Opens a connection for a client. When the node is down the client soon hears that it is closed.
+    /// Opens a connection for a client.
+    ///
+    /// When the node is down the client soon hears that it is closed.
     func connect(_ client: any SimulatedClient, _ index: Int) {
         let id = ConnectionID(nextConnection)
         nextConnection += 1
         let isSlow = isFaulty && faults.chance(perThousand: plan.slowReaderPerThousand)
         let connection = SimulatedConnection(
-            id: id, client: index, kind: client.kind, at: time, isSlow: isSlow)
+            id: id,
+            client: index,
+            kind: client.kind,
+            at: time,
+            isSlow: isSlow
+        )
         connections[id] = connection
         client.connection = id
         guard node != nil else {
@@ -35,7 +43,9 @@ extension World {
         while start < reach {
             let end = piece(from: start, to: reach)
             connection.lastAtNode = max(
-                connection.lastAtNode, after(microseconds: latency(connection)))
+                connection.lastAtNode,
+                after(microseconds: latency(connection))
+            )
             queue.add(.toNode(id, Array(bytes[start..<end])), at: connection.lastAtNode)
             start = end
         }
@@ -53,7 +63,9 @@ extension World {
         if connection.isOpen {
             connection.isOpen = false
             connection.lastAtNode = max(
-                connection.lastAtNode, after(microseconds: latency(connection)))
+                connection.lastAtNode,
+                after(microseconds: latency(connection))
+            )
             queue.add(.closedAtNode(id), at: connection.lastAtNode)
         }
         client.disconnected(in: self)
@@ -93,7 +105,9 @@ extension World {
     }
 
     func arriveAtNode(_ id: ConnectionID, _ bytes: [UInt8]) {
-        guard let connection = connections[id], connection.isKnownToNode, node != nil else { return }
+        guard let connection = connections[id], connection.isKnownToNode, node != nil else {
+            return
+        }
         if connection.isPaused {
             connection.unread.append(bytes)
             return
@@ -128,7 +142,9 @@ extension World {
         while start < bytes.count {
             let end = piece(from: start, to: bytes.count)
             connection.lastAtClient = max(
-                connection.lastAtClient, after(microseconds: latency(connection)))
+                connection.lastAtClient,
+                after(microseconds: latency(connection))
+            )
             queue.add(.toClient(id, Array(bytes[start..<end])), at: connection.lastAtClient)
             start = end
         }
@@ -146,7 +162,8 @@ extension World {
         connection.isOpen = false
         queue.add(
             .closedAtClient(id),
-            at: max(connection.lastAtClient, after(microseconds: latency(connection))))
+            at: max(connection.lastAtClient, after(microseconds: latency(connection)))
+        )
     }
 
     // MARK: - Draws

@@ -7,8 +7,10 @@ import PulseLog
 import PulseNode
 
 extension World {
-    /// Takes in one thing that happened. While a sync is in flight the turn stays open, and what the
-    /// step wants done is done at once; else it waits for the end of the turn.
+    /// Takes in one thing that happened.
+    ///
+    /// While a sync is in flight the turn stays open, and what the step wants done is done at once;
+    /// else it waits for the end of the turn.
     func step(_ input: Input) {
         guard let node else { return }
         if case .timeReached = input { idleTurns += 1 } else { idleTurns = 0 }
@@ -105,9 +107,12 @@ extension World {
         guard at != .distantFuture else { return }
         let wanted = at.nanoseconds + machineStart.nanoseconds
         let moment = MonotonicInstant(
-            nanoseconds: wanted > 1_000_000_000 ? wanted - 1_000_000_000 : 0)
+            nanoseconds: wanted > 1_000_000_000 ? wanted - 1_000_000_000 : 0
+        )
         queue.add(
-            .wake(life: life, serial: wakeSerial), at: max(moment, after(microseconds: 20)))
+            .wake(life: life, serial: wakeSerial),
+            at: max(moment, after(microseconds: 20))
+        )
     }
 
     func perform(_ job: Job, _ id: JobID) {

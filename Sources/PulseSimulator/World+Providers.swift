@@ -28,9 +28,13 @@ extension World {
             return
         }
         let number = witness.called(
-            notification, marked: Submission.number(markedIn: content), channel: channel, at: now,
+            notification,
+            marked: Submission.number(markedIn: content),
+            channel: channel,
+            at: now,
             world: time,
-            deadline: time.advanced(byMilliseconds: timeout + Self.graceMilliseconds))
+            deadline: time.advanced(byMilliseconds: timeout + Self.graceMilliseconds)
+        )
         let planned = planAnswer(channel, timeout: Int(timeout) * 1000)
         trace("call \(id.rawValue) for \(notification): \(planned.ending.rawValue)")
         if let takesAfter = planned.takesAfter {
@@ -39,14 +43,20 @@ extension World {
         guard planned.answer != nil else { return }
         queue.add(
             .providerAnswers(life: life, id, call: number, planned),
-            at: after(microseconds: planned.answersAfter))
+            at: after(microseconds: planned.answersAfter)
+        )
     }
 
     func answerCall(_ id: CallID, _ call: Int, _ planned: PlannedAnswer) {
         guard let answer = planned.answer, node != nil else { return }
         trace("call \(id.rawValue) is answered: \(planned.ending.rawValue)")
         witness.answered(
-            call, planned.ending, askedWait: planned.askedWait, at: now, world: time)
+            call,
+            planned.ending,
+            askedWait: planned.askedWait,
+            at: now,
+            world: time
+        )
         step(.providerAnswered(id, answer))
     }
 
@@ -87,28 +97,43 @@ extension World {
         switch draw {
         case 0..<30:
             return PlannedAnswer(
-                ending: .transient, answer: isMail ? answered(451, "try later") : answered(500, ""),
-                answersAfter: there + back)
+                ending: .transient,
+                answer: isMail ? answered(451, "try later") : answered(500, ""),
+                answersAfter: there + back
+            )
         case 30..<36:
             return PlannedAnswer(
-                ending: .transient, answer: .notSent(reason: "connection refused"),
-                answersAfter: there)
+                ending: .transient,
+                answer: .notSent(reason: "connection refused"),
+                answersAfter: there
+            )
         case 36..<42 where !isMail:
             let seconds = Int64(1 + providers.below(3))
             return PlannedAnswer(
-                ending: .transient, answer: answered(429, "", retryAfter: seconds),
-                answersAfter: there + back, askedWait: seconds * 1000)
+                ending: .transient,
+                answer: answered(429, "", retryAfter: seconds),
+                answersAfter: there + back,
+                askedWait: seconds * 1000
+            )
         case 42..<52:
             return PlannedAnswer(
-                ending: .permanent, answer: isMail ? answered(550, "unknown") : answered(410, ""),
-                answersAfter: there + back)
+                ending: .permanent,
+                answer: isMail ? answered(550, "unknown") : answered(410, ""),
+                answersAfter: there + back
+            )
         case 52..<66:
             return PlannedAnswer(
-                ending: .lost, answer: .lost(reason: "connection reset"), takesAfter: there,
-                answersAfter: there + back)
+                ending: .lost,
+                answer: .lost(reason: "connection reset"),
+                takesAfter: there,
+                answersAfter: there + back
+            )
         case 66..<74:
             return PlannedAnswer(
-                ending: .lost, answer: .lost(reason: "time ran out"), answersAfter: timeout)
+                ending: .lost,
+                answer: .lost(reason: "time ran out"),
+                answersAfter: timeout
+            )
         case 74..<94: return slowAnswer(isMail, there, timeout: timeout)
         case 94..<97:
             // Not even the shell answers: the lease of the call has to run out.
@@ -117,11 +142,15 @@ extension World {
             return PlannedAnswer(
                 ending: .misconfigured,
                 answer: isMail ? answered(530, "") : .misconfigured(reason: "no credentials"),
-                answersAfter: there + back)
+                answersAfter: there + back
+            )
         default:
             return PlannedAnswer(
-                ending: .accepted, answer: isMail ? answered(250, "ok") : answered(200, ""),
-                takesAfter: there, answersAfter: there + back)
+                ending: .accepted,
+                answer: isMail ? answered(250, "ok") : answered(200, ""),
+                takesAfter: there,
+                answersAfter: there + back
+            )
         }
     }
 
@@ -130,12 +159,17 @@ extension World {
         let total = there + providers.below(timeout + timeout / 2)
         guard total < timeout else {
             return PlannedAnswer(
-                ending: .lost, answer: .lost(reason: "time ran out"), takesAfter: total,
-                answersAfter: timeout)
+                ending: .lost,
+                answer: .lost(reason: "time ran out"),
+                takesAfter: total,
+                answersAfter: timeout
+            )
         }
         return PlannedAnswer(
             ending: .accepted,
             answer: .answered(code: isMail ? 250 : 200, detail: "", retryAfterSeconds: nil),
-            takesAfter: there, answersAfter: total)
+            takesAfter: there,
+            answersAfter: total
+        )
     }
 }

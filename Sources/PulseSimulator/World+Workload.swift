@@ -4,14 +4,19 @@ import PulseCore
 import PulseNode
 
 extension World {
-    /// Makes every client with its plan. The first one saves the templates; nobody else begins before.
+    /// Makes every client with its plan.
+    ///
+    /// The first one saves the templates; nobody else begins before.
     func prepareWorkload() {
         let templates = Channel.allCases.map { channel in
             HTTPExchange(
                 purpose: .template(channel),
                 bytes: HTTPExchange.request(
-                    "PUT", "/v1/templates/\(Submission.templateName(channel))",
-                    templateJSON(channel)))
+                    "PUT",
+                    "/v1/templates/\(Submission.templateName(channel))",
+                    templateJSON(channel)
+                )
+            )
         }
         add(HTTPProducer(index: 0, plan: templates, gapMilliseconds: 5), startsWithin: 1)
         var http = [[HTTPExchange]](repeating: [], count: knobs.httpProducers)
@@ -22,15 +27,21 @@ extension World {
             let gap = Int(knobs.workloadMilliseconds) / max(1, plan.count)
             add(
                 HTTPProducer(index: index, plan: withLooks(plan), gapMilliseconds: gap),
-                startsWithin: 200)
+                startsWithin: 200
+            )
         }
         for submissions in native {
             let batches = batches(submissions)
             let gap = Int(knobs.workloadMilliseconds) / max(1, batches.count)
             add(
                 NativeProducer(
-                    index: clients.count, batches: batches, badRequests: workload.below(3),
-                    gapMilliseconds: gap), startsWithin: 200)
+                    index: clients.count,
+                    batches: batches,
+                    badRequests: workload.below(3),
+                    gapMilliseconds: gap
+                ),
+                startsWithin: 200
+            )
         }
         for number in 0..<knobs.consumers {
             // Some share a group, some have one of their own.
@@ -41,7 +52,8 @@ extension World {
             }
             add(
                 NativeConsumer(index: clients.count, group: name, channel: channel),
-                startsWithin: Int(knobs.workloadMilliseconds))
+                startsWithin: Int(knobs.workloadMilliseconds)
+            )
         }
     }
 
@@ -67,10 +79,12 @@ extension World {
         let isV1 = workload.chance(perThousand: 600)
         let door: Door = isNative ? .native : isV1 ? .v1 : .compatible
         var submission = Submission(
-            number: witness.submissions.count, door: door,
+            number: witness.submissions.count,
+            door: door,
             channel: channels[workload.below(channels.count)],
             user: "user\(workload.below(40))",
-            usesTemplate: door == .compatible || workload.chance(perThousand: 300))
+            usesTemplate: door == .compatible || workload.chance(perThousand: 300)
+        )
         if workload.chance(perThousand: 900) {
             submission.key = "key-\(seed)-\(key)"
             submission.keyGroup = key
@@ -97,11 +111,14 @@ extension World {
 
     private func drawTime() -> WallTimestamp {
         wall.advanced(
-            byMilliseconds: Int64(workload.below(Int(knobs.workloadMilliseconds) + 10_000)))
+            byMilliseconds: Int64(workload.below(Int(knobs.workloadMilliseconds) + 10_000))
+        )
     }
 
     private func place(
-        _ submission: Submission, _ http: inout [[HTTPExchange]], _ native: inout [[Submission]]
+        _ submission: Submission,
+        _ http: inout [[HTTPExchange]],
+        _ native: inout [[Submission]]
     ) {
         if submission.door == .native {
             native[workload.below(native.count)].append(submission)
@@ -158,6 +175,8 @@ extension World {
             "/api/notifications/list/", "/v1/notifications?user=user3",
         ]
         return HTTPExchange(
-            purpose: .look, bytes: HTTPExchange.get(paths[workload.below(paths.count)]))
+            purpose: .look,
+            bytes: HTTPExchange.get(paths[workload.below(paths.count)])
+        )
     }
 }

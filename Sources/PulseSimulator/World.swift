@@ -6,16 +6,18 @@
 //                                v
 //                        disk that tears, store that forgets
 //
-// The node is the one that production runs; the world only performs its effects, late, and takes the
-// ground from under it. Nothing here reads a clock, starts a thread or draws an unseeded number.
+// The node is the one that production runs; the world only performs its effects, late, and takes
+// the ground from under it. Nothing here reads a clock, starts a thread or draws an unseeded
+// number.
 
 import PulseBroker
 package import PulseCore
 import PulseDelivery
 package import PulseNode
 
-/// Everything that can happen. What belongs to one life of the node carries its number, and is void
-/// once that life is over.
+/// Everything that can happen.
+///
+/// What belongs to one life of the node carries its number, and is void once that life is over.
 enum Event {
     case endTurn(life: Int)
     case performSync(life: Int, SyncTicket)
@@ -143,14 +145,17 @@ package final class World {
     var now: Now {
         Now(
             monotonic: MonotonicInstant(
-                nanoseconds: time.nanoseconds - machineStart.nanoseconds + 1_000_000_000),
-            wall: wall)
+                nanoseconds: time.nanoseconds - machineStart.nanoseconds + 1_000_000_000
+            ),
+            wall: wall
+        )
     }
 
     var wall: WallTimestamp {
         WallTimestamp(
             milliseconds: Self.epochMilliseconds + clockOffset
-                + Int64(time.nanoseconds / 1_000_000))
+                + Int64(time.nanoseconds / 1_000_000)
+        )
     }
 
     func trace(_ text: String) { tracer.write(time, text) }
@@ -163,7 +168,8 @@ package final class World {
         timerSerials[client] += 1
         queue.add(
             .clientTimer(client: client, serial: timerSerials[client]),
-            at: after(microseconds: milliseconds * 1000))
+            at: after(microseconds: milliseconds * 1000)
+        )
     }
 
     // MARK: - What happens
@@ -227,8 +233,8 @@ package struct WorldCounts: Sendable {
     package var rare = RareCounts()
 }
 
-/// How often paths were taken that a good run seldom takes: a run over many seeds in which one of them
-/// stays at 0 does not test it.
+/// How often paths were taken that a good run seldom takes: a run over many seeds in which one of
+/// them stays at 0 does not test it.
 package struct RareCounts: Sendable, CustomStringConvertible {
     package var rolls = 0
     package var tornTails = 0

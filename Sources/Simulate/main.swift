@@ -9,8 +9,8 @@ import Glibc
 import PulseCore
 import PulseSimulator
 
-/// What to say when a precondition of the node stops the process: prepared before each seed, because a
-/// signal handler may do no more than write.
+/// What to say when a precondition of the node stops the process: prepared before each seed,
+/// because a signal handler may do no more than write.
 nonisolated(unsafe) var lastWords = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 256)
 nonisolated(unsafe) var lastWordsCount = 0
 

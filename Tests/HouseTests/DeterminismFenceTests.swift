@@ -52,7 +52,8 @@ struct Fence {
             let tokens = Self.tokens(line)
             if let place = tokens.firstIndex(of: "import"), place + 1 < tokens.count,
                 tokens[..<place].allSatisfy({
-                    ["package", "internal", "public", "private", "fileprivate", "@", "_exported",
+                    [
+                        "package", "internal", "public", "private", "fileprivate", "@", "_exported",
                         "preconcurrency", "testable",
                     ].contains($0)
                 })

@@ -13,7 +13,8 @@ import Testing
         let page = try #require(Tree.text("spec/06-errors.md"), "spec/06-errors.md is missing")
         let rows = try #require(
             Tree.table(in: page, columns: ["number", "name", "retryable"]),
-            "spec/06-errors.md has no table | number | name | retryable |")
+            "spec/06-errors.md has no table | number | name | retryable |"
+        )
         let written = rows.map { $0.prefix(3).map(plain) }
         let meant = ErrorCode.allCases.map {
             ["\($0.rawValue)", $0.name, $0.isRetryable ? "yes" : "no"]
@@ -34,7 +35,9 @@ import Testing
         var found: [(String, Int)] = []
         for line in CodeLines(source).lines {
             let words = line.split(separator: " ")
-            guard words.starts(with: ["package", "static", "let"]), words.count > 3 else { continue }
+            guard words.starts(with: ["package", "static", "let"]), words.count > 3 else {
+                continue
+            }
             let name = String(words[3].prefix { $0 != ":" })
             let parts = line.split(separator: "=")
             let expression = try #require(parts.last)
@@ -47,7 +50,9 @@ import Testing
     static func value(of expression: String) -> Int? {
         var tokens: [String] = []
         for token in Fence.tokens(expression) {
-            if token == "<", tokens.last == "<" { tokens[tokens.count - 1] = "<<" } else {
+            if token == "<", tokens.last == "<" {
+                tokens[tokens.count - 1] = "<<"
+            } else {
                 tokens.append(token)
             }
         }
@@ -106,7 +111,8 @@ import Testing
         let page = try #require(Tree.text("spec/08-limits.md"), "spec/08-limits.md is missing")
         let rows = try #require(
             Tree.table(in: page, columns: ["name", "value"]),
-            "spec/08-limits.md has no table | name | value |")
+            "spec/08-limits.md has no table | name | value |"
+        )
         let limits = try limits()
         #expect(limits.count > 30)
         #expect(limits.contains { $0.name == "segmentBytes" && $0.value == Limits.segmentBytes })
@@ -118,7 +124,8 @@ import Testing
             let row = written.first { $0.name == limit.name }
             #expect(
                 row?.value == limit.value,
-                "spec/08-limits.md: | \(limit.name) | \(limit.value) |")
+                "spec/08-limits.md: | \(limit.name) | \(limit.value) |"
+            )
         }
         for row in written where !limits.contains(where: { $0.name == row.name }) {
             Issue.record("spec/08-limits.md tells of a limit that is not there: \(row.name)")

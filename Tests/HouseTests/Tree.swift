@@ -53,7 +53,8 @@ enum Tree {
     /// The rows of the first Markdown table whose header begins with the given columns.
     static func table(in text: String, columns: [String]) -> [[String]]? {
         func cells(_ line: Substring) -> [String] {
-            line.split(separator: "|", omittingEmptySubsequences: false).dropFirst().dropLast().map {
+            line.split(separator: "|", omittingEmptySubsequences: false).dropFirst().dropLast().map
+            {
                 var cell = $0
                 while cell.first == " " { cell.removeFirst() }
                 while cell.last == " " { cell.removeLast() }
@@ -78,7 +79,9 @@ enum Tree {
     }
 }
 
-/// Source text with comments and the insides of texts blanked out, line by line: what is left is code.
+/// Source text with comments and the insides of texts blanked out, line by line: what is left is
+/// code.
+///
 /// Interpolations inside texts stay, since they are code too.
 struct CodeLines {
     let lines: [String]

@@ -19,7 +19,11 @@ import Testing
             let user = "user-\(random.below(3))"
             let channel = Channel.allCases[random.below(4)]
             let outcome = try bench.submit(
-                user: user, text: "\(index)", lane: Lane.allCases[random.below(4)], channel: channel)
+                user: user,
+                text: "\(index)",
+                lane: Lane.allCases[random.below(4)],
+                channel: channel
+            )
             entries.append(Entry(id: outcome.id, user: user, channel: channel))
             if random.below(3) == 0 { try bench.sync() }
         }
@@ -29,7 +33,11 @@ import Testing
 
     /// All pages, as a client would ask for them.
     private func pages(
-        _ bench: ShardBench, channel: Channel?, user: String?, limit: Int, examineMax: Int = 5000,
+        _ bench: ShardBench,
+        channel: Channel?,
+        user: String?,
+        limit: Int,
+        examineMax: Int = 5000,
         keeping matches: (NotificationStory) -> Bool = { _ in true }
     ) throws -> [NotificationID] {
         var found: [NotificationID] = []
@@ -48,11 +56,21 @@ import Testing
                 let bytes = Array(user.utf8)
                 next = try bytes.withUnsafeBytes {
                     try bench.shard.walkNewestFirst(
-                        channel: channel, user: $0, olderThan: place, examineMax: examineMax, visit)
+                        channel: channel,
+                        user: $0,
+                        olderThan: place,
+                        examineMax: examineMax,
+                        visit
+                    )
                 }
             } else {
                 next = try bench.shard.walkNewestFirst(
-                    channel: channel, user: nil, olderThan: place, examineMax: examineMax, visit)
+                    channel: channel,
+                    user: nil,
+                    olderThan: place,
+                    examineMax: examineMax,
+                    visit
+                )
             }
             guard let next else { return found }
             #expect(next != place, "a cursor moves")
@@ -74,7 +92,8 @@ import Testing
                 let found = try pages(bench, channel: channel, user: user, limit: limit)
                 #expect(
                     found == expected.map(\.id),
-                    "channel \(channel?.name ?? "any"), user \(user ?? "any"), limit \(limit)")
+                    "channel \(channel?.name ?? "any"), user \(user ?? "any"), limit \(limit)"
+                )
             }
         }
     }
@@ -88,7 +107,11 @@ import Testing
         for (index, entry) in model.enumerated() where index % 17 == 3 { wanted.insert(entry.id) }
         let expected = model.filter { wanted.contains($0.id) && (user == nil || $0.user == user) }
         let found = try pages(
-            bench, channel: nil, user: user, limit: 50, examineMax: examineMax
+            bench,
+            channel: nil,
+            user: user,
+            limit: 50,
+            examineMax: examineMax
         ) { wanted.contains($0.id) }
         #expect(found == expected.map(\.id))
     }
@@ -98,7 +121,10 @@ import Testing
         let model = try fill(bench, count: 20, seed: 9)
         var first: [NotificationID] = []
         let place = try bench.shard.walkNewestFirst(
-            channel: nil, user: nil, olderThan: nil, examineMax: 100
+            channel: nil,
+            user: nil,
+            olderThan: nil,
+            examineMax: 100
         ) {
             first.append($0.id)
             return first.count < 8
@@ -107,7 +133,10 @@ import Testing
         try bench.restart()
         var rest: [NotificationID] = []
         let end = try bench.shard.walkNewestFirst(
-            channel: nil, user: nil, olderThan: place, examineMax: 100
+            channel: nil,
+            user: nil,
+            olderThan: place,
+            examineMax: 100
         ) {
             rest.append($0.id)
             return true
@@ -122,14 +151,16 @@ import Testing
         for position: UInt64 in [0, 1, 4096, 5000, .max, 1 << 63] {
             for offset: Int64 in [0, -1, .max, .min, 3] {
                 _ = try bench.shard.walkNewestFirst(
-                    channel: nil, user: nil,
+                    channel: nil,
+                    user: nil,
                     olderThan: .init(position: LogPosition(position), offset: Offset(offset)),
                     examineMax: 100
                 ) { _ in true }
                 let user = Array("user-0".utf8)
                 _ = try user.withUnsafeBytes {
                     try bench.shard.walkNewestFirst(
-                        channel: nil, user: $0,
+                        channel: nil,
+                        user: $0,
                         olderThan: .init(position: LogPosition(position), offset: Offset(offset)),
                         examineMax: 100
                     ) { _ in true }
@@ -151,8 +182,13 @@ import Testing
         let next = bench.shard.id(place.stream, place.offset.advanced(by: 1))
         #expect(try bench.shard.story(of: next, withSteps: true)?.id == nil)
         let dead = StreamID(topic: Channel.email.topic, partition: PartitionID(0), lane: .dead)
-        #expect(try bench.shard.story(of: bench.shard.id(dead, Offset(0)), withSteps: true)?.id == nil)
+        #expect(
+            try bench.shard.story(of: bench.shard.id(dead, Offset(0)), withSteps: true)?.id == nil
+        )
         let foreign = StreamID(topic: TopicID(99), partition: PartitionID(0), lane: .high)
-        #expect(try bench.shard.story(of: bench.shard.id(foreign, Offset(0)), withSteps: true)?.id == nil)
+        #expect(
+            try bench.shard.story(of: bench.shard.id(foreign, Offset(0)), withSteps: true)?.id
+                == nil
+        )
     }
 }

@@ -44,7 +44,9 @@ import Testing
             retry: RetryPolicy(baseMs: 50, capMs: 2000, attemptsMax: Self.attemptsMax),
             segmentBytes: seed % 3 == 0 ? 64 << 10 : 256 << 10,
             checkpointBytes: 1 << (10 + random.below(8)),
-            heldInMemoryMax: [2, 5, 50, 65_536][random.below(4)], partitions: 1 + random.below(3))
+            heldInMemoryMax: [2, 5, 50, 65_536][random.below(4)],
+            partitions: 1 + random.below(3)
+        )
         var promises = Promises()
         var leases: [Lease] = []
         var next = 0
@@ -84,7 +86,11 @@ import Testing
                     try bench.state(of: $0.id) != nil
                         && bench.story($0.id).envelope
                             == bench.envelope(
-                                user: $0.user, text: $0.text, key: $0.key, deliverAt: $0.due)
+                                user: $0.user,
+                                text: $0.text,
+                                key: $0.key,
+                                deliverAt: $0.due
+                            )
                 }
                 promises.pending = []
                 promises.pendingFinal = []
@@ -109,7 +115,9 @@ import Testing
     // MARK: - Operations
 
     private func submit(
-        _ promises: inout Promises, _ next: inout Int, _ bench: ShardBench,
+        _ promises: inout Promises,
+        _ next: inout Int,
+        _ bench: ShardBench,
         _ random: inout SeededGenerator
     ) throws {
         next += 1
@@ -117,12 +125,21 @@ import Testing
             random.below(4) == 0
             ? bench.now.wall.advanced(byMilliseconds: Int64(random.below(20_000))) : nil
         let one = Promises.Accepted(
-            id: NotificationID(high: 0, low: 0), key: "key-\(next)", user: "user-\(random.below(9))",
+            id: NotificationID(high: 0, low: 0),
+            key: "key-\(next)",
+            user: "user-\(random.below(9))",
             text: String(repeating: "x", count: random.below(300)),
-            channel: Channel.allCases[random.below(2)], due: due)
+            channel: Channel.allCases[random.below(2)],
+            due: due
+        )
         let outcome = try bench.submit(
-            user: one.user, text: one.text, key: one.key, lane: Lane.allCases[random.below(4)],
-            channel: one.channel, deliverAt: due)
+            user: one.user,
+            text: one.text,
+            key: one.key,
+            lane: Lane.allCases[random.below(4)],
+            channel: one.channel,
+            deliverAt: due
+        )
         #expect(outcome.kind == .accepted)
         var named = one
         named.id = outcome.id
@@ -130,7 +147,9 @@ import Testing
     }
 
     private func repeatOne(
-        _ promises: Promises, _ bench: ShardBench, _ random: inout SeededGenerator,
+        _ promises: Promises,
+        _ bench: ShardBench,
+        _ random: inout SeededGenerator,
         _ comment: Comment
     ) throws {
         let known = promises.accepted + promises.pending
@@ -138,14 +157,20 @@ import Testing
         let one = known[random.below(known.count)]
         let isSame = random.below(3) > 0
         let outcome = try bench.submit(
-            user: one.user, text: isSame ? one.text : one.text + "!", key: one.key,
-            channel: one.channel, deliverAt: one.due)
+            user: one.user,
+            text: isSame ? one.text : one.text + "!",
+            key: one.key,
+            channel: one.channel,
+            deliverAt: one.due
+        )
         #expect(outcome.id == one.id, comment)
         #expect(outcome.kind == (isSame ? .duplicate : .conflict), comment)
     }
 
     private func settle(
-        _ lease: Lease, _ promises: inout Promises, _ bench: ShardBench,
+        _ lease: Lease,
+        _ promises: inout Promises,
+        _ bench: ShardBench,
         _ random: inout SeededGenerator
     ) throws {
         let outcome: AttemptOutcome
@@ -159,37 +184,55 @@ import Testing
             final = .dead
         case 6:
             outcome = .retry(
-                afterMilliseconds: Int64(random.below(3000)), reason: .backoff, code: 429,
-                detail: "")
+                afterMilliseconds: Int64(random.below(3000)),
+                reason: .backoff,
+                code: 429,
+                detail: ""
+            )
             if lease.attempt >= Self.attemptsMax { final = .dead }
         case 7:
             outcome = .retry(
-                afterMilliseconds: 100, reason: .backoff, code: 535, detail: "", counts: false)
+                afterMilliseconds: 100,
+                reason: .backoff,
+                code: 535,
+                detail: "",
+                counts: false
+            )
         default:
             outcome = .retry(afterMilliseconds: nil, reason: .backoff, code: 451, detail: "")
             if lease.attempt >= Self.attemptsMax { final = .dead }
         }
         guard try bench.shard.settle(lease.id, outcome, at: bench.now), let final else { return }
         promises.pendingFinal.append(
-            (bench.shard.id(lease.message.stream, lease.message.offset), final))
+            (bench.shard.id(lease.message.stream, lease.message.offset), final)
+        )
     }
 
     /// Another group on the same topic comes, takes, and goes, without anybody noticing.
     private func consume(_ bench: ShardBench, _ random: inout SeededGenerator) throws {
         let connection = UInt64(1000 + random.below(3))
         _ = try bench.subscribe(
-            connection: connection, number: UInt32(random.below(1000)),
-            group: "audit-\(random.below(3))", fromEnd: random.below(2) == 0, credit: 5, lease: 300)
+            connection: connection,
+            number: UInt32(random.below(1000)),
+            group: "audit-\(random.below(3))",
+            fromEnd: random.below(2) == 0,
+            credit: 5,
+            lease: 300
+        )
         for handout in try bench.shard.deal(at: bench.now) {
             switch random.below(4) {
             case 0:
                 try bench.shard.settle(
-                    handout.lease.id, .delivered(code: 0, detail: ""), at: bench.now)
+                    handout.lease.id,
+                    .delivered(code: 0, detail: ""),
+                    at: bench.now
+                )
             case 1:
                 try bench.shard.settle(
                     handout.lease.id,
                     .retry(afterMilliseconds: 50, reason: .rejected, code: 0, detail: ""),
-                    at: bench.now)
+                    at: bench.now
+                )
             default: break
             }
         }
@@ -200,7 +243,10 @@ import Testing
 
     private func check(_ promises: Promises, _ bench: ShardBench, _ comment: Comment) throws {
         for (id, state) in promises.final {
-            #expect(try bench.state(of: id) == state, "an outcome that was synced is final; \(comment)")
+            #expect(
+                try bench.state(of: id) == state,
+                "an outcome that was synced is final; \(comment)"
+            )
         }
         var counted: [NotificationState: Int] = [:]
         for one in promises.accepted {
@@ -214,7 +260,13 @@ import Testing
             #expect(
                 story.envelope
                     == bench.envelope(
-                        user: one.user, text: one.text, key: one.key, deliverAt: one.due), comment)
+                        user: one.user,
+                        text: one.text,
+                        key: one.key,
+                        deliverAt: one.due
+                    ),
+                comment
+            )
             let intents = story.steps.filter { $0.command.name == "intent" }.count
             #expect(intents >= story.attempts, comment)
         }
@@ -237,7 +289,10 @@ import Testing
 
     /// Left alone with a provider that takes everything, all comes to an end.
     private func finish(
-        _ promises: Promises, _ bench: ShardBench, _ open: [Lease], _ comment: Comment
+        _ promises: Promises,
+        _ bench: ShardBench,
+        _ open: [Lease],
+        _ comment: Comment
     ) throws {
         try bench.sync()
         for lease in open + bench.shard.takeOpened() {
@@ -251,7 +306,10 @@ import Testing
             for channel in Channel.allCases.prefix(2) {
                 for lease in try bench.dispatch(channel, slots: 1000) {
                     try bench.shard.settle(
-                        lease.id, .delivered(code: 0, detail: ""), at: bench.now)
+                        lease.id,
+                        .delivered(code: 0, detail: ""),
+                        at: bench.now
+                    )
                 }
             }
             try bench.sync()

@@ -16,21 +16,38 @@ final class ShardBench {
     private var seed: UInt64
 
     init(
-        seed: UInt64 = 1, retry: RetryPolicy = RetryPolicy(attemptsMax: 3),
-        segmentBytes: Int = 256 << 10, checkpointBytes: Int = 4096,
-        heldInMemoryMax: Int = Limits.heldInMemoryMax, partitions: Int = 1,
-        groupWindowMax: Int = Limits.groupWindowMax
+        seed: UInt64 = 1,
+        retry: RetryPolicy = RetryPolicy(attemptsMax: 3),
+        segmentBytes: Int = 256 << 10,
+        checkpointBytes: Int = 4096,
+        heldInMemoryMax: Int = Limits.heldInMemoryMax,
+        partitions: Int = 1,
+        groupWindowMax: Int = Limits.groupWindowMax,
+        window: Int64 = Limits.idempotencyWindowMilliseconds,
+        retention: Int64 = Limits.retentionMilliseconds
     ) throws {
         self.seed = seed
         configuration = ShardConfiguration(
-            log: LogConfiguration(segmentBytes: segmentBytes), retry: retry,
-            partitions: partitions, checkpointBytes: checkpointBytes,
-            heldInMemoryMax: heldInMemoryMax, groupWindowMax: groupWindowMax)
+            log: LogConfiguration(segmentBytes: segmentBytes),
+            retry: retry,
+            partitions: partitions,
+            checkpointBytes: checkpointBytes,
+            heldInMemoryMax: heldInMemoryMax,
+            idempotencyWindowMilliseconds: window,
+            retentionMilliseconds: retention,
+            groupWindowMax: groupWindowMax
+        )
         now = Now(
             monotonic: MonotonicInstant(nanoseconds: 5_000_000_000),
-            wall: WallTimestamp(milliseconds: 1_795_000_000_000))
+            wall: WallTimestamp(milliseconds: 1_795_000_000_000)
+        )
         shard = try Shard.open(
-            directory: directory, store: store, configuration: configuration, seed: seed, at: now)
+            directory: directory,
+            store: store,
+            configuration: configuration,
+            seed: seed,
+            at: now
+        )
     }
 
     // MARK: - Time and turns
@@ -95,7 +112,12 @@ final class ShardBench {
             store.crash { random.below($0 + 1) }
         }
         shard = try Shard.open(
-            directory: directory, store: store, configuration: configuration, seed: seed, at: now)
+            directory: directory,
+            store: store,
+            configuration: configuration,
+            seed: seed,
+            at: now
+        )
         #expect(shard.recovery.damaged.isEmpty)
         shard.checkInvariants()
     }
@@ -103,7 +125,10 @@ final class ShardBench {
     // MARK: - Submitting
 
     func envelope(
-        user: String, text: String = "hello", key: String? = nil, deliverAt: WallTimestamp? = nil
+        user: String,
+        text: String = "hello",
+        key: String? = nil,
+        deliverAt: WallTimestamp? = nil
     ) -> [UInt8] {
         var writer = EnvelopeWriter()
         writer.append(.user, user)
@@ -115,8 +140,12 @@ final class ShardBench {
     }
 
     func submit(
-        user: String = "ada", text: String = "hello", key: String? = nil,
-        lane: Lane = .normal, channel: Channel = .email, deliverAt: WallTimestamp? = nil
+        user: String = "ada",
+        text: String = "hello",
+        key: String? = nil,
+        lane: Lane = .normal,
+        channel: Channel = .email,
+        deliverAt: WallTimestamp? = nil
     ) throws -> SubmitOutcome {
         let envelope = envelope(user: user, text: text, key: key, deliverAt: deliverAt)
         let keyBytes = Array((key ?? "").utf8)
@@ -125,19 +154,35 @@ final class ShardBench {
                 try keyBytes.withUnsafeBytes { keyBytes in
                     try shard.submit(
                         NewNotification(
-                            channel: channel, lane: lane, user: user, envelope: envelope,
-                            idempotencyKey: key == nil ? nil : keyBytes), at: now)
+                            channel: channel,
+                            lane: lane,
+                            user: user,
+                            envelope: envelope,
+                            idempotencyKey: key == nil ? nil : keyBytes
+                        ),
+                        at: now
+                    )
                 }
             }
         }
     }
 
     func accept(
-        user: String = "ada", text: String = "hello", key: String? = nil, lane: Lane = .normal,
-        channel: Channel = .email, deliverAt: WallTimestamp? = nil
+        user: String = "ada",
+        text: String = "hello",
+        key: String? = nil,
+        lane: Lane = .normal,
+        channel: Channel = .email,
+        deliverAt: WallTimestamp? = nil
     ) throws -> NotificationID {
         let outcome = try submit(
-            user: user, text: text, key: key, lane: lane, channel: channel, deliverAt: deliverAt)
+            user: user,
+            text: text,
+            key: key,
+            lane: lane,
+            channel: channel,
+            deliverAt: deliverAt
+        )
         #expect(outcome.kind == .accepted)
         try sync()
         return outcome.id
@@ -156,13 +201,25 @@ final class ShardBench {
     // MARK: - Consumers
 
     func subscribe(
-        connection: UInt64 = 1, number: UInt32 = 1, group: String = "audit", fromEnd: Bool = false,
-        credit: Int = 100, lease: Int64 = 30_000, lanes: UInt8 = 0xF
+        connection: UInt64 = 1,
+        number: UInt32 = 1,
+        group: String = "audit",
+        fromEnd: Bool = false,
+        credit: Int = 100,
+        lease: Int64 = 30_000,
+        lanes: UInt8 = 0xF
     ) throws -> SubscriptionID {
         let id = SubscriptionID(connection: ConnectionID(connection), number: number)
         _ = try shard.subscribe(
-            id, topic: Channel.email.topic, group: group, fromEnd: fromEnd, credit: credit,
-            leaseMilliseconds: lease, lanes: lanes, at: now)
+            id,
+            topic: Channel.email.topic,
+            group: group,
+            fromEnd: fromEnd,
+            credit: credit,
+            leaseMilliseconds: lease,
+            lanes: lanes,
+            at: now
+        )
         return id
     }
 

@@ -14,7 +14,9 @@ import Testing
         _ = try bench.accept(user: "a")
         _ = try bench.accept(user: "b", lane: .bulk)
         let first = try bench.deal()
-        #expect(first.count == 2 && first.allSatisfy { $0.subscription == id && $0.lease.attempt == 1 })
+        #expect(
+            first.count == 2 && first.allSatisfy { $0.subscription == id && $0.lease.attempt == 1 }
+        )
         bench.shard.connectionClosed(ConnectionID(1))
         bench.shard.checkInvariants()
         #expect(bench.shard.leases.count == 0)
@@ -24,8 +26,11 @@ import Testing
         #expect(second.allSatisfy { $0.lease.attempt == 1 })
         for handout in first {
             let stale = bench.shard.lease(
-                token: handout.lease.id, stream: handout.lease.message.stream,
-                offset: handout.lease.message.offset, of: id)
+                token: handout.lease.id,
+                stream: handout.lease.message.stream,
+                offset: handout.lease.message.offset,
+                of: id
+            )
             #expect(stale == nil, "the old token is stale")
         }
     }
@@ -88,7 +93,10 @@ import Testing
             for handout in try bench.deal() {
                 gotBulk = gotBulk || handout.lease.message.stream.lane == .bulk
                 try bench.shard.settle(
-                    handout.lease.id, .delivered(code: 0, detail: ""), at: bench.now)
+                    handout.lease.id,
+                    .delivered(code: 0, detail: ""),
+                    at: bench.now
+                )
                 bench.shard.addCredit(1, to: id)
             }
             try bench.sync()
@@ -104,7 +112,9 @@ import Testing
         let first = try #require(try bench.deal().first)
         try bench.shard.settle(
             first.lease.id,
-            .retry(afterMilliseconds: 700, reason: .rejected, code: 0, detail: "busy"), at: bench.now)
+            .retry(afterMilliseconds: 700, reason: .rejected, code: 0, detail: "busy"),
+            at: bench.now
+        )
         try bench.sync()
         bench.pass(milliseconds: 699)
         #expect(try bench.deal().isEmpty)
@@ -129,15 +139,25 @@ import Testing
         bench.shard.connectionClosed(ConnectionID(1))
         // The 65,535th rejection, written as the shard would have.
         let step = Command.Step(
-            message: lease.message, attempt: .max, previous: try bench.story(id).recordPosition,
-            origin: .fresh, heldDue: 0)
+            message: lease.message,
+            attempt: .max,
+            previous: try bench.story(id).recordPosition,
+            origin: .fresh,
+            heldDue: 0
+        )
         var body: [UInt8] = []
         Command.held(step, due: bench.now.wall, reason: .rejected, code: 0, detail: "no")
             .append(to: &body)
         try body.withUnsafeBytes {
             _ = try bench.shard.log.append(
-                .command, stream: .none, baseOffset: Offset(0), recordCount: 0,
-                at: bench.now.wall, keys: [], body: $0)
+                .command,
+                stream: .none,
+                baseOffset: Offset(0),
+                recordCount: 0,
+                at: bench.now.wall,
+                keys: [],
+                body: $0
+            )
         }
         try bench.sync()
         try bench.restart()

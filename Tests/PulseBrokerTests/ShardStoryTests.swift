@@ -8,7 +8,11 @@ import Testing
 
 @Suite struct ShardStoryTests {
     private let failed = AttemptOutcome.retry(
-        afterMilliseconds: nil, reason: .backoff, code: 451, detail: "try later")
+        afterMilliseconds: nil,
+        reason: .backoff,
+        code: 451,
+        detail: "try later"
+    )
 
     // MARK: - From door to door
 
@@ -31,7 +35,9 @@ import Testing
         #expect(lease.attempt == 1)
         #expect(bench.balance.leased == 1 && bench.balance.ready == 0)
 
-        #expect(try bench.shard.settle(lease.id, .delivered(code: 250, detail: "ok"), at: bench.now))
+        #expect(
+            try bench.shard.settle(lease.id, .delivered(code: 250, detail: "ok"), at: bench.now)
+        )
         #expect(try bench.state(of: outcome.id) == .leased, "delivered only with the sync")
         try bench.sync()
         let story = try bench.story(outcome.id)
@@ -59,8 +65,11 @@ import Testing
         #expect(story.state == .dead && story.attempts == 4)
         #expect(
             story.steps.map(\.command.name)
-                == ["intent", "held", "intent", "held", "intent", "held", "intent", "dead"])
-        guard case .dead(_, let deadOffset, let cause, let code, let detail)? = story.steps.last?.command
+                == ["intent", "held", "intent", "held", "intent", "held", "intent", "dead"]
+        )
+        guard
+            case .dead(_, let deadOffset, let cause, let code, let detail)? = story.steps.last?
+                .command
         else {
             Issue.record("the story ends with the death")
             return
@@ -79,7 +88,11 @@ import Testing
         let id = try bench.accept()
         let lease = try #require(try bench.dispatch().first)
         let asked = AttemptOutcome.retry(
-            afterMilliseconds: 5000, reason: .backoff, code: 429, detail: "slow down")
+            afterMilliseconds: 5000,
+            reason: .backoff,
+            code: 429,
+            detail: "slow down"
+        )
         try bench.shard.settle(lease.id, asked, at: bench.now)
         try bench.sync()
         #expect(try bench.state(of: id) == .held)
@@ -103,8 +116,14 @@ import Testing
             try bench.shard.settle(
                 lease.id,
                 .retry(
-                    afterMilliseconds: 1000, reason: .backoff, code: 535, detail: "bad password",
-                    counts: false), at: bench.now)
+                    afterMilliseconds: 1000,
+                    reason: .backoff,
+                    code: 535,
+                    detail: "bad password",
+                    counts: false
+                ),
+                at: bench.now
+            )
             try bench.sync()
             #expect(bench.balance.held == 1 && bench.balance.scheduled == 0)
             #expect(try bench.state(of: id) == .held)
@@ -354,7 +373,10 @@ import Testing
     /// Many retries at once with a small memory: the memory is laid out anew in the middle of a turn.
     @Test func retriesBeyondTheMemoryAllComeBack() throws {
         let bench = try ShardBench(
-            retry: RetryPolicy(attemptsMax: 2), segmentBytes: 1 << 20, heldInMemoryMax: 4)
+            retry: RetryPolicy(attemptsMax: 2),
+            segmentBytes: 1 << 20,
+            heldInMemoryMax: 4
+        )
         var ids: [NotificationID] = []
         for _ in 0..<60 { ids.append(try bench.submit().id) }
         try bench.sync()
@@ -363,7 +385,12 @@ import Testing
                 lease.id,
                 .retry(
                     afterMilliseconds: 1000 + Int64(lease.message.offset.rawValue * 7 % 60),
-                    reason: .backoff, code: 0, detail: ""), at: bench.now)
+                    reason: .backoff,
+                    code: 0,
+                    detail: ""
+                ),
+                at: bench.now
+            )
         }
         try bench.sync()
         var redelivered = 0
@@ -378,99 +405,6 @@ import Testing
         #expect(redelivered == 60)
         let stuck = try ids.filter { try bench.state(of: $0) != .delivered }
         #expect(stuck.isEmpty, "\(stuck.count) are stuck: \(bench.balance)")
-    }
-
-    // MARK: - Templates
-
-    @Test func aRecordKeepsTheTemplateOfItsOwnMoment() throws {
-        let bench = try ShardBench()
-        func save(_ text: String, name: String = "hello") throws -> LogPosition {
-            let row = TemplateRow(
-                name: name, channel: .email, subject: "s", text: text, html: "",
-                savedAt: bench.now.wall)
-            let saved = try bench.shard.put(row, at: bench.now)
-            #expect(saved.durableAt > bench.shard.log.durablePosition)
-            #expect(bench.shard.revisionInForce(of: name) == saved.revision)
-            try bench.sync()
-            #expect(bench.shard.templates.revision(named: name) == saved.revision)
-            return saved.revision.position
-        }
-        _ = try save("one")
-        let first = try bench.story(try bench.accept()).recordPosition
-        // A hundred more, so that the search has more than a page to go through.
-        for number in 0..<100 { _ = try save("middle \(number)") }
-        _ = try save("noise", name: "hell")
-        _ = try save("noise", name: "hello2")
-        let second = try bench.story(try bench.accept()).recordPosition
-        _ = try save("last")
-        let third = try bench.story(try bench.accept()).recordPosition
-        for stop in [ShardBench.Stop.kill, .powerCut, .clean] {
-            func text(at position: LogPosition) throws -> String? {
-                try bench.shard.templates.revision(
-                    named: "hello", before: position, in: bench.store)?.row.text
-            }
-            #expect(try text(at: first) == "one")
-            #expect(try text(at: second) == "middle 99")
-            #expect(try text(at: third) == "last")
-            #expect(bench.shard.templates.newest.map(\.row.name) == ["hell", "hello", "hello2"])
-            #expect(bench.shard.templates.revision(named: "hello")?.row.text == "last")
-            let none = try bench.shard.templates.revision(
-                named: "nobody", before: third, in: bench.store)
-            #expect(none == nil)
-            try bench.restart(stop)
-        }
-        try bench.expectReplayGivesTheSame()
-    }
-
-    // MARK: - Stores and logs that do not fit
-
-    @Test func aForeignOrLostStoreIsRefused() throws {
-        let bench = try ShardBench(seed: 1)
-        let other = try ShardBench(seed: 2)
-        func open(_ store: MemoryStore) throws(ShardError) -> Shard {
-            try Shard.open(
-                directory: bench.directory.copy(), store: store,
-                configuration: bench.configuration, seed: 9, at: bench.now)
-        }
-        _ = try bench.accept()
-        try other.restart(.clean)
-        let refusal = #expect(throws: ShardError.self) { try open(other.store.copy()) }
-        #expect("\(refusal.map { "\($0)" } ?? "")".contains("belongs to another log"))
-        // The log reaches back to the beginning: a lost store is made anew.
-        let rebuilt = try open(MemoryStore())
-        #expect(rebuilt.balance(of: .email).accepted == 1)
-    }
-
-    @Test func aFailedSyncStopsTheShardForGood() throws {
-        let bench = try ShardBench()
-        _ = try bench.submit()
-        let ticket = try bench.shard.flush(at: bench.now)
-        #expect(ticket != nil)
-        bench.directory.failsSyncs = true
-        #expect(throws: StorageError.self) { try bench.shard.log.performSync() }
-        bench.directory.failsSyncs = false
-        #expect(throws: ShardError.self, "nothing is ever appended again") {
-            _ = try bench.submit()
-            _ = try bench.shard.flush(at: bench.now)
-        }
-        #expect(bench.shard.log.isReadOnly)
-        #expect(bench.balance.accepted == 0)
-    }
-
-    @Test func damagedCheckpointsNeverTrap() throws {
-        let bench = try ShardBench()
-        for _ in 0..<20 { _ = try bench.accept(lane: .high) }
-        _ = try bench.dispatch()
-        let encoded = bench.shard.state.encoded()
-        #expect(ShardState(encoded: encoded)?.encoded() == encoded)
-        for cut in 0..<encoded.count { #expect(ShardState(encoded: Array(encoded[..<cut])) == nil) }
-        #expect(ShardState(encoded: encoded + [0]) == nil)
-        var random = SeededGenerator(seed: 8)
-        for _ in 0..<5000 {
-            var bytes = encoded
-            bytes[random.below(bytes.count)] ^= 1 << UInt8(random.below(8))
-            _ = ShardState(encoded: bytes)?.encoded()
-        }
     }
 }
 

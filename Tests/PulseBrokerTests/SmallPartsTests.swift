@@ -136,10 +136,13 @@ import Testing
             message: MessageKey(
                 group: GroupID(UInt16(random.below(65_536))),
                 stream: StreamID(rawValue: UInt32(truncatingIfNeeded: random.next())),
-                offset: Offset(Int64(bitPattern: random.next()))),
-            attempt: UInt16(random.below(65_536)), previous: LogPosition(random.next()),
+                offset: Offset(Int64(bitPattern: random.next()))
+            ),
+            attempt: UInt16(random.below(65_536)),
+            previous: LogPosition(random.next()),
             origin: MessageOrigin(rawValue: UInt8(random.below(3))) ?? .fresh,
-            heldDue: Int64(bitPattern: random.next()))
+            heldDue: Int64(bitPattern: random.next())
+        )
     }
 
     private static func text(_ random: inout SeededGenerator) -> String {
@@ -155,29 +158,43 @@ import Testing
         case 1: return .delivered(step(&random), code: code, detail: text(&random))
         case 2:
             return .held(
-                step(&random), due: wall,
-                reason: HoldReason(rawValue: UInt8(1 + random.below(4))) ?? .backoff, code: code,
-                detail: text(&random))
+                step(&random),
+                due: wall,
+                reason: HoldReason(rawValue: UInt8(1 + random.below(4))) ?? .backoff,
+                code: code,
+                detail: text(&random)
+            )
         case 3:
             return .dead(
-                step(&random), deadOffset: Offset(Int64(bitPattern: random.next())),
+                step(&random),
+                deadOffset: Offset(Int64(bitPattern: random.next())),
                 cause: DeathCause(rawValue: UInt8(1 + random.below(3))) ?? .payloadBad,
-                code: code, detail: text(&random))
+                code: code,
+                detail: text(&random)
+            )
         case 4:
             return .templatePut(
                 TemplateRow(
-                    name: text(&random), channel: Channel.allCases[random.below(4)],
-                    subject: text(&random), text: text(&random), html: text(&random),
-                    savedAt: wall))
+                    name: text(&random),
+                    channel: Channel.allCases[random.below(4)],
+                    subject: text(&random),
+                    text: text(&random),
+                    html: text(&random),
+                    savedAt: wall
+                )
+            )
         case 5:
             return .groupCreated(
-                GroupID(UInt16(random.below(65_536))), topic: TopicID(UInt16(random.below(16))),
+                GroupID(UInt16(random.below(65_536))),
+                topic: TopicID(UInt16(random.below(16))),
                 name: text(&random),
                 starts: (0..<random.below(4)).map { _ in
                     .init(
                         stream: StreamID(rawValue: UInt32(truncatingIfNeeded: random.next())),
-                        offset: Offset(Int64(random.below(1000))))
-                })
+                        offset: Offset(Int64(random.below(1000)))
+                    )
+                }
+            )
         default: return .started(at: wall)
         }
     }
@@ -240,14 +257,22 @@ import Testing
     private func row(_ offset: Int64, due: Int64) -> HeldRow {
         HeldRow(
             message: MessageKey(
-                group: group, stream: StreamID(rawValue: 0x10002), offset: Offset(offset)),
-            due: WallTimestamp(milliseconds: due), attempt: 1, reason: .backoff, position: .zero)
+                group: group,
+                stream: StreamID(rawValue: 0x10002),
+                offset: Offset(offset)
+            ),
+            due: WallTimestamp(milliseconds: due),
+            attempt: 1,
+            reason: .backoff,
+            position: .zero
+        )
     }
 
     private func now(_ milliseconds: Int64, drift: Int64 = 0) -> Now {
         Now(
             monotonic: MonotonicInstant(nanoseconds: UInt64(milliseconds) * 1_000_000),
-            wall: WallTimestamp(milliseconds: 1_000_000 + milliseconds + drift))
+            wall: WallTimestamp(milliseconds: 1_000_000 + milliseconds + drift)
+        )
     }
 
     @Test func rowsReadBackAndForeignOnesAreRefused() {
@@ -297,7 +322,10 @@ import Testing
     }
 
     private func release(
-        _ queue: inout HeldQueue, _ store: MemoryStore, _ waiting: inout [Int64: Int64], at now: Now
+        _ queue: inout HeldQueue,
+        _ store: MemoryStore,
+        _ waiting: inout [Int64: Int64],
+        at now: Now
     ) throws {
         var released: [HeldRow] = []
         try queue.advance(to: now, from: store, except: { _ in false }) { released.append($0) }

@@ -126,7 +126,8 @@ import Testing
             bytes.withUnsafeBytes { buffer in
                 guard let envelope = Envelope(buffer) else { return }
                 // What it hands out lies inside what it was given.
-                let parts = [envelope.user, envelope.text, envelope.subject] + envelope.data.map(\.value)
+                let parts =
+                    [envelope.user, envelope.text, envelope.subject] + envelope.data.map(\.value)
                 for case let part? in parts where !part.isEmpty {
                     #expect(part.count <= buffer.count)
                     #expect(String(validating: part, as: UTF8.self) != nil)
@@ -145,7 +146,8 @@ import Testing
                 guard let envelope = Envelope(buffer) else { return }
                 #expect(Envelope.deliverAt(in: buffer) == envelope.deliverAt)
                 #expect(
-                    Envelope.idempotencyKey(in: buffer)?.text == envelope.idempotencyKey?.text)
+                    Envelope.idempotencyKey(in: buffer)?.text == envelope.idempotencyKey?.text
+                )
             }
         }
     }

@@ -9,7 +9,8 @@ import Testing
         StreamID(
             topic: TopicID(UInt16(random.below(1 << 12))),
             partition: PartitionID(UInt16(random.below(1 << 10))),
-            lane: Lane.allCases[random.below(Lane.allCases.count)])
+            lane: Lane.allCases[random.below(Lane.allCases.count)]
+        )
     }
 
     @Test func namesItsPlaceThereAndBack() throws {
@@ -31,7 +32,9 @@ import Testing
         }
         let last = NotificationID(
             stream: StreamID(topic: TopicID(4095), partition: PartitionID(1023), lane: .dead),
-            offset: Offset((1 << 48) - 1), key: 9)
+            offset: Offset((1 << 48) - 1),
+            key: 9
+        )
         #expect(last.place(key: 9)?.offset == Offset((1 << 48) - 1))
     }
 
@@ -39,7 +42,10 @@ import Testing
         var random = SeededGenerator(seed: 2)
         for _ in 0..<50 {
             let id = NotificationID(
-                stream: stream(&random), offset: Offset(Int64(random.below(1000))), key: 77)
+                stream: stream(&random),
+                offset: Offset(Int64(random.below(1000))),
+                key: 77
+            )
             for bit in 0..<64 {
                 var other = id
                 other.high ^= 1 << UInt64(bit)
@@ -156,7 +162,8 @@ import Testing
             ceilings == [
                 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 900_000,
                 900_000,
-            ])
+            ]
+        )
     }
 
     @Test func hugePoliciesDoNotOverflow() {
@@ -188,7 +195,10 @@ import Testing
         for asked: Int64 in [-5, 0, 1, 30, 86_400, 90_000, .max] {
             for _ in 0..<100 {
                 let delay = policy.delayMs(
-                    afterAttempt: 1, retryAtSeconds: asked, using: &random)
+                    afterAttempt: 1,
+                    retryAtSeconds: asked,
+                    using: &random
+                )
                 let floor = min(max(0, asked), 86_400) * 1000
                 #expect(delay >= max(100, floor) && delay < max(100, floor) + 1000)
             }

@@ -60,7 +60,8 @@ import Testing
         #expect(bench.events.contains { $0.level == .error && $0.message.contains("paused") })
         #expect(
             !bench.events.contains { $0.fields.contains { $0.value.contains("ada@") } },
-            "no address in the log")
+            "no address in the log"
+        )
         #expect(try bench.status(ids[0]) == "held" && bench.status(ids[1]) == "ready")
         bench.pass(milliseconds: 29_000)
         #expect(bench.calls.isEmpty)
@@ -81,8 +82,10 @@ import Testing
         _ = try bench.send()
         try answer(bench, .misconfigured(reason: "no TLS"))
         let reply = try bench.exchange(
-            "POST", "/v1/notifications",
-            #"{"to":{"url":"https://hooks.example.org/x","user":"u"},"content":{"text":"t"}}"#)
+            "POST",
+            "/v1/notifications",
+            #"{"to":{"url":"https://hooks.example.org/x","user":"u"},"content":{"text":"t"}}"#
+        )
         #expect(reply.status == 202, "\(reply.body)")
         #expect(bench.calls.count == 1)
         guard case .http(let request)? = bench.calls.first?.request else {
@@ -91,7 +94,11 @@ import Testing
         }
         #expect(request.url == "https://hooks.example.org/x")
         let id = try #require(reply.field("id"))
-        #expect(request.headers.contains { $0.name.lowercased() == "webhook-id" && $0.value.contains(id) })
+        #expect(
+            request.headers.contains {
+                $0.name.lowercased() == "webhook-id" && $0.value.contains(id)
+            }
+        )
         try answer(bench, .answered(code: 503, detail: "", retryAfterSeconds: 120))
         bench.pass(milliseconds: 119_000)
         #expect(bench.calls.allSatisfy { if case .smtp = $0.request { true } else { false } })
@@ -113,12 +120,14 @@ import Testing
         #expect(bench.calls.count == 1)
         // It comes after all, when the second attempt is under way.
         bench.step(
-            .providerAnswered(lost.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil)))
+            .providerAnswered(lost.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil))
+        )
         #expect(try bench.status(id) == "leased")
         #expect(try bench.metric("pulse_late_outcomes_total") == 1)
         try answer(bench, .answered(code: 250, detail: "ok", retryAfterSeconds: nil))
         bench.step(
-            .providerAnswered(lost.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil)))
+            .providerAnswered(lost.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil))
+        )
         #expect(try bench.status(id) == "delivered")
         #expect(try bench.metric("pulse_provider_calls") == 0)
     }
@@ -140,8 +149,10 @@ import Testing
     @Test func aChannelWithoutAProviderKeepsWhatItAccepts() throws {
         let bench = try NodeBench()
         let reply = try bench.exchange(
-            "POST", "/v1/notifications",
-            #"{"to":{"phone":"+4915112345678"},"content":{"text":"t"}}"#)
+            "POST",
+            "/v1/notifications",
+            #"{"to":{"phone":"+4915112345678"},"content":{"text":"t"}}"#
+        )
         #expect(reply.status == 202, "\(reply.body)")
         bench.pass(milliseconds: 600_000)
         #expect(try bench.status(try #require(reply.field("id"))) == "ready")
@@ -160,8 +171,10 @@ import Testing
         #expect(order.count == 3 && order == order.sorted())
         // The sample template that --dev brings along can be used at once.
         let reply = try bench.exchange(
-            "POST", "/v1/notifications",
-            #"{"to":{"email":"a@example.org"},"template":"welcome","data":{"name":"<Ada>"}}"#)
+            "POST",
+            "/v1/notifications",
+            #"{"to":{"email":"a@example.org"},"template":"welcome","data":{"name":"<Ada>"}}"#
+        )
         #expect(reply.status == 202, "\(reply.body)")
         let plain = try NodeBench(providers: .catchers)
         #expect(try plain.exchange("GET", "/dev/outbox").status == 404)
@@ -189,12 +202,18 @@ import Testing
         func run() throws -> [UInt8] {
             let bench = try NodeBench()
             for index in 0..<30 {
-                _ = try bench.send(to: "user\(index % 4)@example.org", key: "k\(index % 20)-\(index)")
+                _ = try bench.send(
+                    to: "user\(index % 4)@example.org",
+                    key: "k\(index % 20)-\(index)"
+                )
                 if let call = bench.calls.first, index % 3 == 0 {
                     bench.calls.removeFirst()
                     bench.step(
                         .providerAnswered(
-                            call.id, .answered(code: 451, detail: "x", retryAfterSeconds: nil)))
+                            call.id,
+                            .answered(code: 451, detail: "x", retryAfterSeconds: nil)
+                        )
+                    )
                 }
                 bench.pass(milliseconds: 137)
             }

@@ -14,6 +14,11 @@ import Testing
         "idempotency_key":"k"}
         """
 
+    private static let other = """
+        {"to":{"email":"bob@example.org"},"content":{"subject":"s","text":"x"},\
+        "idempotency_key":"k"}
+        """
+
     @Test func nothingLeavesBeforeTheSync() throws {
         let bench = try NodeBench()
         bench.syncsAtOnce = false
@@ -54,12 +59,20 @@ import Testing
             return
         }
         #expect(request.recipient == "ada@example.org")
-        #expect(String(decoding: request.message, as: UTF8.self).contains(id), "the id is on the mail")
+        #expect(
+            String(decoding: request.message, as: UTF8.self).contains(id),
+            "the id is on the mail"
+        )
         bench.step(
             .providerAnswered(
-                call.id, .answered(code: 250, detail: "2.0.0 queued", retryAfterSeconds: nil)))
+                call.id,
+                .answered(code: 250, detail: "2.0.0 queued", retryAfterSeconds: nil)
+            )
+        )
         let v1 = try bench.exchange("GET", "/v1/notifications/\(id)")
-        #expect(v1.status == 200 && v1.field("status") == "delivered" && v1.field("attempts") == "1")
+        #expect(
+            v1.status == 200 && v1.field("status") == "delivered" && v1.field("attempts") == "1"
+        )
         #expect(v1.body.contains("\"what\":\"accepted\"") && v1.body.contains("2.0.0 queued"))
         let compatible = try bench.exchange("GET", "/api/notifications/status/\(id)/")
         #expect(compatible.status == 200 && compatible.field("status") == "sent")
@@ -73,7 +86,10 @@ import Testing
     func sixtyFourAtOnceWithOneKeyAreOne(path: String) throws {
         let bench = try NodeBench()
         _ = try bench.exchange(
-            "PUT", "/v1/templates/welcome", #"{"channel":"email","subject":"s","text":"hi {{name}}"}"#)
+            "PUT",
+            "/v1/templates/welcome",
+            #"{"channel":"email","subject":"s","text":"hi {{name}}"}"#
+        )
         let body =
             path.hasPrefix("/v1")
             ? Self.hello
@@ -100,25 +116,32 @@ import Testing
     @Test func anotherBodyUnderTheSameKey() throws {
         let bench = try NodeBench()
         _ = try bench.exchange(
-            "PUT", "/v1/templates/welcome", #"{"channel":"email","subject":"s","text":"hi {{name}}"}"#)
+            "PUT",
+            "/v1/templates/welcome",
+            #"{"channel":"email","subject":"s","text":"hi {{name}}"}"#
+        )
         let id = try bench.send(key: "k")
         let conflict = try bench.exchange(
-            "POST", "/v1/notifications",
-            #"{"to":{"email":"bob@example.org"},"content":{"subject":"s","text":"x"},"idempotency_key":"k"}"#
+            "POST",
+            "/v1/notifications",
+            Self.other
         )
         #expect(conflict.status == 409 && conflict.field("code") == "idempotency_conflict")
         let compatible = try bench.exchange(
-            "POST", "/api/notifications/send/",
+            "POST",
+            "/api/notifications/send/",
             """
             {"template_name":"welcome","user_id":"bob","to":"bob@example.org",\
             "context":{"name":"Bob"},"idempotency_key":"k"}
-            """)
+            """
+        )
         #expect(compatible.status == 200 && compatible.field("notification_id") == id)
         #expect(bench.calls.count == 1)
         try bench.restart()
         let again = try bench.exchange(
-            "POST", "/v1/notifications",
-            #"{"to":{"email":"bob@example.org"},"content":{"subject":"s","text":"x"},"idempotency_key":"k"}"#
+            "POST",
+            "/v1/notifications",
+            Self.other
         )
         #expect(again.status == 409)
     }
@@ -126,13 +149,18 @@ import Testing
     @Test func everythingWrongIsSaidAtOnce() throws {
         let bench = try NodeBench()
         _ = try bench.exchange(
-            "PUT", "/v1/templates/code", #"{"channel":"email","subject":"{{app}}","text":"{{code}}"}"#)
+            "PUT",
+            "/v1/templates/code",
+            #"{"channel":"email","subject":"{{app}}","text":"{{code}}"}"#
+        )
         let reply = try bench.exchange(
-            "POST", "/v1/notifications",
+            "POST",
+            "/v1/notifications",
             """
             {"to":{"email":"not an address"},"template":"code","lane":"urgent","data":{"x":1},\
             "deliver_at":"tomorrow","surprise":1}
-            """)
+            """
+        )
         #expect(reply.status == 400)
         for word in [
             "to.email", "invalid_address", "data.app", "data.code", "missing_variable", "lane",
@@ -141,16 +169,20 @@ import Testing
             #expect(reply.body.contains(word), "\(word) in \(reply.body)")
         }
         let unknown = try bench.exchange(
-            "POST", "/v1/notifications",
-            #"{"to":{"email":"nobody"},"template":"nothing","channel":"pigeon"}"#)
+            "POST",
+            "/v1/notifications",
+            #"{"to":{"email":"nobody"},"template":"nothing","channel":"pigeon"}"#
+        )
         #expect(unknown.status == 400)
         for word in ["unknown_template", "unknown_channel"] {
             #expect(unknown.body.contains(word), "\(word) in \(unknown.body)")
         }
         #expect(try bench.metric("pulse_notifications_accepted_total{channel=\"email\"}") == 0)
         let compatible = try bench.exchange(
-            "POST", "/api/notifications/send/",
-            #"{"template_name":"nothing","user_id":"u","to":"a@b.example"}"#)
+            "POST",
+            "/api/notifications/send/",
+            #"{"template_name":"nothing","user_id":"u","to":"a@b.example"}"#
+        )
         #expect(compatible.status == 404 || compatible.status == 400)
         #expect(compatible.body.contains("Template not found"), "\(compatible.body)")
     }
@@ -178,8 +210,10 @@ import Testing
         var requests: [UInt8] = []
         for index in 0..<200 {
             requests += NodeBench.request(
-                "POST", "/v1/notifications",
-                #"{"to":{"email":"ada@example.org"},"content":{"subject":"s","text":"\#(index)"}}"#)
+                "POST",
+                "/v1/notifications",
+                #"{"to":{"email":"ada@example.org"},"content":{"subject":"s","text":"\#(index)"}}"#
+            )
         }
         bench.receive(requests, on: connection)
         #expect(bench.paused.contains(connection))
@@ -193,12 +227,16 @@ import Testing
         var ids: [String] = []
         for index in 0..<7 {
             ids.append(
-                try bench.send(to: index % 2 == 0 ? "ada@example.org" : "bob@example.org"))
+                try bench.send(to: index % 2 == 0 ? "ada@example.org" : "bob@example.org")
+            )
         }
         for call in bench.calls.prefix(3) {
             bench.step(
                 .providerAnswered(
-                    call.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil)))
+                    call.id,
+                    .answered(code: 250, detail: "ok", retryAfterSeconds: nil)
+                )
+            )
         }
         func list(_ query: String) throws -> (ids: [String], next: String?) {
             let reply = try bench.exchange("GET", "/v1/notifications?\(query)")
@@ -220,7 +258,9 @@ import Testing
             cursor = page.next
         } while cursor != nil
         #expect(paged == ids.reversed())
-        for bad in ["limit=0", "limit=501", "limit=x", "status=gone", "channel=x", "cursor=zz", "a=1"] {
+        for bad in [
+            "limit=0", "limit=501", "limit=x", "status=gone", "channel=x", "cursor=zz", "a=1",
+        ] {
             #expect(try bench.exchange("GET", "/v1/notifications?\(bad)").status == 400, "\(bad)")
         }
     }
@@ -240,7 +280,10 @@ import Testing
         #expect(read.status == 200 && read.field("text") == "Hello {{name}}")
         #expect(read.field("revision") == created.field("revision"), "the revision it was told")
         let id = try #require(read.field("id"))
-        #expect(try bench.exchange("GET", "/api/notifications/templates/\(id)/").field("name") == "hello")
+        #expect(
+            try bench.exchange("GET", "/api/notifications/templates/\(id)/").field("name")
+                == "hello"
+        )
 
         // What was accepted before the change is rendered as it was.
         let post = #"{"to":{"email":"a@example.org"},"template":"hello","data":{"name":"Ada"}}"#
@@ -248,7 +291,10 @@ import Testing
         let first = try #require(bench.calls.first)
         bench.step(.providerAnswered(first.id, .notSent(reason: "connection refused")))
         let second = try bench.exchange(
-            "PUT", "/v1/templates/hello", #"{"channel":"email","subject":"Hi","text":"Bye {{name}}"}"#)
+            "PUT",
+            "/v1/templates/hello",
+            #"{"channel":"email","subject":"Hi","text":"Bye {{name}}"}"#
+        )
         #expect(second.status == 200 && second.field("revision") != read.field("revision"))
         bench.pass(milliseconds: 2000)
         let retry = try #require(bench.calls.last)
@@ -272,170 +318,34 @@ import Testing
     @Test func aSendThatRacesATemplateChangeIsStillDelivered() throws {
         let bench = try NodeBench()
         _ = try bench.exchange(
-            "PUT", "/v1/templates/t", #"{"channel":"email","subject":"s","text":"{{a}}"}"#)
+            "PUT",
+            "/v1/templates/t",
+            #"{"channel":"email","subject":"s","text":"{{a}}"}"#
+        )
         bench.syncsAtOnce = false
         let connection = bench.open(.http)
         bench.receive(
             NodeBench.request(
-                "PUT", "/v1/templates/t", #"{"channel":"email","subject":"s","text":"{{b}}"}"#),
-            on: connection)
+                "PUT",
+                "/v1/templates/t",
+                #"{"channel":"email","subject":"s","text":"{{b}}"}"#
+            ),
+            on: connection
+        )
         // Checked against the old revision, for the new one is not durable yet.
         let other = bench.open(.http)
         bench.receive(
             NodeBench.request(
-                "POST", "/v1/notifications",
-                #"{"to":{"email":"a@example.org"},"template":"t","data":{"a":"1"}}"#), on: other)
+                "POST",
+                "/v1/notifications",
+                #"{"to":{"email":"a@example.org"},"template":"t","data":{"a":"1"}}"#
+            ),
+            on: other
+        )
         bench.settle()
         let reply = try #require(bench.replies(on: other).first)
         guard reply.status == 202, let id = reply.field("id") else { return }
         bench.syncsAtOnce = true
         #expect(try bench.status(id) != "dead", "accepted, and then found unrenderable")
-    }
-
-    // MARK: - Deadlines and limits
-
-    @Test func aSlowClientIsSentAway() throws {
-        let bench = try NodeBench()
-        let connection = bench.open(.http)
-        bench.receive(Array("POST /v1/notifications HTTP/1.1\r\nHos".utf8), on: connection)
-        for _ in 0..<9 {
-            bench.pass(milliseconds: 1000)
-            bench.receive([0x61], on: connection)
-        }
-        #expect(!bench.closed.contains(connection))
-        bench.pass(milliseconds: 1100)
-        #expect(bench.closed.contains(connection), "a header gets ten seconds, drop by drop or not")
-        #expect(bench.replies(on: connection).first?.status == 408)
-        let idle = bench.open(.http)
-        bench.pass(milliseconds: 119_000)
-        #expect(!bench.closed.contains(idle))
-        bench.pass(milliseconds: 2000)
-        #expect(bench.closed.contains(idle) && bench.takeSent(idle).isEmpty)
-    }
-
-    @Test func theWakeItAsksForComesInTime() throws {
-        let bench = try NodeBench()
-        let connection = bench.open(.http)
-        bench.receive([0x50], on: connection)
-        let wake = try #require(bench.wake)
-        let wait = wake.milliseconds(since: bench.now.monotonic)
-        #expect(wait <= 10_001)
-        bench.receive(Array("OST".utf8), on: connection)
-        bench.step(.closed(connection))
-    }
-
-    @Test func aClientThatDoesNotReadIsNotReadFrom() throws {
-        let bench = try NodeBench()
-        let connection = bench.open(.http)
-        bench.step(.backlog(connection, bytes: Limits.outgoingBytesMax))
-        #expect(bench.paused.contains(connection))
-        bench.step(.backlog(connection, bytes: 0))
-        #expect(!bench.paused.contains(connection))
-    }
-
-    @Test func aFullDiskRefusesAndRecovers() throws {
-        let bench = try NodeBench(providers: ProviderSettings(), segmentBytes: 32 << 10)
-        bench.directory.capacity = 200 << 10
-        let body = #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"\#(String(repeating: "x", count: 4000))"}}"#
-        var refused: NodeBench.Reply?
-        var accepted = 0
-        for _ in 0..<200 where refused == nil {
-            let reply = try bench.exchange("POST", "/v1/notifications", body)
-            if reply.status == 202 { accepted += 1 } else { refused = reply }
-        }
-        #expect(refused?.status == 503, "\(refused?.body ?? "never full")")
-        #expect(bench.stopped == nil, "the disk is full, the node lives")
-        #expect(try bench.exchange("GET", "/readyz").status == 503)
-        #expect(try bench.exchange("GET", "/v1/notifications?limit=1").status == 200)
-        bench.directory.capacity = .max
-        bench.pass(milliseconds: 5000)
-        bench.pass(milliseconds: 5000)
-        #expect(try bench.exchange("POST", "/v1/notifications", body).status == 202)
-        #expect(
-            try bench.metric("pulse_notifications_accepted_total{channel=\"email\"}")
-                == accepted + 1)
-    }
-
-    // MARK: - Health
-
-    @Test func drainingRefusesFinishesAndSaysSo() throws {
-        let bench = try NodeBench()
-        let id = try bench.send()
-        let connection = bench.open(.http)
-        bench.step(.drainRequested)
-        #expect(!bench.drained, "a delivery is under way")
-        bench.receive(NodeBench.request("GET", "/readyz"), on: connection)
-        bench.receive(NodeBench.request("POST", "/v1/notifications", Self.hello), on: connection)
-        bench.receive(NodeBench.request("GET", "/livez"), on: connection)
-        bench.receive(NodeBench.request("GET", "/v1/notifications/\(id)"), on: connection)
-        let replies = bench.replies(on: connection)
-        #expect(replies.map(\.status) == [503, 503, 200, 200])
-        #expect(replies.first?.body == "draining\n")
-        let call = try #require(bench.calls.first)
-        bench.step(
-            .providerAnswered(call.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil)))
-        #expect(bench.drained)
-        try bench.restart(losing: .unsynced)
-        #expect(try bench.status(id) == "delivered", "what was drained is durable")
-        #expect(bench.calls.isEmpty)
-    }
-
-    @Test func aDrainDoesNotWaitForEver() throws {
-        let bench = try NodeBench()
-        let id = try bench.send()
-        bench.step(.drainRequested)
-        bench.pass(milliseconds: 9999)
-        #expect(!bench.drained)
-        bench.pass(milliseconds: 2)
-        #expect(bench.drained)
-        try bench.restart(losing: .unsynced)
-        bench.pass(milliseconds: 2000)
-        #expect(try bench.status(id) == "leased", "tried again after the restart")
-    }
-
-    @Test func metricsTellTheLedger() throws {
-        let bench = try NodeBench()
-        let ids = try (0..<6).map { _ in try bench.send() }
-        _ = try bench.send(more: #","deliver_at":"2099-01-01T00:00:00Z""#)
-        let answers: [ProviderAnswer] = [
-            .answered(code: 250, detail: "ok", retryAfterSeconds: nil),
-            .answered(code: 550, detail: "5.1.1 no such user", retryAfterSeconds: nil),
-            .answered(code: 451, detail: "later", retryAfterSeconds: nil),
-            .lost(reason: "cut"),
-        ]
-        for (call, answer) in zip(bench.calls, answers) {
-            bench.step(.providerAnswered(call.id, answer))
-        }
-        let text = try bench.exchange("GET", "/metrics").body
-        for line in [
-            #"pulse_notifications_accepted_total{channel="email"} 7"#,
-            #"pulse_notifications_finished_total{channel="email",state="delivered"} 1"#,
-            #"pulse_notifications_finished_total{channel="email",state="dead"} 1"#,
-            #"pulse_notifications{channel="email",state="held"} 2"#,
-            #"pulse_notifications{channel="email",state="leased"} 2"#,
-            #"pulse_notifications{channel="email",state="ready"} 0"#,
-            #"pulse_notifications{channel="email",state="scheduled"} 1"#,
-            #"pulse_delivery_attempts_total{channel="email"} 6"#,
-            #"pulse_delivery_retries_total{channel="email"} 2"#,
-            #"pulse_provider_answers_total{class="ambiguous"} 1"#,
-            "pulse_provider_calls 2",
-        ] {
-            #expect(text.contains(line + "\n"), "\(line)")
-        }
-        #expect(try bench.status(ids[1]) == "dead")
-        try bench.restart()
-        let unknown = try bench.metric(#"pulse_delivery_unknown_outcomes_total{channel="email"}"#)
-        #expect(unknown == 2, "two calls were cut off")
-        // Every family is announced before its samples, and every line is well formed.
-        var family = ""
-        for line in text.split(separator: "\n") {
-            if line.hasPrefix("# HELP ") {
-                family = String(line.split(separator: " ")[2])
-            } else if !line.hasPrefix("# TYPE ") {
-                let name = String(line.prefix { $0 != "{" && $0 != " " })
-                #expect(name == family)
-                #expect(line.split(separator: " ").last.flatMap { UInt64($0) } != nil)
-            }
-        }
     }
 }

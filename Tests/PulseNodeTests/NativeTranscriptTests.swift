@@ -23,7 +23,9 @@ import Testing
         let id = try #require(reply.verdicts.first).id
         client.send { session, bytes in
             StatusRequest(id: id).encode(
-                correlation: session.openRequest(.status), into: &bytes)
+                correlation: session.openRequest(.status),
+                into: &bytes
+            )
         }
         #expect(try client.hear().words == ["status ready"])
     }
@@ -46,19 +48,22 @@ import Testing
                 ("ada", [1, 9, 9]),
                 ("ada", NativeClient.envelope(text: nil)),
                 ("ada", NativeClient.envelope(key: "last")),
-            ]))
+            ])
+        )
         let verdicts = try client.verdicts().verdicts
         #expect(
             verdicts.map(\.status) == [
                 .accepted, .duplicate, .refused, .duplicate, .refused, .refused, .refused, .refused,
                 .refused, .accepted,
-            ])
+            ]
+        )
         let codes: [ErrorCode] = [
             .idempotencyConflict, .invalidAddress, .validationFailed, .unknownTemplate,
             .invalidRequest, .validationFailed,
         ]
         #expect(
-            verdicts.filter { $0.status == .refused }.map(\.code) == codes.map(\.rawValue))
+            verdicts.filter { $0.status == .refused }.map(\.code) == codes.map(\.rawValue)
+        )
         #expect(verdicts[1].id == old.id && verdicts[2].id == old.id)
         #expect(verdicts[3].id == verdicts[0].id)
         #expect(try bench.metric(#"pulse_notifications_accepted_total{channel="email"}"#) == 3)
@@ -68,7 +73,10 @@ import Testing
     @Test func refusalsDoNotWaitForSomebodyElsesSync() throws {
         let bench = try quiet()
         let client = try bench.client()
-        client.produce(NativeClient.batch([("ada", NativeClient.envelope())]), topic: "notify.pigeon")
+        client.produce(
+            NativeClient.batch([("ada", NativeClient.envelope())]),
+            topic: "notify.pigeon"
+        )
         #expect(try client.verdicts().errors.map(\.code) == [ErrorCode.unknownTopic.rawValue])
         var broken = NativeClient.batch([("ada", NativeClient.envelope())])
         broken[broken.count - 1] ^= 1
@@ -88,7 +96,8 @@ import Testing
         client.produce(
             NativeClient.batch([
                 ("ada", NativeClient.envelope()), ("bob", NativeClient.envelope(user: "bob")),
-            ]))
+            ])
+        )
         _ = try client.verdicts()
         client.subscribe()
         let (words, deliveries) = try client.hear()
@@ -155,9 +164,14 @@ import Testing
         _ = try second.hear()
         bench.step(.closed(first.connection))
         let again = try #require(try second.hear().deliveries.first)
-        #expect(again.id == lost.id && again.token.attempt == 1 && again.token.lease != lost.token.lease)
+        #expect(
+            again.id == lost.id && again.token.attempt == 1 && again.token.lease != lost.token.lease
+        )
         second.acknowledge([lost.token])
-        #expect(try second.hear().words == ["settled 0 stale 1"], "another's token is worth nothing")
+        #expect(
+            try second.hear().words == ["settled 0 stale 1"],
+            "another's token is worth nothing"
+        )
         second.acknowledge([again.token])
         #expect(try second.hear().words == ["settled 1 stale 0"])
     }
@@ -179,7 +193,8 @@ import Testing
         let bench = try quiet()
         let client = try bench.client()
         client.produce(
-            NativeClient.batch((0..<5).map { _ in ("ada", NativeClient.envelope()) }))
+            NativeClient.batch((0..<5).map { _ in ("ada", NativeClient.envelope()) })
+        )
         _ = try client.verdicts()
         client.subscribe(credit: 2)
         #expect(try client.hear().words == ["subscribed", "delivered 2"])
@@ -206,22 +221,53 @@ import Testing
         #expect(words.sorted() == expected.sorted())
         client.acknowledge(
             [DeliveryToken(stream: StreamID(rawValue: 1), offset: Offset(0), attempt: 1, lease: 1)],
-            subscription: 77)
+            subscription: 77
+        )
         #expect(try client.hear().words == ["refused \(ErrorCode.unknownSubscription.rawValue)"])
+    }
+
+    /// P6: what a slow consumer has not read is bounded, whatever credit it gave.
+    @Test func aConsumerThatDoesNotReadIsGivenNothingMore() throws {
+        let bench = try quiet()
+        let client = try bench.client()
+        client.subscribe(credit: 1000)
+        _ = try client.hear()
+        bench.step(.backlog(client.connection, bytes: Limits.outgoingBytesMax))
+        let producer = try bench.client()
+        producer.produce(NativeClient.batch([("ada", NativeClient.envelope())]))
+        #expect(try producer.verdicts().verdicts.count == 1)
+        #expect(try client.hear().words.isEmpty)
+        bench.step(.backlog(client.connection, bytes: 0))
+        #expect(try client.hear().words == ["delivered 1"])
+    }
+
+    @Test func aGroupHasAName() throws {
+        let bench = try quiet()
+        let client = try bench.client()
+        client.subscribe(group: "")
+        #expect(try client.hear().words == ["refused \(ErrorCode.invalidRequest.rawValue)"])
     }
 
     @Test func fetchBrowsesWithoutATrace() throws {
         let bench = try quiet()
         let client = try bench.client()
         client.produce(
-            NativeClient.batch((0..<5).map { _ in ("ada", NativeClient.envelope()) }))
+            NativeClient.batch((0..<5).map { _ in ("ada", NativeClient.envelope()) })
+        )
         _ = try client.verdicts()
-        func fetch(_ from: FetchRequest.Start, lane: Lane = .normal, bytesMax: UInt32 = 1 << 20)
+        func fetch(
+            _ from: FetchRequest.Start,
+            lane: Lane = .normal,
+            bytesMax: UInt32 = 1 << 20
+        )
             throws -> [String]
         {
             client.send { session, bytes in
                 FetchRequest(
-                    topic: "notify.email", partition: PartitionID(0), lane: lane, from: from,
+                    topic: "notify.email",
+                    partition: PartitionID(0),
+                    lane: lane,
+                    from: from,
                     bytesMax: bytesMax
                 ).encode(correlation: session.openRequest(.fetch), into: &bytes)
             }
@@ -233,9 +279,11 @@ import Testing
         #expect(try fetch(.start, bytesMax: 0) == ["fetched 1 to 1"], "one however long")
         #expect(try fetch(.start, lane: .dead) == ["fetched 0 to 0"])
         #expect(
-            try fetch(.offset(Offset(6))) == ["refused \(ErrorCode.offsetOutOfRange.rawValue)"])
+            try fetch(.offset(Offset(6))) == ["refused \(ErrorCode.offsetOutOfRange.rawValue)"]
+        )
         #expect(
-            try fetch(.offset(Offset(.max))) == ["refused \(ErrorCode.offsetOutOfRange.rawValue)"])
+            try fetch(.offset(Offset(.max))) == ["refused \(ErrorCode.offsetOutOfRange.rawValue)"]
+        )
         #expect(try bench.metric(#"pulse_notifications{channel="email",state="ready"}"#) == 5)
     }
 
@@ -249,9 +297,11 @@ import Testing
             return try client.hear().words
         }
         #expect(
-            try put(TemplateMessage(name: "b", channel: .sms, text: "{{x}}")) == ["template saved"])
+            try put(TemplateMessage(name: "b", channel: .sms, text: "{{x}}")) == ["template saved"]
+        )
         #expect(
-            try put(TemplateMessage(name: "a", channel: .sms, text: "hi")) == ["template saved"])
+            try put(TemplateMessage(name: "a", channel: .sms, text: "hi")) == ["template saved"]
+        )
         let refused = try put(TemplateMessage(name: "c", channel: .sms, text: "{{#x}}"))
         #expect(refused == ["refused \(ErrorCode.invalidTemplate.rawValue)"])
         for name in ["", String(repeating: "n", count: 101), "a\u{0}b", "line\nbreak"] {
@@ -260,7 +310,9 @@ import Testing
         }
         client.send { session, bytes in
             ListTemplatesRequest().encode(
-                correlation: session.openRequest(.listTemplates), into: &bytes)
+                correlation: session.openRequest(.listTemplates),
+                into: &bytes
+            )
         }
         #expect(try client.hear().words == ["templates a,b"])
         #expect(try bench.exchange("GET", "/v1/templates/a").status == 200)
@@ -291,12 +343,21 @@ import Testing
             var bytes: [UInt8] = []
             HelloRequest(clientName: "x", clientVersion: "1").encode(correlation: 1, into: &bytes)
             SubscribeRequest(
-                subscription: 1, topic: "notify.email", group: "g", start: .earliest, credit: 5
+                subscription: 1,
+                topic: "notify.email",
+                group: "g",
+                start: .earliest,
+                credit: 5
             ).encode(correlation: 2, into: &bytes)
             let batch = NativeClient.batch([("ada", NativeClient.envelope())])
             batch.withUnsafeBytes {
                 ProduceRequestView.encode(
-                    topic: "notify.email", lane: nil, batch: $0, correlation: 3, into: &bytes)
+                    topic: "notify.email",
+                    lane: nil,
+                    batch: $0,
+                    correlation: 3,
+                    into: &bytes
+                )
             }
             for _ in 0..<random.below(3) {
                 bytes[random.below(bytes.count)] ^= 1 << UInt8(random.below(8))

@@ -1,4 +1,5 @@
-// Time in the simulated world: events come in order of time, and in order of adding within one moment.
+// Time in the simulated world: events come in order of time, and in order of adding within one
+// moment.
 
 import PulseCore
 import PulseSimulator

@@ -67,7 +67,10 @@ struct SimulatedDiskTests {
         #expect(bytes[300...].allSatisfy { $0 == 0 })
     }
 
-    @Test("a new name is gone after a power loss, or there, but never half renamed", arguments: 1...50)
+    @Test(
+        "a new name is gone after a power loss, or there, but never half renamed",
+        arguments: 1...50
+    )
     func namesArePrefix(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed)
         try disk.replace("floor", with: [1])

@@ -18,9 +18,16 @@ struct WitnessTests {
         witness.booted(at: at(0))
     }
 
-    private static func submission(_ number: Int, key: String? = nil, group: Int = -1) -> Submission {
+    private static func submission(_ number: Int, key: String? = nil, group: Int = -1) -> Submission
+    {
         Submission(
-            number: number, door: .v1, channel: .email, user: "u", key: key, keyGroup: group)
+            number: number,
+            door: .v1,
+            channel: .email,
+            user: "u",
+            key: key,
+            keyGroup: group
+        )
     }
 
     private func at(_ milliseconds: Int) -> MonotonicInstant {
@@ -29,7 +36,9 @@ struct WitnessTests {
 
     private func now(_ milliseconds: Int) -> Now {
         Now(
-            monotonic: at(milliseconds), wall: WallTimestamp(milliseconds: Int64(milliseconds)))
+            monotonic: at(milliseconds),
+            wall: WallTimestamp(milliseconds: Int64(milliseconds))
+        )
     }
 
     private mutating func accept() {
@@ -39,13 +48,18 @@ struct WitnessTests {
 
     private mutating func call(_ milliseconds: Int) -> Int {
         witness.called(
-            id, marked: 0, channel: .email, at: now(milliseconds), world: at(milliseconds),
-            deadline: at(milliseconds + 1500))
+            id,
+            marked: 0,
+            channel: .email,
+            at: now(milliseconds),
+            world: at(milliseconds),
+            deadline: at(milliseconds + 1500)
+        )
     }
 
     private mutating func deliver(_ milliseconds: Int, _ ending: CallEnding) {
         let call = call(milliseconds)
-        witness.received(call)
+        if ending == .accepted || ending == .lost { witness.received(call) }
         witness.answered(call, ending, at: now(milliseconds + 10), world: at(milliseconds + 10))
     }
 
@@ -54,7 +68,9 @@ struct WitnessTests {
             witness.violations.contains {
                 $0.promise == promise && $0.text.hasPrefix(text)
                     || $0.promise == promise && $0.description.contains(text)
-            }, "\(witness.violations)")
+            },
+            "\(witness.violations)"
+        )
     }
 
     @Test("nothing in a good history")
@@ -159,7 +175,13 @@ struct WitnessTests {
         later.deliverAt = WallTimestamp(milliseconds: 9000)
         witness.planned(later)
         _ = witness.called(
-            other, marked: 3, channel: .email, at: now(8000), world: at(8000), deadline: at(9000))
+            other,
+            marked: 3,
+            channel: .email,
+            at: now(8000),
+            world: at(8000),
+            deadline: at(9000)
+        )
         expectBroken("P1", "1000 ms too early")
     }
 

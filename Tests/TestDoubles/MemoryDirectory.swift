@@ -2,7 +2,9 @@
 
 package import PulseCore
 
-/// A flat directory of files. Used by one thread, the test's; hence the unchecked conformance.
+/// A flat directory of files.
+///
+/// Used by one thread, the test's; hence the unchecked conformance.
 package final class MemoryDirectory: LogDirectory, @unchecked Sendable {
     private var live: [String: MemoryFile] = [:]
     /// What the names would be after a loss of power.
@@ -57,7 +59,9 @@ package final class MemoryDirectory: LogDirectory, @unchecked Sendable {
     }
 
     package func create(
-        _ name: String, bytes: Int, written: Bool
+        _ name: String,
+        bytes: Int,
+        written: Bool
     ) throws(StorageError) -> any LogFile {
         let used = live.reduce(0) { $0 + ($1.key == name ? 0 : $1.value.bytes.count) }
         guard bytes <= capacity - used else {
@@ -111,7 +115,9 @@ package final class MemoryFile: LogFile, @unchecked Sendable {
     fileprivate func lose(keeping: () -> Bool) {
         for write in unsynced.reversed() {
             bytes.replaceSubrange(
-                write.position..<write.position + write.before.count, with: write.before)
+                write.position..<write.position + write.before.count,
+                with: write.before
+            )
         }
         // A write goes to the disk in sectors, each of which arrives or does not.
         for write in unsynced {
@@ -121,7 +127,9 @@ package final class MemoryFile: LogFile, @unchecked Sendable {
                 if keeping() {
                     let place = write.position + at
                     bytes.replaceSubrange(
-                        place..<place + sector, with: write.after[at..<at + sector])
+                        place..<place + sector,
+                        with: write.after[at..<at + sector]
+                    )
                 }
                 at += sector
             }
@@ -132,7 +140,8 @@ package final class MemoryFile: LogFile, @unchecked Sendable {
     package func size() throws(StorageError) -> Int { bytes.count }
 
     package func write(
-        _ source: UnsafeRawBufferPointer, at position: Int
+        _ source: UnsafeRawBufferPointer,
+        at position: Int
     ) throws(StorageError) {
         let end = position + source.count
         if end > bytes.count {
@@ -143,11 +152,14 @@ package final class MemoryFile: LogFile, @unchecked Sendable {
     }
 
     package func read(
-        into buffer: UnsafeMutableRawBufferPointer, at position: Int
+        into buffer: UnsafeMutableRawBufferPointer,
+        at position: Int
     ) throws(StorageError) -> Int {
         let count = max(0, min(buffer.count, bytes.count - position))
         bytes.withUnsafeBytes {
-            buffer.copyBytes(from: UnsafeRawBufferPointer(rebasing: $0[position..<position + count]))
+            buffer.copyBytes(
+                from: UnsafeRawBufferPointer(rebasing: $0[position..<position + count])
+            )
         }
         return count
     }

@@ -34,7 +34,9 @@ package final class MemoryStore: StateStore, @unchecked Sendable {
     }
 
     package func scan(
-        from: [UInt8], below: [UInt8], limit: Int
+        from: [UInt8],
+        below: [UInt8],
+        limit: Int
     ) throws(StorageError) -> [StateRow] {
         let start = place(of: from)
         let end = max(start, place(of: below))
