@@ -37,19 +37,34 @@ struct DamageTests {
         #expect(pwrite(descriptor, &byte, 1, offset) == 1)
     }
 
-    @Test("A bit that fell in the middle of the log is found at the start, with file and place")
+    @Test("After a bit fell in the log it is served read-only, and the place is told")
     func middle() throws {
-        let (broker, segment, _) = try Self.stopped()
-        try Self.flip(segment, at: 4096 + 1500)
-        let process = try ChildProcess(
-            try Binary.pulse(),
-            Broker.arguments(.development, data: broker.directory.file("data")))
-        #expect(try process.wait() == 65, "\(process.output)")
-        let name = try #require(segment.split(separator: "/").last)
-        #expect(process.output.contains(name), "\(process.output)")
-        // Put back, it is whole again: refusing changed nothing.
+        let (broker, segment, ids) = try Self.stopped()
         try Self.flip(segment, at: 4096 + 1500)
         try broker.start()
+        let name = try #require(segment.split(separator: "/").last)
+        let line = broker.process.lines.first { $0.contains("DAMAGED, read-only: \(name) at byte") }
+        #expect(line != nil, "\(broker.process.output)")
+        #expect(broker.process.lines.contains { $0.contains(" ERROR ") })
+        let readiness = try broker.ask("GET", "/readyz")
+        #expect(readiness.status == 503)
+        #expect(readiness.text.contains("data_corrupt"))
+        let refused = try broker.ask("POST", "/v1/notifications", Self.submission)
+        #expect(refused.status >= 500)
+        #expect(try refused.json()["code"]?.text == "data_corrupt")
+        // What is whole can be read.
+        let last = try #require(ids.last)
+        #expect(try broker.json("/v1/notifications/\(last)")["id"]?.text == last)
+        broker.process.send(SIGTERM)
+        #expect(try broker.process.wait() == 0)
+        // Put back, it is whole again: nothing was changed meanwhile.
+        try Self.flip(segment, at: 4096 + 1500)
+        try broker.start()
+        #expect(!broker.process.output.contains("DAMAGED"))
+        _ = try broker.submit(Self.submission)
+        for id in ids {
+            #expect(try broker.json("/v1/notifications/\(id)")["status"]?.text == "delivered")
+        }
     }
 
     @Test("The state store is only a copy: without it the log tells everything again")
