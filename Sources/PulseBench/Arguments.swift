@@ -31,13 +31,14 @@ package struct BenchArguments: Hashable, Sendable {
     package init() {}
 
     package static let usage = """
-        usage: pulse-bench accept --url HOST:PORT (--rate R | --max) [options]
+        usage: pulse-bench accept [--url HOST:PORT] [--rate R | --max] [options]
 
         Posts notifications and measures until each is durably accepted.
 
           --url HOST:PORT     the server; default 127.0.0.1:8000, with --native 127.0.0.1:7070
           --rate R            open loop: R notifications a second at their intended times; latency
-                              counts from the intended time, however late the request could leave
+                              counts from the intended time, however late the request could leave;
+                              this is the default, with R 1000
           --max               closed loop: as many as the server takes
           --seconds S         how long to send; default 10
           --warmup S          seconds at the beginning whose latencies do not count; default 1
@@ -70,7 +71,6 @@ package struct BenchArguments: Hashable, Sendable {
         var rest = words.dropFirst()
         var url: String?
         var depth: Int?
-        var wasPaced = false
         while let name = rest.popFirst() {
             func value() throws(Mistake) -> String {
                 guard let value = rest.popFirst() else {
@@ -80,12 +80,8 @@ package struct BenchArguments: Hashable, Sendable {
             }
             switch name {
             case "--url": url = try value()
-            case "--rate":
-                pace = .rate(try Self.number(name, try value(), 1...10_000_000))
-                wasPaced = true
-            case "--max":
-                pace = .maximum
-                wasPaced = true
+            case "--rate": pace = .rate(try Self.number(name, try value(), 1...10_000_000))
+            case "--max": pace = .maximum
             case "--seconds": seconds = try Self.number(name, try value(), 0.1...86_400)
             case "--warmup": warmup = try Self.number(name, try value(), 0...3600)
             case "--connections": connections = try Self.count(name, try value(), 1...4096)
@@ -100,7 +96,6 @@ package struct BenchArguments: Hashable, Sendable {
             default: throw Mistake(description: "unknown option \(name)")
             }
         }
-        guard wasPaced else { throw Mistake(description: "say --rate R or --max") }
         guard isNative || batch == 1 else {
             throw Mistake(description: "--batch goes with --native")
         }

@@ -117,6 +117,9 @@ package final class Server {
     /// Serves until told to stop; returns the process's exit code.
     package func run(whenReady: (_ http: String, _ native: String) -> Void) -> Int32 {
         for line in node.shard.recovery.lines { log(LogEvent(.info, line)) }
+        if !node.shard.recovery.damaged.isEmpty {
+            log(LogEvent(.error, "the log is damaged: what can be read is served, nothing is taken"))
+        }
         if let http = httpListener, let native = nativeListener {
             whenReady("\(http.address)", "\(native.address)")
         }

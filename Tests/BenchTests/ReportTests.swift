@@ -53,11 +53,12 @@ struct ReportTests {
         #expect((run.host, run.port) == ("localhost", 81))
         #expect(run.pace == .rate(167))
         #expect(run.depth == 1 && run.json)
+        #expect(try BenchArguments(parsing: ["accept"]).pace == .rate(1000))
         let native = try BenchArguments(
             parsing: ["accept", "--native", "--max", "--batch", "10", "--connections", "4"])
         #expect(native.port == 7070 && native.depth == 32 && native.batch == 10)
         for wrong in [
-            [], ["deliver"], ["accept"], ["accept", "--rate"], ["accept", "--rate", "fast"],
+            [], ["deliver"], ["accept", "--rate"], ["accept", "--rate", "fast"],
             ["accept", "--max", "--url", "nowhere"], ["accept", "--max", "--batch", "10"],
             ["accept", "--max", "--nosuch"], ["accept", "--max", "--seconds", "1", "--warmup", "2"],
         ] {

@@ -152,6 +152,35 @@ struct ConnectionTests {
         #expect(try broker.isAlive())
     }
 
+    @Test("A head that never ends is given up with 408, while others are served")
+    func slowHead() throws {
+        let broker = try Broker()
+        let slow = try HTTPConversation(port: broker.httpPort)
+        let start = uptime()
+        try slow.wire.send("GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        #expect(try broker.isAlive())
+        #expect(try slow.readAnswer().status == 408)
+        #expect(uptime() - start >= 9)
+        #expect(try slow.isClosedByServer())
+    }
+
+    @Test("Connections above the configured number are closed, and there is room again later")
+    func connectionLimit() throws {
+        let broker = try Broker(configuration: "limits:\n  http_connections: 4\n")
+        var open: [HTTPConversation] = []
+        for _ in 0..<4 {
+            let conversation = try HTTPConversation(port: broker.httpPort)
+            #expect(try conversation.ask("GET", "/livez").status == 200)
+            open.append(conversation)
+        }
+        #expect(try HTTPConversation(port: broker.httpPort).isClosedByServer())
+        for conversation in open {
+            #expect(try conversation.ask("GET", "/livez").status == 200)
+        }
+        open.removeAll()
+        try eventually("room") { (try? broker.isAlive()) == true }
+    }
+
     @Test("Hundreds of connections that say half a request and go do no harm")
     func halfRequests() throws {
         let broker = try Broker()

@@ -78,6 +78,18 @@ struct IdempotencyTests {
         #expect(try broker.json("/v1/notifications/\(id)")["idempotency_key"]?.text == "k")
     }
 
+    @Test("After its window a key is new again, also over a restart")
+    func window() throws {
+        let broker = try Broker(configuration: "idempotency:\n  window: 1s\n")
+        let first = try broker.submit(Self.new("w"))
+        let other = try broker.submit(Self.new("v"))
+        pause(milliseconds: 1300)
+        #expect(try broker.submit(Self.new("w")) != first)
+        broker.crash()
+        try broker.start()
+        #expect(try broker.submit(Self.new("v")) != other)
+    }
+
     @Test("The header is as good as the field; when they differ the request is refused")
     func header() throws {
         let broker = try Broker()

@@ -52,6 +52,35 @@ struct ScheduleTests {
         try broker.notification(past, reaching: "delivered")
     }
 
+    @Test("A template that is revised meanwhile does not change what was accepted before")
+    func revisedTemplate() throws {
+        let broker = try Broker()
+        func save(_ text: String) throws {
+            let body = #"{"channel":"sms","text":"\#(text) {{n}}"}"#
+            #expect(try broker.ask("PUT", "/v1/templates/t", body).status < 300)
+        }
+        func post(after milliseconds: Int64) throws -> String {
+            try broker.submit(
+                #"{"to":{"phone":"+15550100"},"template":"t","data":{"n":"1"},"#
+                    + #""deliver_at":\#(wallMilliseconds() + milliseconds)}"#)
+        }
+        try save("old")
+        let early = try post(after: 800)
+        let late = try post(after: 1800)
+        try save("new")
+        let fresh = try post(after: 0)
+        try broker.notification(early, reaching: "delivered")
+        func text(_ id: String) throws -> String? {
+            try broker.outbox().first { $0["id"]?.text == id }?["text"]?.text
+        }
+        #expect(try text(early) == "old 1")
+        #expect(try text(fresh) == "new 1")
+        broker.crash()
+        try broker.start()
+        try broker.notification(late, reaching: "delivered")
+        #expect(try text(late) == "old 1")
+    }
+
     @Test("What is due in order is delivered in order, whatever the order of its arrival")
     func order() throws {
         let broker = try Broker()

@@ -28,13 +28,13 @@ func wallMilliseconds() -> Int64 {
 /// - Throws: ``TestFailure`` that says what never came, after `seconds`.
 @discardableResult
 func eventually<Answer>(
-    _ what: String, within seconds: Double = 20, _ ask: () throws -> Answer?
+    _ what: @autoclosure () -> String, within seconds: Double = 20, _ ask: () throws -> Answer?
 ) throws -> Answer {
     let deadline = uptime() + seconds
     while true {
         if let answer = try ask() { return answer }
         guard uptime() < deadline else {
-            throw TestFailure("after \(seconds) s still not: \(what)")
+            throw TestFailure("after \(seconds) s still not: \(what())")
         }
         usleep(10_000)
     }
@@ -42,7 +42,7 @@ func eventually<Answer>(
 
 /// The same for a condition.
 func eventually(
-    _ what: String, within seconds: Double = 20, holds condition: () throws -> Bool
+    _ what: @autoclosure () -> String, within seconds: Double = 20, holds condition: () throws -> Bool
 ) throws {
-    try eventually(what, within: seconds) { try condition() ? () : nil }
+    try eventually(what(), within: seconds) { try condition() ? () : nil }
 }

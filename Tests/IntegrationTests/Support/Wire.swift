@@ -8,7 +8,7 @@ final class Wire: Sendable {
     static let patience = 15
 
     init(port: Int) throws(TestFailure) {
-        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(port).bigEndian
@@ -25,6 +25,8 @@ final class Wire: Sendable {
             close(descriptor)
             throw TestFailure("no connection to port \(port): \(reason)")
         }
+        // Only now: an initializer that throws with everything set runs `deinit`, which closes too.
+        self.descriptor = descriptor
     }
 
     deinit { close(descriptor) }
