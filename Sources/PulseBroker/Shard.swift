@@ -184,16 +184,12 @@ package final class Shard {
         _ header: EntryHeader, _ body: UnsafeRawBufferPointer, rows: inout StateBatch
     ) throws(StateError) {
         statistics.entries += 1
-        try state.apply(header, body, rows: &rows)
-        if header.kind == .command {
-            _ = Command.forEach(in: body) { command in
-                noteLateEnd(command, at: header.wall, rows: &rows)
-                if case .templatePut(let row) = command {
-                    templates.save(TemplateRevision(row: row, position: header.position))
-                    if pendingTemplates[row.name]?.position == header.position {
-                        pendingTemplates[row.name] = nil
-                    }
-                }
+        for command in try state.apply(header, body, rows: &rows) {
+            noteLateEnd(command, at: header.wall, rows: &rows)
+            guard case .templatePut(let row) = command else { continue }
+            templates.save(TemplateRevision(row: row, position: header.position))
+            if pendingTemplates[row.name]?.position == header.position {
+                pendingTemplates[row.name] = nil
             }
         }
     }

@@ -84,11 +84,15 @@ package struct ShardState: Sendable {
 
     /// Folds one entry in. `rows` receives the changes to the state store.
     ///
+    /// - Returns: The entry's commands that concern more than the state: saved templates, and ends of
+    ///   messages that had waited. Few, so that decoding once is enough for all.
     /// - Throws: ``StateError`` when the entry cannot follow what came before it: a damaged or foreign
     ///   log, or a bug. The state is not to be used then.
+    @discardableResult
     package mutating func apply(
         _ header: EntryHeader, _ body: UnsafeRawBufferPointer, rows: inout StateBatch
-    ) throws(StateError) {
+    ) throws(StateError) -> [Command] {
+        var notable: [Command] = []
         switch header.kind {
         case .recordBatch: try applyRecords(header, body, rows: &rows)
         case .command:
@@ -98,11 +102,13 @@ package struct ShardState: Sendable {
                 do throws(StateError) {
                     try applyCommand(command, at: header.position, rows: &rows)
                 } catch { failure = error }
+                if command.isNotable { notable.append(command) }
             }
             if let failure { throw failure }
             guard whole else { throw StateError(position: header.position, problem: .unreadable) }
         }
         applied = header.endPosition
+        return notable
     }
 
     private mutating func applyRecords(
@@ -336,6 +342,16 @@ package struct ShardState: Sendable {
             group.streams.append((StreamID(rawValue: stream), progress))
         }
         return group
+    }
+}
+
+extension Command {
+    fileprivate var isNotable: Bool {
+        switch self {
+        case .templatePut: true
+        case .delivered(let step, _, _), .dead(let step, _, _, _, _): step.origin != .fresh
+        case .intent, .held, .groupCreated, .started: false
+        }
     }
 }
 
