@@ -25,6 +25,7 @@ extension Shard {
                 let candidate = try nextCandidate(
                     index, lanes: 0xF, criticalMayBeStrict: strict, at: now)
             else { return }
+            try makeRoomForCommand(at: now)
             let lease = leases.grant(candidate, to: .worker, state: .announcing)
             count(lease, in: index, 1)
             turnAnnounced.append(lease.id)
@@ -227,7 +228,7 @@ extension Shard {
 
     /// Appends the commands gathered so far when one more might make their entry too large.
     func makeRoomForCommand(at now: Now) throws(ShardError) {
-        if turnCommands.count > Limits.entryBodyBytesMax / 2 { try appendTurnCommands(at: now) }
+        if turnCommands.count > log.bodyBytesMax / 2 { try appendTurnCommands(at: now) }
     }
 
     func openAnnounced() {

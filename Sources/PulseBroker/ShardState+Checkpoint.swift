@@ -1,0 +1,131 @@
+// The hot part of the state as bytes: what a checkpoint saves and a start reads. Equal states give equal
+// bytes, so that two replicas, or two replays, can be compared.
+//
+// Source: spec/03-storage.md, "State".
+
+import PulseCore
+
+extension ShardState {
+    /// The hot part as bytes: equal states give equal bytes.
+    package func encoded() -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.append(1)  // version
+        bytes.append(littleEndian: applied.rawValue)
+        bytes.append(littleEndian: UInt32(streams.count))
+        for (stream, end) in streams {
+            bytes.append(littleEndian: stream.rawValue)
+            bytes.append(littleEndian: end.rawValue)
+        }
+        bytes.append(littleEndian: UInt32(groups.count))
+        for group in groups {
+            bytes.append(littleEndian: group.topic.rawValue)
+            bytes.append(string16: group.name)
+            bytes.append(littleEndian: UInt32(group.streams.count))
+            for (stream, progress) in group.streams {
+                bytes.append(littleEndian: stream.rawValue)
+                progress.append(to: &bytes)
+            }
+        }
+        bytes.append(littleEndian: UInt32(openIntents.count))
+        for (key, intent) in openIntents.sorted(by: { $0.key < $1.key }) {
+            bytes.append(littleEndian: key.group.rawValue)
+            bytes.append(littleEndian: key.stream.rawValue)
+            bytes.append(littleEndian: key.offset.rawValue)
+            bytes.append(littleEndian: intent.attempt)
+            bytes.append(littleEndian: intent.position.rawValue)
+        }
+        for ledger in ledgers {
+            for value in ledger.values { bytes.append(littleEndian: value) }
+        }
+        return bytes
+    }
+
+    /// Reads what ``encoded()`` wrote; nil when the bytes are anything else.
+    package init?(encoded bytes: [UInt8]) {
+        let read = bytes.withUnsafeBytes { buffer -> ShardState? in
+            var reader = ByteReader(buffer)
+            return ShardState(&reader)
+        }
+        guard let read else { return nil }
+        self = read
+    }
+
+    private init?(_ reader: inout ByteReader) {
+        guard reader.byte() == 1, let applied: UInt64 = reader.littleEndian(),
+            let streamCount: UInt32 = reader.littleEndian()
+        else { return nil }
+        self.applied = LogPosition(applied)
+        for index in 0..<Int(streamCount) {
+            guard let raw: UInt32 = reader.littleEndian(), let end: Int64 = reader.littleEndian()
+            else { return nil }
+            streams.append((StreamID(rawValue: raw), Offset(end)))
+            streamIndex[StreamID(rawValue: raw)] = index
+        }
+        guard let groupCount: UInt32 = reader.littleEndian() else { return nil }
+        for index in 0..<Int(groupCount) {
+            guard let group = Self.readGroup(&reader, id: GroupID(UInt16(index + 1))) else {
+                return nil
+            }
+            groups.append(group)
+        }
+        guard let intentCount: UInt32 = reader.littleEndian() else { return nil }
+        for _ in 0..<intentCount {
+            guard let group: UInt16 = reader.littleEndian(),
+                let stream: UInt32 = reader.littleEndian(),
+                let offset: Int64 = reader.littleEndian(),
+                let attempt: UInt16 = reader.littleEndian(),
+                let position: UInt64 = reader.littleEndian()
+            else { return nil }
+            let key = MessageKey(
+                group: GroupID(group), stream: StreamID(rawValue: stream), offset: Offset(offset))
+            openIntents[key] = OpenIntent(attempt: attempt, position: LogPosition(position))
+        }
+        for index in ledgers.indices {
+            guard ledgers[index].read(&reader) else { return nil }
+        }
+        guard reader.isAtEnd else { return nil }
+    }
+
+    private static func readGroup(_ reader: inout ByteReader, id: GroupID) -> GroupState? {
+        guard let topic: UInt16 = reader.littleEndian(), let name = reader.string16(),
+            let count: UInt32 = reader.littleEndian()
+        else { return nil }
+        var group = GroupState(id: id, topic: TopicID(topic), name: name, streams: [])
+        for _ in 0..<count {
+            guard let stream: UInt32 = reader.littleEndian(),
+                let progress = StreamProgress(&reader)
+            else { return nil }
+            group.streams.append((StreamID(rawValue: stream), progress))
+        }
+        return group
+    }
+}
+
+extension Ledger {
+    fileprivate var values: [UInt64] {
+        [
+            accepted, delivered, dead, scheduledRows, heldRows, attempts, retries, unknownOutcomes,
+        ]
+    }
+
+    fileprivate mutating func read(_ reader: inout ByteReader) -> Bool {
+        guard let accepted: UInt64 = reader.littleEndian(),
+            let delivered: UInt64 = reader.littleEndian(),
+            let dead: UInt64 = reader.littleEndian(),
+            let scheduledRows: UInt64 = reader.littleEndian(),
+            let heldRows: UInt64 = reader.littleEndian(),
+            let attempts: UInt64 = reader.littleEndian(),
+            let retries: UInt64 = reader.littleEndian(),
+            let unknownOutcomes: UInt64 = reader.littleEndian()
+        else { return false }
+        self.accepted = accepted
+        self.delivered = delivered
+        self.dead = dead
+        self.scheduledRows = scheduledRows
+        self.heldRows = heldRows
+        self.attempts = attempts
+        self.retries = retries
+        self.unknownOutcomes = unknownOutcomes
+        return true
+    }
+}

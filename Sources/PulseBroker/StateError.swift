@@ -1,0 +1,31 @@
+// What is wrong when an entry of the log does not fit the state that the entries before it made.
+
+package import PulseCore
+
+/// An entry that cannot follow what came before it.
+package struct StateError: Error, Hashable, Sendable, CustomStringConvertible {
+    package enum Problem: Hashable, Sendable {
+        case unreadable
+        case offsetGap(StreamID, expected: Offset, found: Offset)
+        case doneTwice(MessageKey)
+        case groupOutOfTurn(GroupID)
+    }
+
+    package var position: LogPosition
+    package var problem: Problem
+
+    package var description: String {
+        let what =
+            switch problem {
+            case .unreadable: "its commands cannot be read"
+            case .offsetGap(let stream, let expected, let found):
+                "stream \(stream.rawValue) continues at offset \(found.rawValue), expected "
+                    + "\(expected.rawValue)"
+            case .doneTwice(let key):
+                "offset \(key.offset.rawValue) of stream \(key.stream.rawValue) ends twice for "
+                    + "group \(key.group.rawValue)"
+            case .groupOutOfTurn(let id): "group \(id.rawValue) is created out of turn"
+            }
+        return "the log entry at position \(position.rawValue) does not fit the state: \(what)"
+    }
+}
