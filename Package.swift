@@ -19,11 +19,17 @@ func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 func program(_ name: String, path: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(
-        name: name, dependencies: dependencies, path: path, swiftSettings: strict)
+        name: name,
+        dependencies: dependencies,
+        path: path,
+        swiftSettings: strict
+    )
 }
 
 func tests(
-    _ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []
+    _ name: String,
+    _ dependencies: [Target.Dependency],
+    exclude: [String] = []
 ) -> Target {
     .testTarget(
         name: name,
@@ -46,16 +52,20 @@ let package = Package(
         // C and C++: one small target per library.
         .target(
             name: "CChecksum",
-            linkerSettings: [.linkedLibrary("isal"), .linkedLibrary("xxhash")]),
+            linkerSettings: [.linkedLibrary("isal"), .linkedLibrary("xxhash")]
+        ),
         .target(
             name: "CHTTPParser",
-            linkerSettings: [.linkedLibrary("stdc++")]),
+            linkerSettings: [.linkedLibrary("stdc++")]
+        ),
         .target(
             name: "CJSON",
-            linkerSettings: [.linkedLibrary("stdc++")]),
+            linkerSettings: [.linkedLibrary("stdc++")]
+        ),
         .target(
             name: "CMustache",
-            linkerSettings: [.linkedLibrary("stdc++")]),
+            linkerSettings: [.linkedLibrary("stdc++")]
+        ),
         .target(name: "CKernel"),
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
         .target(name: "CRocksDB", linkerSettings: [.linkedLibrary("rocksdb")]),
@@ -72,25 +82,34 @@ let package = Package(
         room("PulseBroker", ["PulseCore", "PulseLog"]),
         room(
             "PulseNode",
-            ["PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseGateway", "PulseDelivery"]),
+            ["PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseGateway", "PulseDelivery"]
+        ),
 
         // Kernel and shells.
         room(
             "PulseIO",
-            ["PulseCore", "PulseLog", "PulseDelivery", "CKernel", "CCurl", "CRocksDB"]),
-        room("PulseServer", ["PulseCore", "PulseLog", "PulseNode", "PulseDelivery", "PulseIO", "CYAML"]),
+            ["PulseCore", "PulseLog", "PulseDelivery", "CKernel", "CCurl", "CRocksDB"]
+        ),
+        room(
+            "PulseServer",
+            ["PulseCore", "PulseLog", "PulseNode", "PulseDelivery", "PulseIO", "CYAML"]
+        ),
         room(
             "PulseSimulator",
             [
-                "PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseDelivery", "PulseGateway",
+                "PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseDelivery",
+                "PulseGateway",
                 "PulseNode",
-            ]),
+            ]
+        ),
         room("PulseClient", ["PulseCore", "PulseWire", "PulseIO"]),
 
         // Programs.
         program(
-            "pulse", path: "Sources/pulse",
-            ["PulseCore", "PulseWire", "PulseLog", "PulseServer", "PulseClient", "PulseIO"]),
+            "pulse",
+            path: "Sources/pulse",
+            ["PulseCore", "PulseWire", "PulseLog", "PulseServer", "PulseClient", "PulseIO"]
+        ),
         room("PulseBench", ["PulseCore", "PulseWire", "CKernel"]),
         program("pulse-bench", path: "Sources/Bench", ["PulseBench"]),
         program("pulse-sim", path: "Sources/Simulate", ["PulseCore", "PulseSimulator"]),
@@ -105,20 +124,27 @@ let package = Package(
         tests("PulseDeliveryTests", ["PulseCore", "PulseDelivery"]),
         tests("PulseGatewayTests", ["PulseCore", "PulseGateway"]),
         .target(
-            name: "TestDoubles", dependencies: ["PulseCore"], path: "Tests/TestDoubles",
-            swiftSettings: strict),
+            name: "TestDoubles",
+            dependencies: ["PulseCore"],
+            path: "Tests/TestDoubles",
+            swiftSettings: strict
+        ),
         tests("PulseBrokerTests", ["PulseCore", "PulseLog", "PulseBroker", "TestDoubles"]),
         tests(
             "PulseNodeTests",
             [
                 "PulseCore", "PulseLog", "PulseBroker", "PulseGateway", "PulseWire",
                 "PulseDelivery", "PulseNode", "TestDoubles",
-            ]),
+            ]
+        ),
         tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
         tests("PulseServerTests", ["PulseCore", "PulseDelivery", "PulseServer"]),
         tests("SimulationTests", ["PulseCore", "PulseBroker", "PulseSimulator"]),
         tests(
-            "IntegrationTests", ["PulseCore", "PulseWire", "PulseClient"], exclude: ["Sinks"]),
+            "IntegrationTests",
+            ["PulseCore", "PulseWire", "PulseClient"],
+            exclude: ["Sinks"]
+        ),
         tests("BenchTests", ["PulseCore", "PulseBench"]),
         tests("HouseTests", ["PulseCore"]),
     ],

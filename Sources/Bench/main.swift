@@ -17,8 +17,11 @@ do {
     let arguments = try BenchArguments(parsing: words)
     let tally = try LoadLoop(arguments).run()
     let report = Report(
-        arguments: arguments, tally: tally, machine: .current(),
-        commandLine: ["pulse-bench"] + words)
+        arguments: arguments,
+        tally: tally,
+        machine: .current(),
+        commandLine: ["pulse-bench"] + words
+    )
     print(arguments.json ? report.json : report.table, terminator: "")
     exit(report.verdict.exitCode)
 } catch let mistake as BenchArguments.Mistake {

@@ -117,23 +117,29 @@ package struct BenchArguments: Hashable, Sendable {
     }
 
     private static func number(
-        _ name: String, _ text: String, _ range: ClosedRange<Double>
+        _ name: String,
+        _ text: String,
+        _ range: ClosedRange<Double>
     ) throws(Mistake) -> Double {
         guard let number = Double(text), range.contains(number) else {
             throw Mistake(
                 description:
-                    "\(name) needs a number from \(range.lowerBound) to \(range.upperBound)")
+                    "\(name) needs a number from \(range.lowerBound) to \(range.upperBound)"
+            )
         }
         return number
     }
 
     private static func count(
-        _ name: String, _ text: String, _ range: ClosedRange<Int>
+        _ name: String,
+        _ text: String,
+        _ range: ClosedRange<Int>
     ) throws(Mistake) -> Int {
         guard let number = Int(text), range.contains(number) else {
             throw Mistake(
                 description: "\(name) needs a whole number from \(range.lowerBound) to "
-                    + "\(range.upperBound)")
+                    + "\(range.upperBound)"
+            )
         }
         return number
     }

@@ -33,8 +33,12 @@ final class BenchSocket {
         self.descriptor = descriptor
         var yes: Int32 = 1
         setsockopt(
-            descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &yes,
-            socklen_t(MemoryLayout<Int32>.size))
+            descriptor,
+            Int32(IPPROTO_TCP),
+            TCP_NODELAY,
+            &yes,
+            socklen_t(MemoryLayout<Int32>.size)
+        )
         _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
     }
 
@@ -56,31 +60,33 @@ final class BenchSocket {
         while sent < outgoing.count {
             let count = outgoing.withUnsafeBytes {
                 send(
-                    descriptor, $0.baseAddress.map { $0 + sent }, $0.count - sent,
-                    Int32(MSG_NOSIGNAL))
+                    descriptor,
+                    $0.baseAddress.map { $0 + sent },
+                    $0.count - sent,
+                    Int32(MSG_NOSIGNAL)
+                )
             }
-            if count > 0 {
-                sent += count
-            } else {
+            guard count > 0 else {
                 return count < 0 && (errno == EAGAIN || errno == EINTR)
             }
+            sent += count
         }
         return true
     }
 
     /// Reads what is there into `buffer` and gives it to `take`; false when the connection is gone.
     func receive(
-        into buffer: UnsafeMutableRawBufferPointer, _ take: (UnsafeRawBufferPointer) -> Void
+        into buffer: UnsafeMutableRawBufferPointer,
+        _ take: (UnsafeRawBufferPointer) -> Void
     ) -> Bool {
         while true {
             let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
-            if count > 0 {
-                take(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-                // A short read: the rest comes with the next event.
-                if count < buffer.count { return true }
-            } else {
+            guard count > 0 else {
                 return count < 0 && (errno == EAGAIN || errno == EINTR)
             }
+            take(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+            // A short read: the rest comes with the next event.
+            if count < buffer.count { return true }
         }
     }
 }

@@ -32,6 +32,7 @@ protocol BenchDialect: AnyObject {
     ///
     /// - Throws: When the bytes are no answer of this interface.
     func read(
-        _ bytes: UnsafeRawBufferPointer, _ answered: ([BenchVerdict]) -> Void
+        _ bytes: UnsafeRawBufferPointer,
+        _ answered: ([BenchVerdict]) -> Void
     ) throws(BenchSocketFailure)
 }

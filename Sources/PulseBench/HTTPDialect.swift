@@ -22,11 +22,13 @@ final class HTTPDialect: BenchDialect {
                 Content-Length: \(body.utf8.count)\r
                 \r
                 \(body)
-                """.utf8)
+                """.utf8
+        )
     }
 
     func read(
-        _ bytes: UnsafeRawBufferPointer, _ answered: ([BenchVerdict]) -> Void
+        _ bytes: UnsafeRawBufferPointer,
+        _ answered: ([BenchVerdict]) -> Void
     ) throws(BenchSocketFailure) {
         // Nearly always answers come whole and are read where they lie.
         if unread.isEmpty {
@@ -44,7 +46,8 @@ final class HTTPDialect: BenchDialect {
 
     /// Reads all whole answers and returns how many bytes they were.
     private static func readAll(
-        _ bytes: UnsafeRawBufferPointer, _ answered: ([BenchVerdict]) -> Void
+        _ bytes: UnsafeRawBufferPointer,
+        _ answered: ([BenchVerdict]) -> Void
     ) throws(BenchSocketFailure) -> Int {
         var start = 0
         while let head = headEnd(bytes, from: start) {
@@ -79,7 +82,9 @@ final class HTTPDialect: BenchDialect {
     }
 
     private static func number(
-        _ bytes: UnsafeRawBufferPointer, at start: Int, digits: Int
+        _ bytes: UnsafeRawBufferPointer,
+        at start: Int,
+        digits: Int
     ) -> Int? {
         var value = 0
         for index in start..<start + digits {
@@ -90,7 +95,9 @@ final class HTTPDialect: BenchDialect {
     }
 
     private static func contentLength(
-        _ bytes: UnsafeRawBufferPointer, from start: Int, to end: Int
+        _ bytes: UnsafeRawBufferPointer,
+        from start: Int,
+        to end: Int
     ) -> Int {
         let name = Array("\r\ncontent-length:".utf8)
         for index in start..<max(start, end - name.count) where bytes[index] == 13 {

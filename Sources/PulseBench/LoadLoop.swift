@@ -32,8 +32,11 @@ package final class LoadLoop {
         self.arguments = arguments
         workload = BenchWorkload(
             salt: String(BenchClock.nanoseconds() ^ UInt64(getpid()) << 40, radix: 36),
-            template: arguments.template, channel: arguments.channel,
-            authority: "\(arguments.host):\(arguments.port)", batch: arguments.batch)
+            template: arguments.template,
+            channel: arguments.channel,
+            authority: "\(arguments.host):\(arguments.port)",
+            batch: arguments.batch
+        )
         for _ in 0..<arguments.connections { lanes.append(try Lane(arguments)) }
         free = Array(lanes.indices)
     }
@@ -128,7 +131,9 @@ package final class LoadLoop {
         var polled = lanes.map {
             pollfd(
                 fd: $0.isGone ? -1 : $0.socket.descriptor,
-                events: Int16(POLLIN) | ($0.socket.wantsToWrite ? Int16(POLLOUT) : 0), revents: 0)
+                events: Int16(POLLIN) | ($0.socket.wantsToWrite ? Int16(POLLOUT) : 0),
+                revents: 0
+            )
         }
         let now = BenchClock.nanoseconds()
         let nanoseconds = time > now ? min(time - now, 1_000_000_000) : 0

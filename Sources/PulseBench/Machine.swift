@@ -20,7 +20,8 @@ package struct Machine: Sendable {
             processor: value(of: "model name", in: "/proc/cpuinfo") ?? "unknown",
             cores: sysconf(Int32(_SC_NPROCESSORS_ONLN)),
             memoryMiB: sysconf(Int32(_SC_PHYS_PAGES)) / 1024 * sysconf(Int32(_SC_PAGESIZE)) / 1024,
-            kernel: firstLine(of: "/proc/sys/kernel/osrelease") ?? "unknown")
+            kernel: firstLine(of: "/proc/sys/kernel/osrelease") ?? "unknown"
+        )
     }
 
     private static func lines(of path: String) -> [String] {

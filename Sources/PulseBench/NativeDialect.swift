@@ -39,13 +39,18 @@ final class NativeDialect: BenchDialect {
         let correlation = session.openRequest(.produce)
         batch.withUnsafeBytes {
             ProduceRequestView.encode(
-                topic: "notify.\(workload.channel)", lane: nil, batch: $0,
-                correlation: correlation, into: &bytes)
+                topic: "notify.\(workload.channel)",
+                lane: nil,
+                batch: $0,
+                correlation: correlation,
+                into: &bytes
+            )
         }
     }
 
     func read(
-        _ bytes: UnsafeRawBufferPointer, _ answered: ([BenchVerdict]) -> Void
+        _ bytes: UnsafeRawBufferPointer,
+        _ answered: ([BenchVerdict]) -> Void
     ) throws(BenchSocketFailure) {
         session.begin(bytes)
         do {
@@ -58,7 +63,8 @@ final class NativeDialect: BenchDialect {
                         verdicts.append(
                             outcome.status == .accepted
                                 ? .accepted(outcome.id)
-                                : .other("\(outcome.status) \(outcome.errorCode)"))
+                                : .other("\(outcome.status) \(outcome.errorCode)")
+                        )
                     }
                     answered(verdicts)
                 case .refused(_, let reply):

@@ -37,7 +37,10 @@ package struct Report: Sendable {
     package var commandLine: [String]
 
     package init(
-        arguments: BenchArguments, tally: Tally, machine: Machine, commandLine: [String]
+        arguments: BenchArguments,
+        tally: Tally,
+        machine: Machine,
+        commandLine: [String]
     ) {
         self.arguments = arguments
         self.tally = tally
@@ -58,7 +61,8 @@ package struct Report: Sendable {
         if late > arguments.latenessLimit {
             return .generatorBehind(
                 "1 request in 100 was due \(Self.fixed(late, 3)) ms or more before the generator "
-                    + "came to it (limit \(Self.fixed(arguments.latenessLimit, 3)) ms)")
+                    + "came to it (limit \(Self.fixed(arguments.latenessLimit, 3)) ms)"
+            )
         }
         return .measured
     }

@@ -102,7 +102,10 @@ package enum Command: Hashable, Sendable {
         package var heldDue: Int64
 
         package init(
-            message: MessageKey, attempt: UInt16, previous: LogPosition, origin: MessageOrigin,
+            message: MessageKey,
+            attempt: UInt16,
+            previous: LogPosition,
+            origin: MessageOrigin,
             heldDue: Int64
         ) {
             self.message = message
@@ -144,7 +147,11 @@ package struct TemplateRow: Hashable, Sendable {
     package var savedAt: WallTimestamp
 
     package init(
-        name: String, channel: Channel, subject: String, text: String, html: String,
+        name: String,
+        channel: Channel,
+        subject: String,
+        text: String,
+        html: String,
         savedAt: WallTimestamp
     ) {
         self.name = name

@@ -71,7 +71,8 @@ extension Command {
     /// - Returns: False when the body is not a list of well-formed commands; those before the first bad
     ///   one have been visited then.
     package static func forEach(
-        in body: UnsafeRawBufferPointer, _ visit: (Command) -> Void
+        in body: UnsafeRawBufferPointer,
+        _ visit: (Command) -> Void
     ) -> Bool {
         var reader = ByteReader(body)
         while !reader.isAtEnd {
@@ -101,15 +102,24 @@ extension Command {
                 let code: Int32 = reader.littleEndian(), let detail = reader.string16()
             else { return nil }
             command = .held(
-                step, due: WallTimestamp(milliseconds: due), reason: reason, code: code,
-                detail: detail)
+                step,
+                due: WallTimestamp(milliseconds: due),
+                reason: reason,
+                code: code,
+                detail: detail
+            )
         case .dead:
             guard let step = Step(&reader), let deadOffset: Int64 = reader.littleEndian(),
                 let cause = reader.byte().flatMap(DeathCause.init(rawValue:)),
                 let code: Int32 = reader.littleEndian(), let detail = reader.string16()
             else { return nil }
             command = .dead(
-                step, deadOffset: Offset(deadOffset), cause: cause, code: code, detail: detail)
+                step,
+                deadOffset: Offset(deadOffset),
+                cause: cause,
+                code: code,
+                detail: detail
+            )
         case .templatePut:
             command = TemplateRow(&reader).map { .templatePut($0) }
         case .groupCreated:
@@ -149,7 +159,8 @@ extension Command.Step {
     }
 
     fileprivate init?(_ reader: inout ByteReader) {
-        guard let group: UInt16 = reader.littleEndian(), let attempt: UInt16 = reader.littleEndian(),
+        guard let group: UInt16 = reader.littleEndian(),
+            let attempt: UInt16 = reader.littleEndian(),
             let stream: UInt32 = reader.littleEndian(), let offset: Int64 = reader.littleEndian(),
             let previous: UInt64 = reader.littleEndian(),
             let origin = reader.byte().flatMap(MessageOrigin.init(rawValue:)),
@@ -157,8 +168,15 @@ extension Command.Step {
         else { return nil }
         self.init(
             message: MessageKey(
-                group: GroupID(group), stream: StreamID(rawValue: stream), offset: Offset(offset)),
-            attempt: attempt, previous: LogPosition(previous), origin: origin, heldDue: heldDue)
+                group: GroupID(group),
+                stream: StreamID(rawValue: stream),
+                offset: Offset(offset)
+            ),
+            attempt: attempt,
+            previous: LogPosition(previous),
+            origin: origin,
+            heldDue: heldDue
+        )
     }
 }
 
@@ -183,7 +201,12 @@ extension TemplateRow {
             let htmlCount: UInt32 = reader.littleEndian(), let html = reader.take(Int(htmlCount))
         else { return nil }
         self.init(
-            name: name, channel: channel, subject: subject, text: text.text, html: html.text,
-            savedAt: WallTimestamp(milliseconds: savedAt))
+            name: name,
+            channel: channel,
+            subject: subject,
+            text: text.text,
+            html: html.text,
+            savedAt: WallTimestamp(milliseconds: savedAt)
+        )
     }
 }

@@ -31,7 +31,10 @@ package struct DeadRow: Hashable, Sendable {
     }
 
     package init(
-        deadStream: StreamID, deadOffset: Offset, stream: StreamID, offset: Offset,
+        deadStream: StreamID,
+        deadOffset: Offset,
+        stream: StreamID,
+        offset: Offset,
         position: LogPosition
     ) {
         self.deadStream = deadStream
@@ -54,9 +57,12 @@ package struct DeadRow: Hashable, Sendable {
                     let position: UInt64 = fields.littleEndian()
                 else { return nil }
                 return DeadRow(
-                    deadStream: StreamID(rawValue: deadStream), deadOffset: Offset(deadOffset),
-                    stream: StreamID(rawValue: stream), offset: Offset(offset),
-                    position: LogPosition(position))
+                    deadStream: StreamID(rawValue: deadStream),
+                    deadOffset: Offset(deadOffset),
+                    stream: StreamID(rawValue: stream),
+                    offset: Offset(offset),
+                    position: LogPosition(position)
+                )
             }
         }
         guard let parsed else { return nil }

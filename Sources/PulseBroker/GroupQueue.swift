@@ -107,8 +107,13 @@ struct GroupQueue: Sendable {
             guard let offset = fresh(index, state) else { continue }
             cursors[index] = offset.advanced(by: 1)
             let key = MessageKey(
-                group: group, stream: state.streams[index].stream, offset: offset)
-            return (Candidate(message: key, attempt: 0, origin: .fresh, heldDue: 0, newest: .zero), true)
+                group: group,
+                stream: state.streams[index].stream,
+                offset: offset
+            )
+            return (
+                Candidate(message: key, attempt: 0, origin: .fresh, heldDue: 0, newest: .zero), true
+            )
         }
         return nil
     }

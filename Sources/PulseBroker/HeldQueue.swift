@@ -29,7 +29,9 @@ package struct HeldQueue: Sendable {
 
     /// Notes a row that was just written to the store.
     package mutating func add(
-        _ row: HeldRow, at now: Now, from store: any StateStore,
+        _ row: HeldRow,
+        at now: Now,
+        from store: any StateStore,
         except isOut: (MessageKey) -> Bool
     ) throws(StorageError) {
         if let loadedThrough, loadedThrough.lexicographicallyPrecedes(row.key) { return }
@@ -39,7 +41,9 @@ package struct HeldQueue: Sendable {
 
     /// Starts anew from the store.
     package mutating func reload(
-        at now: Now, from store: any StateStore, except isOut: (MessageKey) -> Bool
+        at now: Now,
+        from store: any StateStore,
+        except isOut: (MessageKey) -> Bool
     ) throws(StorageError) {
         wheel = TimingWheel(at: now.monotonic)
         loadedThrough = HeldRow.prefix(group)
@@ -48,7 +52,9 @@ package struct HeldQueue: Sendable {
 
     /// Calls `release` for every row that is due, in due order to a tick.
     package mutating func advance(
-        to now: Now, from store: any StateStore, except isOut: (MessageKey) -> Bool,
+        to now: Now,
+        from store: any StateStore,
+        except isOut: (MessageKey) -> Bool,
         release: (HeldRow) -> Void
     ) throws(StorageError) {
         var early: [HeldRow] = []
@@ -73,7 +79,9 @@ package struct HeldQueue: Sendable {
     }
 
     private mutating func loadMore(
-        at now: Now, from store: any StateStore, except isOut: (MessageKey) -> Bool
+        at now: Now,
+        from store: any StateStore,
+        except isOut: (MessageKey) -> Bool
     ) throws(StorageError) {
         guard let through = loadedThrough else { return }
         let below = HeldRow.prefix(GroupID(group.rawValue + 1))

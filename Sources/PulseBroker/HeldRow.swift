@@ -16,7 +16,10 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
     package var position: LogPosition
 
     package init(
-        message: MessageKey, due: WallTimestamp, attempt: UInt16, reason: HoldReason,
+        message: MessageKey,
+        due: WallTimestamp,
+        attempt: UInt16,
+        reason: HoldReason,
         position: LogPosition
     ) {
         self.message = message
@@ -69,10 +72,15 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
                 else { return nil }
                 return HeldRow(
                     message: MessageKey(
-                        group: GroupID(group), stream: StreamID(rawValue: stream),
-                        offset: Offset(offset)),
-                    due: WallTimestamp(milliseconds: due), attempt: attempt, reason: reason,
-                    position: LogPosition(position))
+                        group: GroupID(group),
+                        stream: StreamID(rawValue: stream),
+                        offset: Offset(offset)
+                    ),
+                    due: WallTimestamp(milliseconds: due),
+                    attempt: attempt,
+                    reason: reason,
+                    position: LogPosition(position)
+                )
             }
         }
         guard let parsed else { return nil }

@@ -86,15 +86,24 @@ package struct LeaseTable: Sendable {
     }
 
     package mutating func grant(
-        _ candidate: Candidate, to owner: Lease.Owner, state: Lease.State
+        _ candidate: Candidate,
+        to owner: Lease.Owner,
+        state: Lease.State
     ) -> Lease {
         precondition(!holds(candidate.message), "a message has at most one lease per group")
         // A consumer may reject for ever; the count stops where its 16 bits end.
         let attempt = candidate.attempt == .max ? .max : candidate.attempt + 1
         let lease = Lease(
-            id: nextID, message: candidate.message, attempt: attempt,
-            origin: candidate.origin, heldDue: candidate.heldDue, newest: candidate.newest,
-            owner: owner, state: state, timer: .none)
+            id: nextID,
+            message: candidate.message,
+            attempt: attempt,
+            origin: candidate.origin,
+            heldDue: candidate.heldDue,
+            newest: candidate.newest,
+            owner: owner,
+            state: state,
+            timer: .none
+        )
         nextID += 1
         leases[lease.id] = lease
         byMessage[lease.message] = lease.id
@@ -124,6 +133,7 @@ package struct LeaseTable: Sendable {
         precondition(leases.count == byMessage.count, "one lease a message")
         precondition(
             byMessage.allSatisfy { leases[$0.value]?.message == $0.key },
-            "a message's lease is its own")
+            "a message's lease is its own"
+        )
     }
 }

@@ -43,7 +43,9 @@ package struct BrokerIndexer: EntryIndexer {
     package init() {}
 
     package func keys(
-        of header: EntryHeader, body: UnsafeRawBufferPointer, secret: UInt64,
+        of header: EntryHeader,
+        body: UnsafeRawBufferPointer,
+        secret: UInt64,
         into keys: inout [UInt64]
     ) {
         let hash = MessageHash(secret: secret)
@@ -70,7 +72,8 @@ extension RecordBatch {
     /// Visits the records of an entry's body, whose bytes the log has verified. A body that is no batch
     /// after all has no records.
     package static func forEachRecord(
-        in body: UnsafeRawBufferPointer, _ visit: (RecordView) -> Void
+        in body: UnsafeRawBufferPointer,
+        _ visit: (RecordView) -> Void
     ) {
         guard let batch = try? RecordBatch(body, .checksummed) else { return }
         batch.forEach { record in

@@ -23,7 +23,11 @@ extension Shard {
             let strict = workerCritical[worker] * 10 < slots * 6
             guard
                 let candidate = try nextCandidate(
-                    index, lanes: 0xF, criticalMayBeStrict: strict, at: now)
+                    index,
+                    lanes: 0xF,
+                    criticalMayBeStrict: strict,
+                    at: now
+                )
             else { return }
             try makeRoomForCommand(at: now)
             let lease = leases.grant(candidate, to: .worker, state: .announcing)
@@ -49,7 +53,11 @@ extension Shard {
             {
                 guard
                     let candidate = try nextCandidate(
-                        index, lanes: subscription.lanes, criticalMayBeStrict: false, at: now)
+                        index,
+                        lanes: subscription.lanes,
+                        criticalMayBeStrict: false,
+                        at: now
+                    )
                 else {
                     guard idle.insert(subscription.id).inserted else { break }
                     continue
@@ -57,10 +65,14 @@ extension Shard {
                 idle.removeAll(keepingCapacity: true)
                 bytes += try entryBytes(of: candidate.message)
                 let lease = leases.grant(
-                    candidate, to: .subscription(subscription.id), state: .open)
+                    candidate,
+                    to: .subscription(subscription.id),
+                    state: .open
+                )
                 count(lease, in: index, 1)
                 let deadline = now.monotonic.advanced(
-                    byMilliseconds: subscription.leaseMilliseconds)
+                    byMilliseconds: subscription.leaseMilliseconds
+                )
                 setDeadline(lease.id, at: deadline)
                 subscriptions.change(subscription.id) {
                     $0.credit -= 1
@@ -115,14 +127,19 @@ extension Shard {
 
     /// The next message a group may lease; ones whose attempts are used up are ended on the way.
     private func nextCandidate(
-        _ index: Int, lanes: UInt8, criticalMayBeStrict: Bool, at now: Now
+        _ index: Int,
+        lanes: UInt8,
+        criticalMayBeStrict: Bool,
+        at now: Now
     ) throws(ShardError) -> Candidate? {
         let group = state.groups[index]
         while true {
             let ready = queues[index].readyLanes(group, among: lanes)
             guard
                 let lane = queues[index].lanes.next(
-                    ready: ready, criticalMayBeStrict: criticalMayBeStrict)
+                    ready: ready,
+                    criticalMayBeStrict: criticalMayBeStrict
+                )
             else { return nil }
             guard let (found, isFresh) = queues[index].take(lane, group) else {
                 preconditionFailure("a ready lane has a message")
@@ -165,8 +182,12 @@ extension Shard {
 
     func step(of lease: Lease) -> Command.Step {
         Command.Step(
-            message: lease.message, attempt: lease.attempt, previous: lease.newest,
-            origin: lease.origin, heldDue: lease.heldDue)
+            message: lease.message,
+            attempt: lease.attempt,
+            previous: lease.newest,
+            origin: lease.origin,
+            heldDue: lease.heldDue
+        )
     }
 
     /// Counts a lease in or out.
@@ -211,8 +232,15 @@ extension Shard {
             do throws(LogError) {
                 return .success(
                     try log.append(
-                        .command, stream: .none, baseOffset: Offset(0), recordCount: 0,
-                        at: now.wall, keys: turnKeys, body: body))
+                        .command,
+                        stream: .none,
+                        baseOffset: Offset(0),
+                        recordCount: 0,
+                        at: now.wall,
+                        keys: turnKeys,
+                        body: body
+                    )
+                )
             } catch { return .failure(error) }
         }
         let position: LogPosition

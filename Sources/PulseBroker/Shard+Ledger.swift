@@ -37,7 +37,8 @@ extension Shard {
         let queue = queues[index]
         balance.leased = UInt64(origins.fresh + origins.held + origins.scheduled)
         balance.ready = UInt64(
-            open - origins.fresh + queue.waitingFromHeld + queue.waitingFromScheduled)
+            open - origins.fresh + queue.waitingFromHeld + queue.waitingFromScheduled
+        )
         balance.held = ledger.heldRows - UInt64(queue.waitingFromHeld + origins.held)
         balance.scheduled =
             ledger.scheduledRows - UInt64(queue.waitingFromScheduled + origins.scheduled)

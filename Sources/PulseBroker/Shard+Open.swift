@@ -12,8 +12,11 @@ extension Shard {
     /// - Throws: ``ShardError`` when either is damaged or they do not belong together; nothing was
     ///   changed then but for what recovery of the log itself cut and reported.
     package static func open(
-        directory: any LogDirectory, store: any StateStore, configuration: ShardConfiguration,
-        seed: UInt64, at now: Now
+        directory: any LogDirectory,
+        store: any StateStore,
+        configuration: ShardConfiguration,
+        seed: UInt64,
+        at now: Now
     ) throws(ShardError) -> Shard {
         var random = SeededGenerator(seed: seed)
         let fresh = LogIdentity(high: random.next(), low: random.next())
@@ -21,8 +24,12 @@ extension Shard {
         let report: RecoveryReport
         do throws(LogError) {
             (log, report) = try ShardLog.open(
-                directory: directory, configuration: configuration.log, identityIfNew: fresh,
-                indexer: BrokerIndexer(), at: now.wall)
+                directory: directory,
+                configuration: configuration.log,
+                identityIfNew: fresh,
+                indexer: BrokerIndexer(),
+                at: now.wall
+            )
         } catch { throw .log(error) }
         let state = try loadState(of: log, from: store)
         let templates: TemplateCatalog
@@ -30,8 +37,15 @@ extension Shard {
             templates = try TemplateCatalog.load(from: store)
         } catch { throw .storage(error) }
         let shard = Shard(
-            configuration: configuration, log: log, store: store, state: state,
-            templates: templates, seed: random.next(), recovery: report, at: now)
+            configuration: configuration,
+            log: log,
+            store: store,
+            state: state,
+            templates: templates,
+            seed: random.next(),
+            recovery: report,
+            at: now
+        )
         try shard.applyDurable(at: now)
         for (stream, end) in shard.state.streams { shard.nextOffsets[stream] = end }
         if report.damaged.isEmpty { try shard.begin(at: now) }
@@ -49,7 +63,8 @@ extension Shard {
     }
 
     private static func loadState(
-        of log: ShardLog, from store: any StateStore
+        of log: ShardLog,
+        from store: any StateStore
     ) throws(ShardError) -> ShardState {
         var identity: [UInt8] = []
         identity.append(littleEndian: log.identity.high)
@@ -84,7 +99,10 @@ extension Shard {
         for channel in Channel.allCases
         where state.group(named: GroupState.deliveryName, on: channel.topic) == nil {
             Command.groupCreated(
-                GroupID(next), topic: channel.topic, name: GroupState.deliveryName, starts: []
+                GroupID(next),
+                topic: channel.topic,
+                name: GroupState.deliveryName,
+                starts: []
             ).append(to: &turnCommands)
             next += 1
         }

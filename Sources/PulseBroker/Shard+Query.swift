@@ -31,7 +31,8 @@ extension Shard {
     ///
     /// - Throws: ``ShardError`` when it is gone or damaged: a leased message never is.
     package func withRecord<Result>(
-        _ stream: StreamID, _ offset: Offset,
+        _ stream: StreamID,
+        _ offset: Offset,
         _ body: (EntryHeader, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) ->
             Result
     ) throws(ShardError) -> Result {
@@ -63,7 +64,9 @@ extension Shard {
 
     /// The records of a stream from an offset on, at most `count`: for looking, without a group.
     package func browse(
-        _ stream: StreamID, from offset: Offset, count: Int
+        _ stream: StreamID,
+        from offset: Offset,
+        count: Int
     ) throws(ShardError) -> [BrowsedRecord] {
         let end = state.end(of: stream)
         guard offset < end else { return [] }
@@ -75,7 +78,10 @@ extension Shard {
         }
         do throws(StorageError) {
             let rows = try store.scan(
-                from: DeadRow.key(stream, offset), below: DeadRow.key(stream, end), limit: count)
+                from: DeadRow.key(stream, offset),
+                below: DeadRow.key(stream, end),
+                limit: count
+            )
             return rows.compactMap(DeadRow.init).map {
                 BrowsedRecord(offset: $0.deadOffset, stream: $0.stream, origin: $0.offset)
             }
@@ -87,7 +93,8 @@ extension Shard {
     ///
     /// - Parameter withSteps: Whether to follow the whole story; otherwise `steps` holds the newest only.
     package func story(
-        of id: NotificationID, withSteps: Bool
+        of id: NotificationID,
+        withSteps: Bool
     ) throws(ShardError) -> NotificationStory? {
         guard let place = id.place(key: log.identity.key), place.stream.lane != .dead,
             place.offset < state.end(of: place.stream)
@@ -96,7 +103,9 @@ extension Shard {
     }
 
     package func story(
-        at stream: StreamID, _ offset: Offset, withSteps: Bool
+        at stream: StreamID,
+        _ offset: Offset,
+        withSteps: Bool
     ) throws(ShardError) -> NotificationStory? {
         guard let group = state.group(named: GroupState.deliveryName, on: stream.topic) else {
             return nil
@@ -116,15 +125,24 @@ extension Shard {
             let steps = try steps(of: key, all: withSteps)
             let (state, attempts) = standing(of: key, in: group, newest: steps.last?.command)
             return NotificationStory(
-                id: self.id(stream, offset), stream: stream, offset: offset,
-                acceptedAt: found.wall, envelope: found.envelope, recordPosition: position,
-                state: state, attempts: attempts, steps: steps)
+                id: self.id(stream, offset),
+                stream: stream,
+                offset: offset,
+                acceptedAt: found.wall,
+                envelope: found.envelope,
+                recordPosition: position,
+                state: state,
+                attempts: attempts,
+                steps: steps
+            )
         } catch { throw .log(error) }
     }
 
     /// Where a message stands: the leases and the state decide, the newest step explains.
     private func standing(
-        of key: MessageKey, in group: GroupState, newest: Command?
+        of key: MessageKey,
+        in group: GroupState,
+        newest: Command?
     ) -> (NotificationState, attempts: Int) {
         let attempts = Int(newest?.step?.attempt ?? 0)
         switch newest {
@@ -216,8 +234,11 @@ extension Shard {
     ///   - visit: Says whether to go on.
     /// - Returns: Where to go on when the walk stopped before the end, else nil.
     package func walkNewestFirst(
-        channel: Channel?, user: UnsafeRawBufferPointer?, olderThan place: ListPlace?,
-        examineMax: Int, _ visit: (NotificationStory) -> Bool
+        channel: Channel?,
+        user: UnsafeRawBufferPointer?,
+        olderThan place: ListPlace?,
+        examineMax: Int,
+        _ visit: (NotificationStory) -> Bool
     ) throws(ShardError) -> ListPlace? {
         if let user {
             return try walk(user: user, channel, place, examineMax, visit)
@@ -251,7 +272,8 @@ extension Shard {
     /// The first offset of a stream whose record is not older than `place`: a binary search, since
     /// positions grow with offsets.
     private func firstOffset(
-        of stream: StreamID, notBefore place: ListPlace
+        of stream: StreamID,
+        notBefore place: ListPlace
     ) throws(ShardError) -> Offset {
         var low: Int64 = 0
         var high = state.end(of: stream).rawValue
@@ -268,14 +290,18 @@ extension Shard {
     }
 
     private func front(
-        _ stream: StreamID, below: Offset
+        _ stream: StreamID,
+        below: Offset
     ) throws(ShardError) -> NotificationStory? {
         guard below.rawValue > 0 else { return nil }
         return try story(at: stream, below.advanced(by: -1), withSteps: false)
     }
 
     private func walk(
-        user: UnsafeRawBufferPointer, _ channel: Channel?, _ place: ListPlace?, _ examineMax: Int,
+        user: UnsafeRawBufferPointer,
+        _ channel: Channel?,
+        _ place: ListPlace?,
+        _ examineMax: Int,
         _ visit: (NotificationStory) -> Bool
     ) throws(ShardError) -> ListPlace? {
         var found: [(stream: StreamID, offset: Offset)] = []

@@ -9,8 +9,12 @@ package enum AttemptOutcome: Hashable, Sendable {
     /// Try again: by policy, or after a delay that somebody asked for. An attempt that could not
     /// begin, because the channel is not configured rightly, does not count.
     case retry(
-        afterMilliseconds: Int64?, reason: HoldReason, code: Int32, detail: String,
-        counts: Bool = true)
+        afterMilliseconds: Int64?,
+        reason: HoldReason,
+        code: Int32,
+        detail: String,
+        counts: Bool = true
+    )
     /// Never again.
     case dead(DeathCause, code: Int32, detail: String)
 }
@@ -22,7 +26,9 @@ extension Shard {
     ///   changes nothing.
     @discardableResult
     package func settle(
-        _ lease: UInt64, _ outcome: AttemptOutcome, at now: Now
+        _ lease: UInt64,
+        _ outcome: AttemptOutcome,
+        at now: Now
     ) throws(ShardError) -> Bool {
         guard let held = leases[lease], held.state == .open else {
             statistics.lateOutcomes += 1
@@ -44,11 +50,16 @@ extension Shard {
                 let wait =
                     delay
                     ?? configuration.retry.delayMs(
-                        afterAttempt: Int(held.attempt), using: &random)
+                        afterAttempt: Int(held.attempt),
+                        using: &random
+                    )
                 var step = step
                 if !counts { step.attempt -= 1 }
                 Command.held(
-                    step, due: now.wall.advanced(byMilliseconds: wait), reason: reason, code: code,
+                    step,
+                    due: now.wall.advanced(byMilliseconds: wait),
+                    reason: reason,
+                    code: code,
                     detail: detail
                 ).append(to: &turnCommands)
             }
@@ -68,7 +79,10 @@ extension Shard {
     }
 
     private func appendDead(
-        _ step: Command.Step, _ cause: DeathCause, _ code: Int32, _ detail: String
+        _ step: Command.Step,
+        _ cause: DeathCause,
+        _ code: Int32,
+        _ detail: String
     ) {
         let stream = step.message.stream
         let dead = StreamID(topic: stream.topic, partition: stream.partition, lane: .dead)
@@ -88,7 +102,8 @@ extension Shard {
         try settle(
             lease.id,
             .dead(.attemptsUsedUp, code: 0, detail: "the outcome of the last attempt is unknown"),
-            at: now)
+            at: now
+        )
     }
 
     /// A lease's time is over: the attempt counts, and the message waits before the next.
@@ -100,7 +115,8 @@ extension Shard {
         try settle(
             lease,
             .retry(afterMilliseconds: nil, reason: .leaseExpired, code: 0, detail: "lease expired"),
-            at: now)
+            at: now
+        )
     }
 
     /// Takes back a lease whose holder is gone without having begun: the attempt does not count.
@@ -111,8 +127,13 @@ extension Shard {
         count(lease, in: index, -1)
         queues[index].makeDue(
             Candidate(
-                message: lease.message, attempt: lease.attempt - 1, origin: lease.origin,
-                heldDue: lease.heldDue, newest: lease.newest))
+                message: lease.message,
+                attempt: lease.attempt - 1,
+                origin: lease.origin,
+                heldDue: lease.heldDue,
+                newest: lease.newest
+            )
+        )
     }
 
     /// Leases whose outcome became durable are over.

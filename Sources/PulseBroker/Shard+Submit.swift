@@ -14,8 +14,11 @@ package struct NewNotification {
     package var idempotencyKey: UnsafeRawBufferPointer?
 
     package init(
-        channel: Channel, lane: Lane, user: UnsafeRawBufferPointer,
-        envelope: UnsafeRawBufferPointer, idempotencyKey: UnsafeRawBufferPointer?
+        channel: Channel,
+        lane: Lane,
+        user: UnsafeRawBufferPointer,
+        envelope: UnsafeRawBufferPointer,
+        idempotencyKey: UnsafeRawBufferPointer?
     ) {
         self.channel = channel
         self.lane = lane
@@ -49,18 +52,27 @@ extension Shard {
     }
 
     /// Appends one notification, unless its idempotency key was used inside the window.
-    package func submit(_ submission: NewNotification, at now: Now) throws(ShardError) -> SubmitOutcome {
+    package func submit(
+        _ submission: NewNotification,
+        at now: Now
+    ) throws(ShardError) -> SubmitOutcome {
         #if !MUTANT_SKIP_DEDUPLICATION
         if let key = submission.idempotencyKey,
             let earlier = try findByKey(
-                key, envelope: submission.envelope, channel: submission.channel, at: now)
+                key,
+                envelope: submission.envelope,
+                channel: submission.channel,
+                at: now
+            )
         {
             return earlier
         }
         #endif
         let stream = StreamID(
-            topic: submission.channel.topic, partition: partition(of: submission.user),
-            lane: submission.lane)
+            topic: submission.channel.topic,
+            partition: partition(of: submission.user),
+            lane: submission.lane
+        )
         var batch = RecordBatchWriter()
         batch.append(at: now.wall, key: submission.user, value: submission.envelope)
         batch.finish()
@@ -68,7 +80,10 @@ extension Shard {
         if let key = submission.idempotencyKey { keys.append(hash.idempotency(key)) }
         let offset = try append(batch.bytes, records: 1, to: stream, keys: keys, at: now)
         return SubmitOutcome(
-            kind: .accepted, id: id(stream, offset), durableAt: log.appendPosition)
+            kind: .accepted,
+            id: id(stream, offset),
+            durableAt: log.appendPosition
+        )
     }
 
     /// Appends a batch of records that need no change and whose keys are all new. `batch` is a valid
@@ -76,7 +91,11 @@ extension Shard {
     ///
     /// - Returns: The offset of its first record.
     package func append(
-        _ batch: consuming [UInt8], records: Int, to stream: StreamID, keys: [UInt64], at now: Now
+        _ batch: consuming [UInt8],
+        records: Int,
+        to stream: StreamID,
+        keys: [UInt64],
+        at now: Now
     ) throws(ShardError) -> Offset {
         let base = nextOffsets[stream] ?? Offset(0)
         batch.withUnsafeMutableBytes {
@@ -86,8 +105,15 @@ extension Shard {
             do throws(LogError) {
                 return .success(
                     try log.append(
-                        .recordBatch, stream: stream, baseOffset: base, recordCount: records,
-                        at: now.wall, keys: keys, body: body))
+                        .recordBatch,
+                        stream: stream,
+                        baseOffset: base,
+                        recordCount: records,
+                        at: now.wall,
+                        keys: keys,
+                        body: body
+                    )
+                )
             } catch { return .failure(error) }
         }
         do throws(LogError) { _ = try result.get() } catch { throw .log(error) }
@@ -96,7 +122,8 @@ extension Shard {
     }
 
     package func keyHashes(
-        user: UnsafeRawBufferPointer, idempotencyKey: UnsafeRawBufferPointer?
+        user: UnsafeRawBufferPointer,
+        idempotencyKey: UnsafeRawBufferPointer?
     ) -> [UInt64] {
         var keys = [hash.recipient(user)]
         if let idempotencyKey { keys.append(hash.idempotency(idempotencyKey)) }
@@ -105,11 +132,14 @@ extension Shard {
 
     /// The notification that used this key inside the window, if any, durable or not.
     package func findByKey(
-        _ key: UnsafeRawBufferPointer, envelope: UnsafeRawBufferPointer, channel: Channel,
+        _ key: UnsafeRawBufferPointer,
+        envelope: UnsafeRawBufferPointer,
+        channel: Channel,
         at now: Now
     ) throws(ShardError) -> SubmitOutcome? {
         let oldest = now.wall.advanced(
-            byMilliseconds: -configuration.idempotencyWindowMilliseconds)
+            byMilliseconds: -configuration.idempotencyWindowMilliseconds
+        )
         var found: SubmitOutcome?
         do throws(LogError) {
             try log.lookup(hash.idempotency(key)) { position throws(LogError) in
@@ -127,7 +157,9 @@ extension Shard {
                             header.stream.topic == channel.topic && value.elementsEqual(envelope)
                         found = SubmitOutcome(
                             kind: isSame ? .duplicate : .conflict,
-                            id: id(header.stream, offset), durableAt: header.endPosition)
+                            id: id(header.stream, offset),
+                            durableAt: header.endPosition
+                        )
                     }
                 }
                 return found == nil && !tooOld
@@ -144,7 +176,8 @@ extension Shard {
     /// Saves a template: the revision, and where it is durable. Its entry is appended at once, so that
     /// what comes later in the turn is behind it in the log too.
     package func put(
-        _ template: TemplateRow, at now: Now
+        _ template: TemplateRow,
+        at now: Now
     ) throws(ShardError) -> (revision: TemplateRevision, durableAt: LogPosition) {
         // In an entry of its own, whose position is the revision's.
         try appendTurnCommands(at: now)

@@ -9,14 +9,21 @@ extension Shard {
     /// - Returns: The position at which the group is durable; subscribing takes effect at once, but a
     ///   new group leases nothing before.
     package func subscribe(
-        _ id: SubscriptionID, topic: TopicID, group name: String, fromEnd: Bool, credit: Int,
-        leaseMilliseconds: Int64, lanes: UInt8, at now: Now
+        _ id: SubscriptionID,
+        topic: TopicID,
+        group name: String,
+        fromEnd: Bool,
+        credit: Int,
+        leaseMilliseconds: Int64,
+        lanes: UInt8,
+        at now: Now
     ) throws(ShardError) -> LogPosition {
         let group: GroupID
         var durableAt = log.durablePosition
         if let existing = state.group(named: name, on: topic) {
             group = existing.id
-        } else if let pending = pendingGroups.first(where: { $0.topic == topic && $0.name == name }) {
+        } else if let pending = pendingGroups.first(where: { $0.topic == topic && $0.name == name })
+        {
             group = pending.id
             durableAt = endOfTurn
         } else {
@@ -35,8 +42,13 @@ extension Shard {
         }
         subscriptions.add(
             Subscription(
-                id: id, group: group, credit: min(max(0, credit), Limits.creditMax),
-                leaseMilliseconds: leaseMilliseconds, lanes: lanes))
+                id: id,
+                group: group,
+                credit: min(max(0, credit), Limits.creditMax),
+                leaseMilliseconds: leaseMilliseconds,
+                lanes: lanes
+            )
+        )
         return durableAt
     }
 
@@ -55,7 +67,9 @@ extension Shard {
     package func addCredit(_ count: Int, to id: SubscriptionID) {
         subscriptions.change(id) {
             $0.credit = max(
-                0, min($0.credit + max(0, count), Limits.creditMax - $0.unsettled))
+                0,
+                min($0.credit + max(0, count), Limits.creditMax - $0.unsettled)
+            )
         }
     }
 
@@ -82,7 +96,10 @@ extension Shard {
     /// Whether this attempt of a message was acknowledged for the subscription's group already, durably
     /// or in this turn: the consumer lost the reply and asks again.
     package func wasAcknowledged(
-        _ stream: StreamID, _ offset: Offset, _ attempt: UInt16, by subscription: SubscriptionID
+        _ stream: StreamID,
+        _ offset: Offset,
+        _ attempt: UInt16,
+        by subscription: SubscriptionID
     ) throws(ShardError) -> Bool {
         guard let group = subscriptions[subscription]?.group else { return false }
         let key = MessageKey(group: group, stream: stream, offset: offset)
@@ -96,7 +113,10 @@ extension Shard {
 
     /// The live lease a consumer's token names, if it is that consumer's and still open.
     package func lease(
-        token: UInt64, stream: StreamID, offset: Offset, of subscription: SubscriptionID
+        token: UInt64,
+        stream: StreamID,
+        offset: Offset,
+        of subscription: SubscriptionID
     ) -> Lease? {
         guard let lease = leases[token], lease.owner == .subscription(subscription),
             lease.message.stream == stream, lease.message.offset == offset, lease.state == .open

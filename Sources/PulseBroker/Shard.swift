@@ -32,8 +32,11 @@ package struct ShardConfiguration: Sendable {
     package var groupWindowMax: Int
 
     package init(
-        log: LogConfiguration, retry: RetryPolicy, partitions: Int = 1,
-        checkpointBytes: Int = 32 << 20, heldInMemoryMax: Int = Limits.heldInMemoryMax,
+        log: LogConfiguration,
+        retry: RetryPolicy,
+        partitions: Int = 1,
+        checkpointBytes: Int = 32 << 20,
+        heldInMemoryMax: Int = Limits.heldInMemoryMax,
         idempotencyWindowMilliseconds: Int64 = Limits.idempotencyWindowMilliseconds,
         retentionMilliseconds: Int64 = Limits.retentionMilliseconds,
         groupWindowMax: Int = Limits.groupWindowMax
@@ -108,8 +111,14 @@ package final class Shard {
     }
 
     init(
-        configuration: ShardConfiguration, log: ShardLog, store: any StateStore, state: ShardState,
-        templates: TemplateCatalog, seed: UInt64, recovery: RecoveryReport, at now: Now
+        configuration: ShardConfiguration,
+        log: ShardLog,
+        store: any StateStore,
+        state: ShardState,
+        templates: TemplateCatalog,
+        seed: UInt64,
+        recovery: RecoveryReport,
+        at now: Now
     ) {
         self.configuration = configuration
         self.log = log
@@ -181,7 +190,9 @@ package final class Shard {
     }
 
     private func apply(
-        _ header: EntryHeader, _ body: UnsafeRawBufferPointer, rows: inout StateBatch
+        _ header: EntryHeader,
+        _ body: UnsafeRawBufferPointer,
+        rows: inout StateBatch
     ) throws(StateError) {
         statistics.entries += 1
         for command in try state.apply(header, body, rows: &rows) {
@@ -211,8 +222,11 @@ package final class Shard {
         while queues.count < state.groups.count {
             queues.append(
                 GroupQueue(
-                    group: state.groups[queues.count].id, at: now,
-                    heldLimit: configuration.heldInMemoryMax))
+                    group: state.groups[queues.count].id,
+                    at: now,
+                    heldLimit: configuration.heldInMemoryMax
+                )
+            )
             leaseOrigins.append(LeaseOrigins())
         }
     }
@@ -237,9 +251,11 @@ package final class Shard {
                 let waiting = queues[index].waiting
                 var due: [HeldRow] = []
                 try queues[index].held.advance(
-                    to: now, from: store,
+                    to: now,
+                    from: store,
                     except: { waiting.contains($0) || self.leases.holds($0) },
-                    release: { due.append($0) })
+                    release: { due.append($0) }
+                )
                 for row in due { makeDue(row, in: index) }
             }
         } catch { throw .storage(error) }
@@ -251,8 +267,12 @@ package final class Shard {
     private func makeDue(_ row: HeldRow, in index: Int) {
         guard !leases.holds(row.message) else { return }
         var candidate = Candidate(
-            message: row.message, attempt: row.attempt, origin: row.origin,
-            heldDue: row.due.milliseconds, newest: row.position)
+            message: row.message,
+            attempt: row.attempt,
+            origin: row.origin,
+            heldDue: row.due.milliseconds,
+            newest: row.position
+        )
         // An intent that a crash cut off counts as an attempt that was made.
         if let intent = state.openIntents[row.message] {
             candidate.attempt = max(candidate.attempt, intent.attempt)

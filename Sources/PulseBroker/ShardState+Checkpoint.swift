@@ -77,7 +77,10 @@ extension ShardState {
                 let position: UInt64 = reader.littleEndian()
             else { return nil }
             let key = MessageKey(
-                group: GroupID(group), stream: StreamID(rawValue: stream), offset: Offset(offset))
+                group: GroupID(group),
+                stream: StreamID(rawValue: stream),
+                offset: Offset(offset)
+            )
             openIntents[key] = OpenIntent(attempt: attempt, position: LogPosition(position))
         }
         for index in ledgers.indices {

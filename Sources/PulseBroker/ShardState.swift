@@ -90,7 +90,9 @@ package struct ShardState: Sendable {
     ///   log, or a bug. The state is not to be used then.
     @discardableResult
     package mutating func apply(
-        _ header: EntryHeader, _ body: UnsafeRawBufferPointer, rows: inout StateBatch
+        _ header: EntryHeader,
+        _ body: UnsafeRawBufferPointer,
+        rows: inout StateBatch
     ) throws(StateError) -> [Command] {
         var notable: [Command] = []
         switch header.kind {
@@ -112,13 +114,16 @@ package struct ShardState: Sendable {
     }
 
     private mutating func applyRecords(
-        _ header: EntryHeader, _ body: UnsafeRawBufferPointer, rows: inout StateBatch
+        _ header: EntryHeader,
+        _ body: UnsafeRawBufferPointer,
+        rows: inout StateBatch
     ) throws(StateError) {
         let stream = header.stream
         guard header.baseOffset == end(of: stream) else {
             throw StateError(
                 position: header.position,
-                problem: .offsetGap(stream, expected: end(of: stream), found: header.baseOffset))
+                problem: .offsetGap(stream, expected: end(of: stream), found: header.baseOffset)
+            )
         }
         let newEnd = header.baseOffset.advanced(by: header.recordCount)
         extend(stream, to: newEnd)
@@ -135,13 +140,20 @@ package struct ShardState: Sendable {
             markDone(key)
             ledgers[ledger].scheduledRows += 1
             let row = HeldRow(
-                message: key, due: due, attempt: 0, reason: .scheduled, position: header.position)
+                message: key,
+                due: due,
+                attempt: 0,
+                reason: .scheduled,
+                position: header.position
+            )
             rows.put(row.key, row.value)
         }
     }
 
     private mutating func applyCommand(
-        _ command: Command, at position: LogPosition, rows: inout StateBatch
+        _ command: Command,
+        at position: LogPosition,
+        rows: inout StateBatch
     ) throws(StateError) {
         switch command {
         case .intent(let step):
@@ -153,8 +165,12 @@ package struct ShardState: Sendable {
         case .held(let step, let due, let reason, _, _):
             try take(step, at: position, rows: &rows)
             let row = HeldRow(
-                message: step.message, due: due, attempt: step.attempt, reason: reason,
-                position: position)
+                message: step.message,
+                due: due,
+                attempt: step.attempt,
+                reason: reason,
+                position: position
+            )
             rows.put(row.key, row.value)
             count(step.message) {
                 $0.heldRows += 1
@@ -167,8 +183,12 @@ package struct ShardState: Sendable {
             let dead = StreamID(topic: stream.topic, partition: stream.partition, lane: .dead)
             extend(dead, to: deadOffset.advanced(by: 1))
             let row = DeadRow(
-                deadStream: dead, deadOffset: deadOffset, stream: stream,
-                offset: step.message.offset, position: position)
+                deadStream: dead,
+                deadOffset: deadOffset,
+                stream: stream,
+                offset: step.message.offset,
+                position: position
+            )
             rows.put(row.key, row.value)
         case .templatePut(let row):
             var value: [UInt8] = []
@@ -179,10 +199,13 @@ package struct ShardState: Sendable {
                 throw StateError(position: position, problem: .groupOutOfTurn(id))
             }
             var group = GroupState(
-                id: id, topic: topic, name: name,
+                id: id,
+                topic: topic,
+                name: name,
                 streams: starts.map {
                     ($0.stream, StreamProgress(floor: $0.offset, end: end(of: $0.stream)))
-                })
+                }
+            )
             // Streams that came to exist after the group was asked for and before this entry.
             for (stream, end) in streams
             where stream.topic == topic && stream.lane != .dead && group.index(of: stream) == nil {
@@ -198,7 +221,9 @@ package struct ShardState: Sendable {
 
     /// Takes a message from where it was before the step: ready, or a held row.
     private mutating func take(
-        _ step: Command.Step, at position: LogPosition, rows: inout StateBatch
+        _ step: Command.Step,
+        at position: LogPosition,
+        rows: inout StateBatch
     ) throws(StateError) {
         openIntents[step.message] = nil
         switch step.origin {
@@ -235,7 +260,8 @@ package struct ShardState: Sendable {
                 groups[index].streams[place].progress.extend(to: newEnd)
             } else {
                 groups[index].streams.append(
-                    (stream, StreamProgress(floor: Offset(0), end: newEnd)))
+                    (stream, StreamProgress(floor: Offset(0), end: newEnd))
+                )
             }
         }
     }

@@ -24,7 +24,9 @@ package struct TemplateCatalog: Sendable {
 
     package init() {}
 
-    package func revision(named name: String) -> TemplateRevision? { index[name].map { newest[$0] } }
+    package func revision(named name: String) -> TemplateRevision? {
+        index[name].map { newest[$0] }
+    }
 
     package mutating func save(_ revision: TemplateRevision) {
         if let place = index[revision.row.name] {
@@ -52,7 +54,9 @@ package struct TemplateCatalog: Sendable {
 
     /// The revision in force for a record at `position`: the newest saved before it.
     package func revision(
-        named name: String, before position: LogPosition, in store: any StateStore
+        named name: String,
+        before position: LogPosition,
+        in store: any StateStore
     ) throws(StorageError) -> TemplateRevision? {
         if let current = revision(named: name), current.position < position { return current }
         var from: [UInt8] = Self.key(name, .zero)

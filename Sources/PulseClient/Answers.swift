@@ -68,9 +68,14 @@ public struct FetchPage: Hashable, Sendable {
         view.forEach {
             records.append(
                 FetchedRecord(
-                    offset: $0.offset.rawValue, acceptedAt: Notification.Time($0.wall),
-                    id: Notification.ID(value: $0.id), user: $0.key.text,
-                    payload: Array($0.value), topic: topic))
+                    offset: $0.offset.rawValue,
+                    acceptedAt: Notification.Time($0.wall),
+                    id: Notification.ID(value: $0.id),
+                    user: $0.key.text,
+                    payload: Array($0.value),
+                    topic: topic
+                )
+            )
         }
         self.records = records
     }
@@ -98,7 +103,10 @@ public struct Template: Hashable, Sendable {
     public var html: String
 
     public init(
-        name: String, channel: Notification.Channel, subject: String = "", text: String = "",
+        name: String,
+        channel: Notification.Channel,
+        subject: String = "",
+        text: String = "",
         html: String = ""
     ) {
         self.name = name
@@ -110,8 +118,12 @@ public struct Template: Hashable, Sendable {
 
     init(_ message: TemplateMessage) {
         self.init(
-            name: message.name, channel: Notification.Channel(value: message.channel),
-            subject: message.subject, text: message.text, html: message.html)
+            name: message.name,
+            channel: Notification.Channel(value: message.channel),
+            subject: message.subject,
+            text: message.text,
+            html: message.html
+        )
     }
 
     /// The message, when it is within the limits of the protocol.
@@ -124,9 +136,15 @@ public struct Template: Hashable, Sendable {
         for (field, value, limit) in sizes where value.utf8.count > limit {
             throw ClientError(
                 ClientError.Code(ErrorCode.invalidTemplate.name),
-                "\(field) has \(value.utf8.count) bytes; the limit is \(limit)")
+                "\(field) has \(value.utf8.count) bytes; the limit is \(limit)"
+            )
         }
         return TemplateMessage(
-            name: name, channel: channel.value, subject: subject, text: text, html: html)
+            name: name,
+            channel: channel.value,
+            subject: subject,
+            text: text,
+            html: html
+        )
     }
 }

@@ -59,8 +59,10 @@ extension ClientError {
     init(refusal code: UInt16, _ message: String, isRetryable: Bool? = nil) {
         let known = ErrorCode(rawValue: code)
         self.init(
-            Code(known?.name ?? "error_\(code)"), message,
-            isRetryable: isRetryable ?? known?.isRetryable ?? false)
+            Code(known?.name ?? "error_\(code)"),
+            message,
+            isRetryable: isRetryable ?? known?.isRetryable ?? false
+        )
     }
 
     init(_ reply: ErrorReply) {

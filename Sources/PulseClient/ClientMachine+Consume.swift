@@ -49,7 +49,10 @@ struct ConsumerState {
 
 extension ClientMachine {
     mutating func subscribe(
-        topic: String, group: String, options: ConsumerOptions, _ promise: Promise<UInt32>
+        topic: String,
+        group: String,
+        options: ConsumerOptions,
+        _ promise: Promise<UInt32>
     ) {
         guard link != .closed else {
             resumptions.append(.subscription(promise, .failure(.closed)))
@@ -85,8 +88,13 @@ extension ClientMachine {
         let generation = generation
         view.forEach {
             let delivery = ReceivedDelivery(
-                token: $0.token, id: $0.id, wall: $0.wall, key: Array($0.key),
-                value: Array($0.value), generation: generation)
+                token: $0.token,
+                id: $0.id,
+                wall: $0.wall,
+                key: Array($0.key),
+                value: Array($0.value),
+                generation: generation
+            )
             if state.isClosing { return }
             if state.waiters.isEmpty {
                 state.buffer.append(delivery)
@@ -99,7 +107,9 @@ extension ClientMachine {
     }
 
     mutating func nextDelivery(
-        _ id: UInt32, waiter: UInt64, _ promise: Promise<ReceivedDelivery?>
+        _ id: UInt32,
+        waiter: UInt64,
+        _ promise: Promise<ReceivedDelivery?>
     ) {
         guard var state = consumers[id], !state.isClosing else {
             resumptions.append(.delivery(promise, .success(nil)))
@@ -166,7 +176,9 @@ extension ClientMachine {
             } ?? .living
         let correlation = session.openRequest(.subscribe)
         SubscribeRequest(
-            subscription: id, topic: state.topic, group: state.group,
+            subscription: id,
+            topic: state.topic,
+            group: state.group,
             start: state.options.start == .earliest ? .earliest : .latest,
             credit: UInt32(state.window),
             leaseMilliseconds: UInt32(clamping: state.options.lease?.milliseconds ?? 0),

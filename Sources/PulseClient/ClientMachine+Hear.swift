@@ -84,7 +84,9 @@ extension ClientMachine {
     }
 
     private mutating func refused(
-        _ correlation: UInt32, _ error: ClientError, code: UInt16
+        _ correlation: UInt32,
+        _ error: ClientError,
+        code: UInt16
     ) -> ClientError? {
         guard correlation != 0, session.takesRequests else { return error }
         switch pending.removeValue(forKey: correlation) {

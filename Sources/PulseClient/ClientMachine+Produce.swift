@@ -37,7 +37,8 @@ final class ProduceGroup {
     private let promise: CheckedContinuation<[Result<Receipt, ClientError>], Never>
 
     init(
-        count: Int, _ promise: CheckedContinuation<[Result<Receipt, ClientError>], Never>
+        count: Int,
+        _ promise: CheckedContinuation<[Result<Receipt, ClientError>], Never>
     ) {
         results = Array(repeating: .failure(.closed), count: count)
         left = count
@@ -72,11 +73,16 @@ struct ProduceQueue {
 
 extension ClientMachine {
     mutating func produce(
-        _ entry: ProduceEntry, at now: MonotonicInstant, _ sink: ProduceSink
+        _ entry: ProduceEntry,
+        at now: MonotonicInstant,
+        _ sink: ProduceSink
     ) {
         unansweredCount += 1
         let notification = QueuedNotification(
-            entry: entry, deadline: deadline(from: now), sink: sink)
+            entry: entry,
+            deadline: deadline(from: now),
+            sink: sink
+        )
         guard link != .closed else { return finish(notification, .failure(.closed)) }
         guard unansweredCount <= configuration.queuedMax else {
             return finish(
@@ -85,7 +91,10 @@ extension ClientMachine {
                     ClientError(
                         .queueFull,
                         "\(configuration.queuedMax) notifications wait already; send slower",
-                        isRetryable: true)))
+                        isRetryable: true
+                    )
+                )
+            )
         }
         let key = ProduceKey(topic: entry.topic, lane: entry.lane)
         producing[key, default: ProduceQueue()].queued.append(notification)
@@ -93,7 +102,8 @@ extension ClientMachine {
     }
 
     mutating func produce(
-        _ entries: [Result<ProduceEntry, ClientError>], at now: MonotonicInstant,
+        _ entries: [Result<ProduceEntry, ClientError>],
+        at now: MonotonicInstant,
         _ promise: CheckedContinuation<[Result<Receipt, ClientError>], Never>
     ) {
         let group = ProduceGroup(count: entries.count, promise)
@@ -144,7 +154,11 @@ extension ClientMachine {
             next.entry.key.withUnsafeBytes { key in
                 next.entry.envelope.withUnsafeBytes { envelope in
                     writer.append(
-                        key: key, value: envelope, timestamp: now.wall, into: &outgoing)
+                        key: key,
+                        value: envelope,
+                        timestamp: now.wall,
+                        into: &outgoing
+                    )
                 }
             }
             batch.deadline = max(batch.deadline, next.deadline)
@@ -163,7 +177,8 @@ extension ClientMachine {
             requeue(batch)
             return ClientError(
                 .protocolViolation,
-                "\(view.count) verdicts for \(batch.notifications.count) notifications")
+                "\(view.count) verdicts for \(batch.notifications.count) notifications"
+            )
         }
         producing[batch.key]?.batchesInFlight -= 1
         view.forEach { index, outcome in
@@ -187,7 +202,8 @@ extension ClientMachine {
     }
 
     private mutating func finish(
-        _ notification: QueuedNotification, _ result: Result<Receipt, ClientError>
+        _ notification: QueuedNotification,
+        _ result: Result<Receipt, ClientError>
     ) {
         unansweredCount -= 1
         switch notification.sink {

@@ -28,14 +28,17 @@ struct AskedQuestion: Sendable {
 
 extension ClientMachine {
     mutating func ask(
-        _ question: Question, at now: MonotonicInstant, _ promise: Promise<Answer>
+        _ question: Question,
+        at now: MonotonicInstant,
+        _ promise: Promise<Answer>
     ) {
         guard link != .closed else {
             resumptions.append(.answer(promise, .failure(.closed)))
             return
         }
         questions.append(
-            AskedQuestion(question: question, deadline: deadline(from: now), promise: promise))
+            AskedQuestion(question: question, deadline: deadline(from: now), promise: promise)
+        )
     }
 
     func deadline(from now: MonotonicInstant) -> MonotonicInstant {
@@ -95,7 +98,9 @@ extension ClientMachine {
         ClientError(
             .timedOut,
             "no answer within \(configuration.requestTimeout.milliseconds) ms; whether it "
-                + "happened is unknown", isRetryable: true)
+                + "happened is unknown",
+            isRetryable: true
+        )
     }
 }
 

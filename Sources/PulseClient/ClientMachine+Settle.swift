@@ -31,8 +31,12 @@ struct SettleBatch {
 
 extension ClientMachine {
     mutating func settle(
-        _ id: UInt32, _ token: DeliveryToken, _ kind: SettleKind, generation: UInt64,
-        at now: MonotonicInstant, _ promise: Promise<Void>?
+        _ id: UInt32,
+        _ token: DeliveryToken,
+        _ kind: SettleKind,
+        generation: UInt64,
+        at now: MonotonicInstant,
+        _ promise: Promise<Void>?
     ) {
         guard var state = consumers.removeValue(forKey: id), state.failure == nil,
             link != .closed
@@ -65,12 +69,16 @@ extension ClientMachine {
     }
 
     mutating func settled(
-        _ id: UInt32, _ batch: SettleBatch, _ view: SettleReplyView
+        _ id: UInt32,
+        _ batch: SettleBatch,
+        _ view: SettleReplyView
     ) -> ClientError? {
         guard view.count == batch.tokens.count else {
             consumers[id]?.requeue(batch)
             return ClientError(
-                .protocolViolation, "\(view.count) verdicts for \(batch.tokens.count) tokens")
+                .protocolViolation,
+                "\(view.count) verdicts for \(batch.tokens.count) tokens"
+            )
         }
         for (index, promise) in batch.promises {
             let result: Result<Void, ClientError> =
@@ -78,7 +86,9 @@ extension ClientMachine {
                 ? .failure(
                     ClientError(
                         .staleLease,
-                        "the lease of offset \(batch.tokens[index].offset.rawValue) had ended"))
+                        "the lease of offset \(batch.tokens[index].offset.rawValue) had ended"
+                    )
+                )
                 : .success(())
             resumptions.append(.done(promise, result))
         }
@@ -118,17 +128,30 @@ extension ClientMachine {
         case .acknowledge:
             correlation = session.openRequest(.acknowledge)
             AcknowledgeView.encode(
-                subscription: id, tokens: tokens, correlation: correlation, into: &outgoing)
+                subscription: id,
+                tokens: tokens,
+                correlation: correlation,
+                into: &outgoing
+            )
         case .reject(let delay, let reason):
             correlation = session.openRequest(.reject)
             RejectView.encode(
-                subscription: id, delayMilliseconds: delay, reason: reason, tokens: tokens,
-                correlation: correlation, into: &outgoing)
+                subscription: id,
+                delayMilliseconds: delay,
+                reason: reason,
+                tokens: tokens,
+                correlation: correlation,
+                into: &outgoing
+            )
         case .extend(let milliseconds):
             correlation = session.openRequest(.extend)
             ExtendView.encode(
-                subscription: id, milliseconds: milliseconds, tokens: tokens,
-                correlation: correlation, into: &outgoing)
+                subscription: id,
+                milliseconds: milliseconds,
+                tokens: tokens,
+                correlation: correlation,
+                into: &outgoing
+            )
         }
         pending[correlation] = .settle(id, batch)
     }

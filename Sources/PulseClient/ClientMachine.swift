@@ -15,7 +15,9 @@ typealias Promise<T> = CheckedContinuation<Result<T, ClientError>, Never>
 enum Resumption: Sendable {
     case receipt(Promise<Receipt>, Result<Receipt, ClientError>)
     case receipts(
-        CheckedContinuation<[Result<Receipt, ClientError>], Never>, [Result<Receipt, ClientError>])
+        CheckedContinuation<[Result<Receipt, ClientError>], Never>,
+        [Result<Receipt, ClientError>]
+    )
     case answer(Promise<Answer>, Result<Answer, ClientError>)
     case subscription(Promise<UInt32>, Result<UInt32, ClientError>)
     case delivery(Promise<ReceivedDelivery?>, Result<ReceivedDelivery?, ClientError>)
@@ -201,7 +203,8 @@ struct ClientMachine {
                 // the server: what they still work on can be settled until it closes.
                 linkFailed(
                     ClientError(.connectionClosed, "the server said goodbye", isRetryable: true),
-                    at: now.monotonic)
+                    at: now.monotonic
+                )
                 return Directive(action: .drop, waitMilliseconds: 0)
             }
         }
@@ -216,19 +219,26 @@ struct ClientMachine {
 
     /// Why this connection is given up, if it is; asks for a sign of life in time.
     private mutating func silence(
-        since: MonotonicInstant, at now: MonotonicInstant
+        since: MonotonicInstant,
+        at now: MonotonicInstant
     ) -> ClientError? {
         if !session.takesRequests {
             let limit = configuration.connectTimeout.milliseconds
             guard now.milliseconds(since: since) > limit else { return nil }
             return ClientError(
-                .timedOut, "no handshake within \(limit) ms", isRetryable: true)
+                .timedOut,
+                "no handshake within \(limit) ms",
+                isRetryable: true
+            )
         }
         let silent = now.milliseconds(since: lastHeard)
         let patience = configuration.keepAlive.milliseconds
         if silent > 2 * patience {
             return ClientError(
-                .timedOut, "the server has said nothing for \(silent) ms", isRetryable: true)
+                .timedOut,
+                "the server has said nothing for \(silent) ms",
+                isRetryable: true
+            )
         }
         if silent > patience, !keepAliveAsked {
             keepAliveAsked = true

@@ -21,7 +21,10 @@ final class ClientSocket {
     ///
     /// `isAborted` is asked now and then: whether nobody waits for this connection any more.
     static func connect(
-        host: String, port: UInt16, milliseconds: Int64, isAborted: () -> Bool
+        host: String,
+        port: UInt16,
+        milliseconds: Int64,
+        isAborted: () -> Bool
     ) -> Result<ClientSocket, ClientError> {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -38,7 +41,9 @@ final class ClientSocket {
             next = address.ai_next
             let descriptor = Glibc.socket(
                 address.ai_family,
-                Int32(SOCK_STREAM.rawValue) | O_NONBLOCK | O_CLOEXEC, 0)
+                Int32(SOCK_STREAM.rawValue) | O_NONBLOCK | O_CLOEXEC,
+                0
+            )
             guard descriptor >= 0 else {
                 reason = SocketError.text(errno)
                 continue
@@ -56,20 +61,29 @@ final class ClientSocket {
             }
             var one: Int32 = 1
             setsockopt(
-                descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one,
-                socklen_t(MemoryLayout<Int32>.size))
+                descriptor,
+                Int32(IPPROTO_TCP),
+                TCP_NODELAY,
+                &one,
+                socklen_t(MemoryLayout<Int32>.size)
+            )
             return .success(socket)
         }
         return failure(host, port, reason)
     }
 
     private static func failure(
-        _ host: String, _ port: UInt16, _ reason: String
+        _ host: String,
+        _ port: UInt16,
+        _ reason: String
     ) -> Result<ClientSocket, ClientError> {
         .failure(
             ClientError(
-                .connectionFailed, "cannot connect to \(host):\(port): \(reason)",
-                isRetryable: true))
+                .connectionFailed,
+                "cannot connect to \(host):\(port): \(reason)",
+                isRetryable: true
+            )
+        )
     }
 
     /// What went wrong, or nil when the socket is connected.

@@ -22,7 +22,9 @@ final class ConnectionDriver: Sendable {
     private let waiters = Atomic<UInt64>(0)
 
     init(
-        host: String, port: UInt16, configuration: ClientConfiguration
+        host: String,
+        port: UInt16,
+        configuration: ClientConfiguration
     ) throws(ClientError) {
         self.host = host
         self.port = port
@@ -32,7 +34,9 @@ final class ConnectionDriver: Sendable {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else {
             throw ClientError(
-                .connectionFailed, "cannot make a pipe: \(SocketError.text(errno))")
+                .connectionFailed,
+                "cannot make a pipe: \(SocketError.text(errno))"
+            )
         }
         for end in ends {
             _ = fcntl(end, F_SETFL, O_NONBLOCK)
@@ -68,16 +72,21 @@ final class ConnectionDriver: Sendable {
         let keep = Unmanaged.passRetained(self)
         var thread = pthread_t()
         let result = pthread_create(
-            &thread, nil,
+            &thread,
+            nil,
             { argument in
                 guard let argument else { return nil }
                 Unmanaged<ConnectionDriver>.fromOpaque(argument).takeRetainedValue().run()
                 return nil
-            }, keep.toOpaque())
+            },
+            keep.toOpaque()
+        )
         guard result == 0 else {
             keep.release()
             let error = ClientError(
-                .connectionFailed, "cannot start a thread: \(SocketError.text(result))")
+                .connectionFailed,
+                "cannot start a thread: \(SocketError.text(result))"
+            )
             return change { $0.close(error) }
         }
         pthread_detach(thread)
@@ -145,7 +154,10 @@ final class ConnectionDriver: Sendable {
                 }
             }
             let isReadable = wait(
-                socket, wantsToWrite: !unsent.isEmpty, milliseconds: directive.waitMilliseconds)
+                socket,
+                wantsToWrite: !unsent.isEmpty,
+                milliseconds: directive.waitMilliseconds
+            )
             if isReadable, let open = socket, !receive(from: open, into: &buffer) {
                 socket = nil
                 unsent = []
@@ -156,8 +168,11 @@ final class ConnectionDriver: Sendable {
 
     private func connect() -> ClientSocket? {
         switch ClientSocket.connect(
-            host: host, port: port, milliseconds: connectMilliseconds,
-            isAborted: { machine.withLock { $0.link == .closed } })
+            host: host,
+            port: port,
+            milliseconds: connectMilliseconds,
+            isAborted: { machine.withLock { $0.link == .closed } }
+        )
         {
         case .success(let socket):
             let now = SystemTime.now().monotonic
@@ -176,13 +191,16 @@ final class ConnectionDriver: Sendable {
 
     /// Sleeps until the socket or a caller has something; true when there are bytes to read.
     private func wait(
-        _ socket: ClientSocket?, wantsToWrite: Bool, milliseconds: Int64
+        _ socket: ClientSocket?,
+        wantsToWrite: Bool,
+        milliseconds: Int64
     ) -> Bool {
         var descriptors = [pollfd(fd: wakeReader, events: Int16(POLLIN), revents: 0)]
         if let socket {
             let events = wantsToWrite ? POLLIN | POLLOUT : POLLIN
             descriptors.append(
-                pollfd(fd: socket.descriptor, events: Int16(events), revents: 0))
+                pollfd(fd: socket.descriptor, events: Int16(events), revents: 0)
+            )
         }
         _ = poll(&descriptors, nfds_t(descriptors.count), Int32(clamping: milliseconds))
         if descriptors[0].revents != 0 { drainWakes() }

@@ -68,7 +68,8 @@ public final class Consumer: AsyncSequence, Sendable {
         return Delivery(
             received,
             lease: DeliveryLease(driver: driver, subscription: subscription, received: received),
-            topic: topic)
+            topic: topic
+        )
     }
 
     /// Waits until everything settled so far is answered.
@@ -130,7 +131,9 @@ public struct Delivery: Sendable {
     /// Not done: deliver again after a delay, or by the server's retry policy when there is none.
     public func reject(after delay: Duration? = nil, reason: String = "") {
         lease.settle(
-            .reject(delayMilliseconds: delay.map { UInt64($0.milliseconds) }, reason: reason), nil)
+            .reject(delayMilliseconds: delay.map { UInt64($0.milliseconds) }, reason: reason),
+            nil
+        )
     }
 
     /// Still at work: the lease ends `duration` from now.
@@ -138,7 +141,8 @@ public struct Delivery: Sendable {
     /// - Throws: ``ClientError/Code/staleLease`` when the delivery was no longer this consumer's.
     public func extend(by duration: Duration) async throws(ClientError) {
         try await lease.settleAndConfirm(
-            .extend(milliseconds: UInt32(clamping: duration.milliseconds)))
+            .extend(milliseconds: UInt32(clamping: duration.milliseconds))
+        )
     }
 }
 
@@ -171,7 +175,13 @@ final class DeliveryLease: Sendable {
         let now = SystemTime.now().monotonic
         driver.change {
             $0.settle(
-                subscription, token, kind, generation: generation, at: now, promise)
+                subscription,
+                token,
+                kind,
+                generation: generation,
+                at: now,
+                promise
+            )
         }
     }
 

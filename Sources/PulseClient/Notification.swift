@@ -25,9 +25,15 @@ public struct Notification: Hashable, Sendable {
     public var deliverAt: Time?
 
     public init(
-        user: String, to: String, channel: Channel? = nil, template: String? = nil,
-        data: [String: String] = [:], content: Content = Content(), lane: Lane? = nil,
-        idempotencyKey: String? = nil, deliverAt: Time? = nil
+        user: String,
+        to: String,
+        channel: Channel? = nil,
+        template: String? = nil,
+        data: [String: String] = [:],
+        content: Content = Content(),
+        lane: Lane? = nil,
+        idempotencyKey: String? = nil,
+        deliverAt: Time? = nil
     ) {
         self.user = user
         self.to = to
@@ -156,7 +162,8 @@ extension Notification {
         }
         if let deliverAt {
             writer.append(
-                deliverAt: WallTimestamp(milliseconds: deliverAt.millisecondsSince1970))
+                deliverAt: WallTimestamp(milliseconds: deliverAt.millisecondsSince1970)
+            )
         }
         if let lane { writer.append(.requestedLane, byte: lane.value.rawValue) }
         writer.append(.origin, byte: EnvelopeOrigin.native.rawValue)
@@ -164,7 +171,8 @@ extension Notification {
             throw ClientError(
                 .invalidNotification,
                 "the notification has \(writer.bytes.count) bytes; the limit is "
-                    + "\(Limits.envelopeBytesMax)")
+                    + "\(Limits.envelopeBytesMax)"
+            )
         }
         return writer.bytes
     }
@@ -173,7 +181,8 @@ extension Notification {
         guard text.utf8.count <= limit else {
             throw ClientError(
                 .invalidNotification,
-                "\(field) has \(text.utf8.count) bytes; the limit is \(limit)")
+                "\(field) has \(text.utf8.count) bytes; the limit is \(limit)"
+            )
         }
     }
 
@@ -184,18 +193,23 @@ extension Notification {
             var data: [String: String] = [:]
             for (name, value) in envelope.data { data[name.text] = value.text }
             return Notification(
-                user: envelope.user?.text ?? "", to: envelope.address?.text ?? "",
+                user: envelope.user?.text ?? "",
+                to: envelope.address?.text ?? "",
                 channel: PulseCore.Channel.allCases.first { $0.topicName == topic }
                     .map(Channel.init(value:)),
-                template: envelope.template?.text, data: data,
+                template: envelope.template?.text,
+                data: data,
                 content: Content(
-                    subject: envelope.subject?.text, text: envelope.text?.text,
-                    html: envelope.html?.text),
+                    subject: envelope.subject?.text,
+                    text: envelope.text?.text,
+                    html: envelope.html?.text
+                ),
                 lane: envelope.requestedLane.map(Lane.init(value:)),
                 idempotencyKey: envelope.idempotencyKey?.text,
                 deliverAt: envelope.deliverAt.map {
                     Time(millisecondsSince1970: $0.milliseconds)
-                })
+                }
+            )
         }
         guard let parsed else { return nil }
         self = parsed

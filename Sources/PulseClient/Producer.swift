@@ -44,13 +44,19 @@ public struct Producer: Sendable {
     private func entry(for notification: Notification) throws(ClientError) -> ProduceEntry {
         guard let topic = topic ?? notification.channel?.topic else {
             throw ClientError(
-                .invalidNotification, "neither the producer's topic nor a channel says where to")
+                .invalidNotification,
+                "neither the producer's topic nor a channel says where to"
+            )
         }
         try PulseClient.checkName("topic", topic)
         return ProduceEntry(
-            topic: topic, lane: notification.lane?.value, key: Array(notification.user.utf8),
+            topic: topic,
+            lane: notification.lane?.value,
+            key: Array(notification.user.utf8),
             envelope: try notification.envelope(
-                key: notification.idempotencyKey ?? IdempotencyKey.random()))
+                key: notification.idempotencyKey ?? IdempotencyKey.random()
+            )
+        )
     }
 }
 

@@ -21,7 +21,8 @@ public final class PulseClient: Sendable {
     ///
     /// - Throws: When the first attempt fails. Later failures are mended in the background.
     public static func connect(
-        host: String = "127.0.0.1", port: Int = 7070,
+        host: String = "127.0.0.1",
+        port: Int = 7070,
         configuration: ClientConfiguration = ClientConfiguration()
     ) async throws(ClientError) -> PulseClient {
         guard let port = UInt16(exactly: port) else {
@@ -43,7 +44,9 @@ public final class PulseClient: Sendable {
 
     /// Joins a consumer group. The consumer's deliveries come as an asynchronous sequence.
     public func subscribe(
-        topic: String, group: String, options: ConsumerOptions = ConsumerOptions()
+        topic: String,
+        group: String,
+        options: ConsumerOptions = ConsumerOptions()
     ) async throws(ClientError) -> Consumer {
         try Self.checkName("topic", topic)
         try Self.checkName("group", group)
@@ -64,18 +67,26 @@ public final class PulseClient: Sendable {
 
     /// Reads a stream without a group; nothing changes on the server.
     public func fetch(
-        topic: String, partition: Int, lane: Notification.Lane = .normal,
-        from start: FetchStart = .start, maxBytes: Int = 256 << 10
+        topic: String,
+        partition: Int,
+        lane: Notification.Lane = .normal,
+        from start: FetchStart = .start,
+        maxBytes: Int = 256 << 10
     ) async throws(ClientError) -> FetchPage {
         try Self.checkName("topic", topic)
         guard let number = UInt16(exactly: partition), number < 1 << 12 else {
             throw ClientError(
                 ClientError.Code(ErrorCode.invalidRequest.name),
-                "there is no partition \(partition)")
+                "there is no partition \(partition)"
+            )
         }
         let request = FetchRequest(
-            topic: topic, partition: PartitionID(number), lane: lane.value, from: start.value,
-            bytesMax: UInt32(clamping: maxBytes))
+            topic: topic,
+            partition: PartitionID(number),
+            lane: lane.value,
+            from: start.value,
+            bytesMax: UInt32(clamping: maxBytes)
+        )
         guard case .page(let page) = try await ask(.fetch(request)) else { throw Self.foreign }
         return page
     }
@@ -122,10 +133,13 @@ public final class PulseClient: Sendable {
         guard !name.isEmpty, name.utf8.count <= 255 else {
             throw ClientError(
                 ClientError.Code(ErrorCode.invalidRequest.name),
-                "a \(field) has 1 to 255 bytes, not \(name.utf8.count)")
+                "a \(field) has 1 to 255 bytes, not \(name.utf8.count)"
+            )
         }
     }
 
     private static let foreign = ClientError(
-        .protocolViolation, "the server answered another question")
+        .protocolViolation,
+        "the server answered another question"
+    )
 }

@@ -7,7 +7,8 @@ enum SystemTime {
     static func now() -> Now {
         Now(
             monotonic: MonotonicInstant(nanoseconds: read(CLOCK_MONOTONIC)),
-            wall: WallTimestamp(milliseconds: Int64(read(CLOCK_REALTIME) / 1_000_000)))
+            wall: WallTimestamp(milliseconds: Int64(read(CLOCK_REALTIME) / 1_000_000))
+        )
     }
 
     private static func read(_ clock: clockid_t) -> UInt64 {

@@ -11,7 +11,10 @@ extension [UInt8] {
     }
 
     /// Overwrites bytes already written; used to fill in a length or checksum afterwards.
-    @inlinable package mutating func patch(at index: Int, littleEndian value: some FixedWidthInteger) {
+    @inlinable package mutating func patch(
+        at index: Int,
+        littleEndian value: some FixedWidthInteger
+    ) {
         withUnsafeMutableBytes {
             $0.storeBytes(of: value.littleEndian, toByteOffset: index, as: type(of: value))
         }

@@ -68,7 +68,8 @@ extension WallTimestamp {
         let days = Self.days(year: year, month: month, day: day)
         self.init(
             milliseconds: ((days * 24 + hour) * 60 + minute - shift) * 60_000 + second * 1000
-                + fraction)
+                + fraction
+        )
     }
 
     private static func padded(_ value: Int64, _ width: Int) -> String {

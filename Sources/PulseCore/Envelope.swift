@@ -73,7 +73,8 @@ package struct EnvelopeWriter: Sendable {
     }
 
     package mutating func append(
-        datum name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer
+        datum name: UnsafeRawBufferPointer,
+        _ value: UnsafeRawBufferPointer
     ) {
         bytes.append(EnvelopeField.datum.rawValue)
         var nameLength: [UInt8] = []
@@ -90,7 +91,9 @@ package struct EnvelopeWriter: Sendable {
         name.withUTF8 { nameBytes in
             value.withUTF8 { valueBytes in
                 append(
-                    datum: UnsafeRawBufferPointer(nameBytes), UnsafeRawBufferPointer(valueBytes))
+                    datum: UnsafeRawBufferPointer(nameBytes),
+                    UnsafeRawBufferPointer(valueBytes)
+                )
             }
         }
     }

@@ -95,7 +95,9 @@ package enum Limits {
         precondition(batchBytesMax < frameBytesMax, "one batch fits a frame")
         precondition(frameBytesMax < entryBodyBytesMax, "what a frame brings fits an entry")
         precondition(
-            entryBodyBytesMax + segmentHeaderBytes < segmentBytes / 2, "an entry fits a segment")
+            entryBodyBytesMax + segmentHeaderBytes < segmentBytes / 2,
+            "an entry fits a segment"
+        )
         precondition(templateBytesMax < httpBodyBytesMax, "a template can be posted")
     }
 }

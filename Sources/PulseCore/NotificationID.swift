@@ -22,8 +22,10 @@ package struct NotificationID: Hashable, Sendable {
     /// Names a record's place. `key` is the data directory's secret.
     package init(stream: StreamID, offset: Offset, key: UInt64) {
         precondition(offset.rawValue >= 0 && offset.rawValue < 1 << 48, "an offset has 48 bits")
-        precondition(stream.topic.rawValue < 1 << 12 && stream.partition.rawValue < 1 << 10,
-            "topics are below 4,096 and partitions below 1,024")
+        precondition(
+            stream.topic.rawValue < 1 << 12 && stream.partition.rawValue < 1 << 10,
+            "topics are below 4,096 and partitions below 1,024"
+        )
         let lane = UInt64(stream.rawValue & 0xF)
         high = UInt64(offset.rawValue) << 16 | 0x8 << 12 | UInt64(stream.topic.rawValue)
         low = 0b10 << 62 | lane << 58 | UInt64(stream.partition.rawValue) << 48
@@ -40,7 +42,8 @@ package struct NotificationID: Hashable, Sendable {
         let stream = StreamID(
             topic: TopicID(UInt16(high & 0xFFF)),
             partition: PartitionID(UInt16(low >> 48 & 0x3FF)),
-            lane: lane)
+            lane: lane
+        )
         return (stream, Offset(Int64(high >> 16)))
     }
 
@@ -88,7 +91,11 @@ extension NotificationID: CustomStringConvertible {
                 default: return nil
                 }
                 guard digits < 32 else { return nil }
-                if digits < 16 { high = high << 4 | UInt64(value) } else { low = low << 4 | UInt64(value) }
+                if digits < 16 {
+                    high = high << 4 | UInt64(value)
+                } else {
+                    low = low << 4 | UInt64(value)
+                }
                 digits += 1
             }
             index += 1

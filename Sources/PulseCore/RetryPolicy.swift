@@ -16,11 +16,15 @@ package struct RetryPolicy: Hashable, Sendable {
     package static let retryAtMsMax: Int64 = 24 * 3_600_000
 
     package init(
-        baseMs: Int64 = 1000, factor: Int64 = 2, capMs: Int64 = 900_000, attemptsMax: Int = 6
+        baseMs: Int64 = 1000,
+        factor: Int64 = 2,
+        capMs: Int64 = 900_000,
+        attemptsMax: Int = 6
     ) {
         precondition(
             baseMs > 0 && factor >= 1 && capMs >= baseMs && attemptsMax > 0,
-            "a retry policy has a positive base, a factor of 1 or more, a cap not below the base")
+            "a retry policy has a positive base, a factor of 1 or more, a cap not below the base"
+        )
         self.baseMs = baseMs
         self.factor = factor
         self.capMs = capMs
@@ -49,7 +53,9 @@ package struct RetryPolicy: Hashable, Sendable {
     /// Without a server's word: uniform between a tenth of the base and the ceiling; never 0. With
     /// it: never earlier than asked, plus up to one base so that a queue does not return as one.
     package func delayMs(
-        afterAttempt attempt: Int, retryAtSeconds: Int64? = nil, using random: inout SeededGenerator
+        afterAttempt attempt: Int,
+        retryAtSeconds: Int64? = nil,
+        using random: inout SeededGenerator
     ) -> Int64 {
         let floor = max(1, baseMs / 10)
         if let retryAtSeconds {

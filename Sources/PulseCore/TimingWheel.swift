@@ -49,7 +49,8 @@ package struct TimingWheel<Payload: BitwiseCopyable & Sendable>: Sendable {
     /// deadline in the past fires with the next.
     package mutating func schedule(_ payload: Payload, at deadline: MonotonicInstant) -> Handle {
         let (quotient, remainder) = deadline.nanoseconds.quotientAndRemainder(
-            dividingBy: Self.nanosecondsPerTick)
+            dividingBy: Self.nanosecondsPerTick
+        )
         let tick = max(quotient + (remainder > 0 ? 1 : 0), hand + 1)
         let index: Int32
         if free >= 0 {
@@ -60,7 +61,8 @@ package struct TimingWheel<Payload: BitwiseCopyable & Sendable>: Sendable {
         } else {
             index = Int32(nodes.count)
             nodes.append(
-                Node(payload: payload, tick: tick, next: -1, previous: -1, slot: -1, generation: 0))
+                Node(payload: payload, tick: tick, next: -1, previous: -1, slot: -1, generation: 0)
+            )
         }
         link(index)
         count += 1

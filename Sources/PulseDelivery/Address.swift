@@ -9,7 +9,9 @@ package enum Address {
     /// - Parameter lenient: For sms and push of system 000's API, where any text that is not blank
     ///   is legal; a provider decides later. Has no effect on email and webhook.
     package static func problem(
-        _ channel: Channel, _ address: String, lenient: Bool = false
+        _ channel: Channel,
+        _ address: String,
+        lenient: Bool = false
     ) -> String? {
         guard !address.unicodeScalars.allSatisfy(\.properties.isWhitespace) else {
             return "must not be empty"

@@ -17,8 +17,15 @@ package struct CaughtNotification: Hashable, Sendable {
     package var at: WallTimestamp
 
     package init(
-        id: NotificationID, channel: Channel, user: String, to: String, subject: String,
-        text: String, html: String, attempt: Int, at: WallTimestamp
+        id: NotificationID,
+        channel: Channel,
+        user: String,
+        to: String,
+        subject: String,
+        text: String,
+        html: String,
+        attempt: Int,
+        at: WallTimestamp
     ) {
         self.id = id
         self.channel = channel
@@ -51,8 +58,14 @@ package enum DeliveryPlan: Sendable {
     ///   - createdAt: When the notification was accepted.
     ///   - now: Wall time of this attempt.
     package static func make(
-        id: NotificationID, channel: Channel, envelope: Envelope, template: Template?,
-        settings: ProviderSettings, attempt: Int, createdAt: WallTimestamp, now: WallTimestamp
+        id: NotificationID,
+        channel: Channel,
+        envelope: Envelope,
+        template: Template?,
+        settings: ProviderSettings,
+        attempt: Int,
+        createdAt: WallTimestamp,
+        now: WallTimestamp
     ) -> DeliveryPlan {
         let notification: Notification
         do {
@@ -61,9 +74,16 @@ package enum DeliveryPlan: Sendable {
             return .payloadBad(reason: error.reason)
         }
         let caught = CaughtNotification(
-            id: id, channel: channel, user: notification.user, to: notification.address,
-            subject: notification.content.subject, text: notification.content.text,
-            html: notification.content.html, attempt: attempt, at: now)
+            id: id,
+            channel: channel,
+            user: notification.user,
+            to: notification.address,
+            subject: notification.content.subject,
+            text: notification.content.text,
+            html: notification.content.html,
+            attempt: attempt,
+            at: now
+        )
 
         switch channel {
         case .email:
@@ -72,14 +92,23 @@ package enum DeliveryPlan: Sendable {
             case .catcher: return .catch(caught)
             case .smtp(let endpoint, let from, let timeout):
                 let message = MailMessage(
-                    id: id, from: from, recipient: notification.address,
-                    content: notification.content, date: now)
+                    id: id,
+                    from: from,
+                    recipient: notification.address,
+                    content: notification.content,
+                    date: now
+                )
                 return .call(
                     .smtp(
                         SMTPRequest(
-                            endpoint: endpoint, sender: from.address,
-                            recipient: notification.address, message: message.bytes,
-                            timeoutMilliseconds: timeout)))
+                            endpoint: endpoint,
+                            sender: from.address,
+                            recipient: notification.address,
+                            message: message.bytes,
+                            timeoutMilliseconds: timeout
+                        )
+                    )
+                )
             }
         case .webhook:
             switch settings.webhook {
@@ -87,16 +116,26 @@ package enum DeliveryPlan: Sendable {
             case .catcher: return .catch(caught)
             case .http(let allowsPrivateAddresses, let timeout):
                 let body = WebhookBody(
-                    id: id, channel: channel, template: notification.template,
-                    user: notification.user, content: notification.content,
-                    data: notification.data, attempt: attempt, createdAt: createdAt)
+                    id: id,
+                    channel: channel,
+                    template: notification.template,
+                    user: notification.user,
+                    content: notification.content,
+                    data: notification.data,
+                    attempt: attempt,
+                    createdAt: createdAt
+                )
                 return .call(
                     .http(
                         HTTPRequest(
                             url: notification.address,
                             headers: body.headers(at: now, userAgent: settings.userAgent),
-                            body: body.bytes, allowsPrivateAddresses: allowsPrivateAddresses,
-                            timeoutMilliseconds: timeout)))
+                            body: body.bytes,
+                            allowsPrivateAddresses: allowsPrivateAddresses,
+                            timeoutMilliseconds: timeout
+                        )
+                    )
+                )
             }
         case .sms: return settings.sms == .catcher ? .catch(caught) : .noProvider
         case .push: return settings.push == .catcher ? .catch(caught) : .noProvider
@@ -132,7 +171,9 @@ private struct Notification {
     /// The template's parts, each replaced by the envelope's own where it has one. A push title
     /// takes the subject's place.
     private static func content(
-        of envelope: Envelope, channel: Channel, template: Template?,
+        of envelope: Envelope,
+        channel: Channel,
+        template: Template?,
         data: [(name: String, value: String)]
     ) throws(Unusable) -> RenderedContent {
         var content = RenderedContent()
@@ -146,14 +187,17 @@ private struct Notification {
                 throw Unusable(
                     reason: SafeText.line(
                         "missing template variables: \(missing.joined(separator: ", "))",
-                        bytesMax: Outcome.detailBytesMax))
+                        bytesMax: Outcome.detailBytesMax
+                    )
+                )
             }
             do {
                 content = try template.render(data: data)
             } catch {
                 throw Unusable(
                     reason: "the rendered \(error.field) is longer than "
-                        + "\(Limits.renderedBytesMax) bytes")
+                        + "\(Limits.renderedBytesMax) bytes"
+                )
             }
         }
         if let subject = envelope.subject { content.subject = subject.text }

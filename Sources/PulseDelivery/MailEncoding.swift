@@ -109,7 +109,8 @@ enum MailEncoding {
     }
 
     private static let base64Alphabet = Array(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8
+    )
 
     static func base64(_ bytes: [UInt8]) -> [UInt8] {
         var result: [UInt8] = []
@@ -124,7 +125,8 @@ enum MailEncoding {
                 result.append(
                     position <= count
                         ? base64Alphabet[Int(group >> UInt32(18 - 6 * position) & 63)]
-                        : UInt8(ascii: "="))
+                        : UInt8(ascii: "=")
+                )
             }
         }
         return result

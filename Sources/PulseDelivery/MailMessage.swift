@@ -19,7 +19,10 @@ package struct MailMessage: Sendable {
     package var date: WallTimestamp
 
     package init(
-        id: NotificationID, from: Mailbox, recipient: String, content: RenderedContent,
+        id: NotificationID,
+        from: Mailbox,
+        recipient: String,
+        content: RenderedContent,
         date: WallTimestamp
     ) {
         self.id = id
@@ -32,7 +35,9 @@ package struct MailMessage: Sendable {
     /// The whole message, not dot-stuffed.
     package var bytes: [UInt8] {
         precondition(
-            Address.problem(.email, recipient) == nil, "the recipient was checked before this")
+            Address.problem(.email, recipient) == nil,
+            "the recipient was checked before this"
+        )
         var message: [UInt8] = []
         Self.header("From", fromValue, to: &message)
         Self.header("To", Array(recipient.utf8), to: &message)
@@ -62,8 +67,10 @@ package struct MailMessage: Sendable {
         // "=_" occurs in neither encoding of a body, so no body can contain the boundary.
         let boundary = "=_pulse_\(id)"
         Self.header(
-            "Content-Type", Array("multipart/alternative;\r\n boundary=\"\(boundary)\"".utf8),
-            to: &message)
+            "Content-Type",
+            Array("multipart/alternative;\r\n boundary=\"\(boundary)\"".utf8),
+            to: &message
+        )
         message += Array("\r\n".utf8)
         message += Array("--\(boundary)\r\n".utf8)
         Self.appendPart("text/plain", content.text, to: &message)

@@ -42,7 +42,8 @@ package enum Outcome {
 
     /// The class of an answer on a channel, and why, as one line of safe text.
     package static func classify(
-        _ channel: Channel, _ answer: ProviderAnswer
+        _ channel: Channel,
+        _ answer: ProviderAnswer
     ) -> (outcome: OutcomeClass, detail: String) {
         switch answer {
         case .answered(let code, let detail, let retryAfter):

@@ -24,7 +24,9 @@ package struct SMTPEndpoint: Hashable, Sendable {
     package var credentials: (user: String, password: String)?
 
     package init(
-        host: String, port: UInt16, security: Security,
+        host: String,
+        port: UInt16,
+        security: Security,
         credentials: (user: String, password: String)? = nil
     ) {
         self.host = host
@@ -56,7 +58,10 @@ package struct SMTPRequest: Sendable {
     package var timeoutMilliseconds: Int64
 
     package init(
-        endpoint: SMTPEndpoint, sender: String, recipient: String, message: [UInt8],
+        endpoint: SMTPEndpoint,
+        sender: String,
+        recipient: String,
+        message: [UInt8],
         timeoutMilliseconds: Int64
     ) {
         self.endpoint = endpoint
@@ -77,8 +82,11 @@ package struct HTTPRequest: Sendable {
     package var timeoutMilliseconds: Int64
 
     package init(
-        url: String, headers: [(name: String, value: String)], body: [UInt8],
-        allowsPrivateAddresses: Bool, timeoutMilliseconds: Int64
+        url: String,
+        headers: [(name: String, value: String)],
+        body: [UInt8],
+        allowsPrivateAddresses: Bool,
+        timeoutMilliseconds: Int64
     ) {
         self.url = url
         self.headers = headers

@@ -29,8 +29,11 @@ package struct ProviderSettings: Sendable, Hashable {
     package var userAgent: String
 
     package init(
-        email: Email = .none, webhook: Webhook = .none, sms: Builtin = .none,
-        push: Builtin = .none, userAgent: String = "pulse"
+        email: Email = .none,
+        webhook: Webhook = .none,
+        sms: Builtin = .none,
+        push: Builtin = .none,
+        userAgent: String = "pulse"
     ) {
         self.email = email
         self.webhook = webhook
@@ -41,5 +44,9 @@ package struct ProviderSettings: Sendable, Hashable {
 
     /// Every channel to the catcher.
     package static let catchers = ProviderSettings(
-        email: .catcher, webhook: .catcher, sms: .catcher, push: .catcher)
+        email: .catcher,
+        webhook: .catcher,
+        sms: .catcher,
+        push: .catcher
+    )
 }

@@ -13,7 +13,11 @@ package struct TemplateSource: Hashable, Sendable {
     package var html: String
 
     package init(
-        name: String, channel: Channel, subject: String = "", text: String = "", html: String = ""
+        name: String,
+        channel: Channel,
+        subject: String = "",
+        text: String = "",
+        html: String = ""
     ) {
         self.name = name
         self.channel = channel
@@ -151,20 +155,28 @@ package struct Template: Sendable {
         case .email:
             if isBlank(source.subject) {
                 throw TemplateProblem(
-                    field: "subject", message: "an email template needs a subject")
+                    field: "subject",
+                    message: "an email template needs a subject"
+                )
             }
             if isBlank(source.text), isBlank(source.html) {
                 throw TemplateProblem(
-                    field: "text", message: "an email template needs a text or an html part")
+                    field: "text",
+                    message: "an email template needs a text or an html part"
+                )
             }
         case .sms, .push, .webhook:
             if isBlank(source.text) {
                 throw TemplateProblem(
-                    field: "text", message: "a template for \(source.channel.name) needs a text")
+                    field: "text",
+                    message: "a template for \(source.channel.name) needs a text"
+                )
             }
             if source.channel != .webhook, !source.html.isEmpty {
                 throw TemplateProblem(
-                    field: "html", message: "\(source.channel.name) has no html part; remove it")
+                    field: "html",
+                    message: "\(source.channel.name) has no html part; remove it"
+                )
             }
         }
     }

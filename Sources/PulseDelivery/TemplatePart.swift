@@ -34,7 +34,8 @@ final class TemplatePart: @unchecked Sendable {
         guard text.utf8.count <= Limits.templateBytesMax else {
             throw TemplateProblem(
                 field: field,
-                message: "longer than \(Limits.templateBytesMax) bytes; shorten the template")
+                message: "longer than \(Limits.templateBytesMax) bytes; shorten the template"
+            )
         }
         var problem: Int32 = 0
         var position = 0
@@ -43,7 +44,11 @@ final class TemplatePart: @unchecked Sendable {
         }
         guard let parsed else {
             throw TemplateProblem(
-                field: field, in: text, at: position, Self.sentence(for: Int(problem)))
+                field: field,
+                in: text,
+                at: position,
+                Self.sentence(for: Int(problem))
+            )
         }
         var collected = TagCollector()
         withUnsafeMutablePointer(to: &collected) {
@@ -52,9 +57,13 @@ final class TemplatePart: @unchecked Sendable {
                 { context, kind, name, length, position in
                     guard let context else { return }
                     context.assumingMemoryBound(to: TagCollector.self).pointee.add(
-                        kind: Int(kind), name: UnsafeRawBufferPointer(start: name, count: length),
-                        position: position)
-                }, $0)
+                        kind: Int(kind),
+                        name: UnsafeRawBufferPointer(start: name, count: length),
+                        position: position
+                    )
+                },
+                $0
+            )
         }
         if let (position, message) = collected.problem {
             pulse_mustache_free(parsed)
@@ -74,14 +83,21 @@ final class TemplatePart: @unchecked Sendable {
             data.arena.withUnsafeBufferPointer { arena in
                 data.slots.withUnsafeBufferPointer { slots in
                     pulse_mustache_render(
-                        handle, escapesHTML ? 1 : 0, arena.baseAddress, slots.baseAddress,
-                        slots.count, Limits.renderedBytesMax,
+                        handle,
+                        escapesHTML ? 1 : 0,
+                        arena.baseAddress,
+                        slots.baseAddress,
+                        slots.count,
+                        Limits.renderedBytesMax,
                         { context, bytes, count in
                             guard let context else { return }
                             context.assumingMemoryBound(to: String.self).pointee = String(
                                 decoding: UnsafeBufferPointer(start: bytes, count: count),
-                                as: UTF8.self)
-                        }, result)
+                                as: UTF8.self
+                            )
+                        },
+                        result
+                    )
                 }
             }
         }
@@ -115,8 +131,12 @@ struct TemplateData {
             let value = append(value)
             slots.append(
                 pulse_mustache_datum(
-                    name_start: name.lowerBound, name_length: name.count,
-                    value_start: value.lowerBound, value_length: value.count))
+                    name_start: name.lowerBound,
+                    name_length: name.count,
+                    value_start: value.lowerBound,
+                    value_length: value.count
+                )
+            )
         }
     }
 

@@ -19,8 +19,14 @@ package struct WebhookBody {
     package var createdAt: WallTimestamp
 
     package init(
-        id: NotificationID, channel: Channel, template: String, user: String, to: String? = nil,
-        content: RenderedContent, data: [(name: String, value: String)], attempt: Int,
+        id: NotificationID,
+        channel: Channel,
+        template: String,
+        user: String,
+        to: String? = nil,
+        content: RenderedContent,
+        data: [(name: String, value: String)],
+        attempt: Int,
         createdAt: WallTimestamp
     ) {
         self.id = id
@@ -61,7 +67,8 @@ package struct WebhookBody {
 
     /// The headers of one attempt; `webhook-id` is the same for all of them.
     package func headers(
-        at now: WallTimestamp, userAgent: String
+        at now: WallTimestamp,
+        userAgent: String
     ) -> [(name: String, value: String)] {
         [
             ("content-type", "application/json"),

@@ -14,8 +14,8 @@ extension ErrorCode {
         case .unsupportedMediaType: 415
         case .expectationFailed: 417
         case .headerTooLarge: 431
-        case .dataCorrupt, .storageFailed: 500
-        case .draining, .overloaded, .diskFull, .tooManyConnections: 503
+        case .storageFailed: 500
+        case .draining, .overloaded, .diskFull, .tooManyConnections, .dataCorrupt: 503
         case .malformedFrame, .unsupportedVersion, .handshakeRequired, .invalidRequest,
             .validationFailed, .unknownChannel, .unknownTemplate, .missingVariable, .invalidAddress,
             .invalidTemplate, .corruptBatch, .unsupportedCompression, .tooManySubscriptions,

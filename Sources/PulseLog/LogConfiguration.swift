@@ -65,8 +65,11 @@ package protocol EntryIndexer: Sendable {
     ///
     /// - Parameter secret: The data directory's, ``LogIdentity/key``: outsiders choose what is hashed.
     func keys(
-        of header: EntryHeader, body: UnsafeRawBufferPointer, secret: UInt64,
-        into keys: inout [UInt64])
+        of header: EntryHeader,
+        body: UnsafeRawBufferPointer,
+        secret: UInt64,
+        into keys: inout [UInt64]
+    )
 }
 
 /// The arithmetic of positions: one byte space cut into equal segments.

@@ -244,7 +244,9 @@ package struct LogInspector {
 /// For scans whose index nobody will ask.
 private struct NoIndexer: EntryIndexer {
     func keys(
-        of header: EntryHeader, body: UnsafeRawBufferPointer, secret: UInt64,
+        of header: EntryHeader,
+        body: UnsafeRawBufferPointer,
+        secret: UInt64,
         into keys: inout [UInt64]
     ) {}
 }

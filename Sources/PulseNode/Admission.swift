@@ -23,7 +23,8 @@ struct KnownTemplate {
 enum Admission {
     /// Checks a submission of the HTTP interface; its structure was checked by the gateway.
     static func admit(
-        _ submission: Submission, template: KnownTemplate?
+        _ submission: Submission,
+        template: KnownTemplate?
     ) -> Result<AdmittedNotification, FieldErrors> {
         var errors = submission.errors
         let isCompatible = submission.dialect == .compatible
@@ -37,7 +38,9 @@ enum Admission {
                         FieldError(
                             field: isCompatible ? "context" : "data.\(name)",
                             code: .missingVariable,
-                            message: "missing template variable: '\(name)'"))
+                            message: "missing template variable: '\(name)'"
+                        )
+                    )
                 }
             } else if !errors.contains(where: { $0.field == "template" }) {
                 errors.append(
@@ -45,7 +48,9 @@ enum Admission {
                         field: isCompatible ? "template_name" : "template",
                         code: .unknownTemplate,
                         message: isCompatible
-                            ? "Template not found" : "there is no template named \"\(name)\""))
+                            ? "Template not found" : "there is no template named \"\(name)\""
+                    )
+                )
             }
         }
         guard let channel = submission.channel ?? template?.channel ?? inferredChannel(submission)
@@ -53,8 +58,11 @@ enum Admission {
             if errors.isEmpty {
                 errors.append(
                     FieldError(
-                        field: "channel", code: .validationFailed,
-                        message: "is needed when neither a template nor 'to' tells it"))
+                        field: "channel",
+                        code: .validationFailed,
+                        message: "is needed when neither a template nor 'to' tells it"
+                    )
+                )
             }
             return .failure(FieldErrors(errors))
         }
@@ -62,13 +70,17 @@ enum Admission {
         if let address {
             if let problem = Address.problem(channel, address.text, lenient: isCompatible) {
                 errors.append(
-                    FieldError(field: address.field, code: .invalidAddress, message: problem))
+                    FieldError(field: address.field, code: .invalidAddress, message: problem)
+                )
             }
         } else if !errors.contains(where: { $0.field == "to" || $0.field.hasPrefix("to.") }) {
             errors.append(
                 FieldError(
-                    field: "to", code: .invalidAddress,
-                    message: "has no address for channel \(channel.name)"))
+                    field: "to",
+                    code: .invalidAddress,
+                    message: "has no address for channel \(channel.name)"
+                )
+            )
         }
         if submission.template == nil { checkContent(submission, channel, &errors) }
         guard errors.isEmpty, let address else { return .failure(FieldErrors(errors)) }
@@ -82,24 +94,33 @@ enum Admission {
     }
 
     private static func checkContent(
-        _ submission: Submission, _ channel: Channel, _ errors: inout [FieldError]
+        _ submission: Submission,
+        _ channel: Channel,
+        _ errors: inout [FieldError]
     ) {
         let hasBody =
-            !(submission.text ?? "").isEmpty || channel == .email && !(submission.html ?? "").isEmpty
+            !(submission.text ?? "").isEmpty
+            || channel == .email && !(submission.html ?? "").isEmpty
         guard !errors.contains(where: { $0.field.hasPrefix("content") || $0.field == "template" })
         else { return }
         if !hasBody {
             errors.append(
                 FieldError(
-                    field: "content", code: .validationFailed,
+                    field: "content",
+                    code: .validationFailed,
                     message: channel == .email
-                        ? "needs text or html" : "needs text for channel \(channel.name)"))
+                        ? "needs text or html" : "needs text for channel \(channel.name)"
+                )
+            )
         }
         if channel == .email, (submission.subject ?? "").isEmpty {
             errors.append(
                 FieldError(
-                    field: "content.subject", code: .validationFailed,
-                    message: "is needed for channel email"))
+                    field: "content.subject",
+                    code: .validationFailed,
+                    message: "is needed for channel email"
+                )
+            )
         }
     }
 
@@ -113,7 +134,8 @@ enum Admission {
     }
 
     private static func address(
-        of submission: Submission, on channel: Channel
+        of submission: Submission,
+        on channel: Channel
     ) -> (field: String, text: String)? {
         let typed: (String, String?) =
             switch channel {
@@ -129,7 +151,9 @@ enum Admission {
     /// Writes the envelope. The order of fields is fixed, so that the same request gives the same bytes:
     /// that is how a repeat is told from a conflict.
     private static func store(
-        _ submission: Submission, _ channel: Channel, _ address: String
+        _ submission: Submission,
+        _ channel: Channel,
+        _ address: String
     ) -> AdmittedNotification {
         let user = submission.user ?? address
         var envelope = EnvelopeWriter()
@@ -148,15 +172,19 @@ enum Admission {
         return AdmittedNotification(
             channel: channel,
             lane: LaneRule.lane(template: submission.template, requested: submission.lane),
-            user: Array(user.utf8), envelope: envelope.bytes,
-            idempotencyKey: submission.idempotencyKey.map { Array($0.utf8) })
+            user: Array(user.utf8),
+            envelope: envelope.bytes,
+            idempotencyKey: submission.idempotencyKey.map { Array($0.utf8) }
+        )
     }
 
     // MARK: - Records of the native protocol
 
     /// What is wrong with one record, or nil. The record's bytes are stored as they are.
     static func problem(
-        key: UnsafeRawBufferPointer?, envelope: Envelope, channel: Channel,
+        key: UnsafeRawBufferPointer?,
+        envelope: Envelope,
+        channel: Channel,
         template: KnownTemplate?
     ) -> FieldError? {
         func wrong(_ field: String, _ code: ErrorCode, _ message: String) -> FieldError {
@@ -178,8 +206,10 @@ enum Admission {
             own.isEmpty || own.count > Limits.idempotencyKeyBytesMax
         {
             return wrong(
-                "idempotency_key", .validationFailed,
-                "needs 1 to \(Limits.idempotencyKeyBytesMax) bytes")
+                "idempotency_key",
+                .validationFailed,
+                "needs 1 to \(Limits.idempotencyKeyBytesMax) bytes"
+            )
         }
         guard envelope.data.count <= Limits.dataFieldsMax else {
             return wrong("data", .validationFailed, "more than \(Limits.dataFieldsMax) variables")
@@ -187,13 +217,18 @@ enum Admission {
         if let name = envelope.template {
             guard let template else {
                 return wrong(
-                    "template", .unknownTemplate, "there is no template named \"\(name.text)\"")
+                    "template",
+                    .unknownTemplate,
+                    "there is no template named \"\(name.text)\""
+                )
             }
             for variable in template.variables
             where !envelope.data.contains(where: { $0.name.text == variable }) {
                 return wrong(
-                    "data.\(variable)", .missingVariable,
-                    "missing template variable: '\(variable)'")
+                    "data.\(variable)",
+                    .missingVariable,
+                    "missing template variable: '\(variable)'"
+                )
             }
             return nil
         }

@@ -11,7 +11,8 @@ package enum Job: Sendable {
 
     /// Performs the work on the calling thread.
     package func perform(
-        in directory: any LogDirectory, store: any StateStore
+        in directory: any LogDirectory,
+        store: any StateStore
     ) throws(StorageError) {
         switch self {
         case .log(let job): try job.perform(in: directory)

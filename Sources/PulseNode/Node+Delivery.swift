@@ -49,7 +49,9 @@ extension Node {
                     lease.id,
                     at: now.monotonic.advanced(
                         byMilliseconds: request.timeoutMilliseconds
-                            + Self.answerGraceMilliseconds))
+                            + Self.answerGraceMilliseconds
+                    )
+                )
                 metrics.calls += 1
                 effects.append(.call(call, request))
             case .payloadBad(let reason):
@@ -58,15 +60,22 @@ extension Node {
                 try shard.settle(
                     lease.id,
                     .retry(
-                        afterMilliseconds: configuration.pauseMilliseconds, reason: .backoff,
-                        code: 0, detail: "the channel has no provider", counts: false),
-                    at: now)
+                        afterMilliseconds: configuration.pauseMilliseconds,
+                        reason: .backoff,
+                        code: 0,
+                        detail: "the channel has no provider",
+                        counts: false
+                    ),
+                    at: now
+                )
             }
         }
     }
 
     private func plan(
-        _ lease: Lease, _ channel: Channel, at now: Now
+        _ lease: Lease,
+        _ channel: Channel,
+        at now: Now
     ) throws(ShardError) -> DeliveryPlan {
         let stream = lease.message.stream
         let offset = lease.message.offset
@@ -82,9 +91,15 @@ extension Node {
                 } catch { failure = error }
             }
             return DeliveryPlan.make(
-                id: shard.id(stream, offset), channel: channel, envelope: envelope,
-                template: template, settings: configuration.providers,
-                attempt: Int(lease.attempt), createdAt: header.wall, now: now.wall)
+                id: shard.id(stream, offset),
+                channel: channel,
+                envelope: envelope,
+                template: template,
+                settings: configuration.providers,
+                attempt: Int(lease.attempt),
+                createdAt: header.wall,
+                now: now.wall
+            )
         }
         if let failure { throw failure }
         return plan
@@ -92,7 +107,8 @@ extension Node {
 
     /// The template as it was at a place in the log.
     func template(
-        named name: String, before position: LogPosition
+        named name: String,
+        before position: LogPosition
     ) throws(ShardError) -> Template? {
         do throws(StorageError) {
             return try shard.templates.revision(named: name, before: position, in: shard.store)
@@ -102,7 +118,10 @@ extension Node {
 
     /// Turns a provider's answer into the lease's outcome.
     func providerAnswered(
-        _ id: CallID, _ answer: ProviderAnswer, at now: Now, into effects: inout EffectQueue
+        _ id: CallID,
+        _ answer: ProviderAnswer,
+        at now: Now,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         guard let call = calls.end(id) else { return }
         let (outcome, detail) = Outcome.classify(call.channel, answer)
@@ -116,9 +135,16 @@ extension Node {
         case .payloadBad: ending = .dead(.payloadBad, code: code, detail: detail)
         case .retryAt(let seconds):
             let wait = configuration.shard.retry.delayMs(
-                afterAttempt: 1, retryAtSeconds: seconds, using: &random)
+                afterAttempt: 1,
+                retryAtSeconds: seconds,
+                using: &random
+            )
             ending = .retry(
-                afterMilliseconds: wait, reason: .backoff, code: code, detail: detail)
+                afterMilliseconds: wait,
+                reason: .backoff,
+                code: code,
+                detail: detail
+            )
         case .retryBackoff, .ambiguous:
             ending = .retry(afterMilliseconds: nil, reason: .backoff, code: code, detail: detail)
         case .configBad:
@@ -128,14 +154,22 @@ extension Node {
             effects.append(
                 .log(
                     LogEvent(
-                        .error, "channel paused: its provider is not configured rightly",
+                        .error,
+                        "channel paused: its provider is not configured rightly",
                         [
                             .init("channel", call.channel.name), .init("detail", detail),
                             .init("seconds", "\(rest / 1000)"),
-                        ])))
+                        ]
+                    )
+                )
+            )
             ending = .retry(
-                afterMilliseconds: rest, reason: .backoff, code: code, detail: detail,
-                counts: false)
+                afterMilliseconds: rest,
+                reason: .backoff,
+                code: code,
+                detail: detail,
+                counts: false
+            )
         }
         try shard.settle(call.lease, ending, at: now)
     }

@@ -31,7 +31,9 @@ extension Node {
     }
 
     func receive(
-        _ bytes: UnsafeRawBufferPointer, from conversation: HTTPConversation, at now: Now,
+        _ bytes: UnsafeRawBufferPointer,
+        from conversation: HTTPConversation,
+        at now: Now,
         into effects: inout EffectQueue
     ) throws(ShardError) {
         collect(conversation, into: &effects) { session, requests, output in
@@ -43,7 +45,8 @@ extension Node {
     /// Runs one call of the session; what it appends to the output is sent, what it parses is kept in
     /// `requests`.
     private func collect(
-        _ conversation: HTTPConversation, into effects: inout EffectQueue,
+        _ conversation: HTTPConversation,
+        into effects: inout EffectQueue,
         _ call: (HTTPSession, inout [IncomingRequest], inout [UInt8]) -> Void
     ) {
         let start = effects.bytes.count
@@ -54,7 +57,9 @@ extension Node {
     }
 
     private func answerRequests(
-        of conversation: HTTPConversation, at now: Now, into effects: inout EffectQueue
+        of conversation: HTTPConversation,
+        at now: Now,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         while !requests.isEmpty {
             var batch: [IncomingRequest] = []
@@ -86,12 +91,15 @@ extension Node {
             conversation.isPaused = wantsPause
             effects.append(
                 wantsPause
-                    ? .pauseReading(conversation.id) : .resumeReading(conversation.id))
+                    ? .pauseReading(conversation.id) : .resumeReading(conversation.id)
+            )
         }
     }
 
     func respond(
-        _ response: HTTPResponse, slot: UInt32, to conversation: HTTPConversation,
+        _ response: HTTPResponse,
+        slot: UInt32,
+        to conversation: HTTPConversation,
         into effects: inout EffectQueue
     ) {
         metrics.note(status: response.status)
@@ -102,7 +110,10 @@ extension Node {
 
     /// Sends an answer that was waiting for a sync.
     func deliver(
-        _ response: HTTPResponse, slot: UInt32, to id: ConnectionID, at now: Now,
+        _ response: HTTPResponse,
+        slot: UInt32,
+        to id: ConnectionID,
+        at now: Now,
         into effects: inout EffectQueue
     ) throws(ShardError) {
         guard let conversation = http[id] else { return }
@@ -117,7 +128,10 @@ extension Node {
 
     /// Stops reading from a client that does not read its answers, until it does.
     func backlogChanged(
-        _ id: ConnectionID, _ bytes: Int, at now: Now, into effects: inout EffectQueue
+        _ id: ConnectionID,
+        _ bytes: Int,
+        at now: Now,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         let isFull = bytes >= Limits.outgoingBytesMax
         if let conversation = http[id] {
@@ -133,7 +147,9 @@ extension Node {
     // MARK: - Requests
 
     private func answer(
-        _ incoming: IncomingRequest, of conversation: HTTPConversation, at now: Now,
+        _ incoming: IncomingRequest,
+        of conversation: HTTPConversation,
+        at now: Now,
         into effects: inout EffectQueue
     ) throws(ShardError) {
         let slot = incoming.slot
@@ -177,13 +193,20 @@ extension Node {
     }
 
     private func submit(
-        _ submission: Submission, slot: UInt32, of conversation: HTTPConversation, at now: Now,
+        _ submission: Submission,
+        slot: UInt32,
+        of conversation: HTTPConversation,
+        at now: Now,
         into effects: inout EffectQueue
     ) throws(ShardError) {
         let dialect = submission.dialect
         if let obstacle {
             metrics.refused += 1
-            let response = HTTPResponse.unavailable(obstacle, retryAfterSeconds: 1, dialect)
+            let response = HTTPResponse.unavailable(
+                obstacle,
+                retryAfterSeconds: obstacle.isRetryable ? 1 : nil,
+                dialect
+            )
             respond(response, slot: slot, to: conversation, into: &effects)
             return
         }
@@ -197,21 +220,33 @@ extension Node {
         case .failure(let errors):
             metrics.refused += 1
             respond(
-                .invalid(errors.all, dialect), slot: slot, to: conversation, into: &effects)
+                .invalid(errors.all, dialect),
+                slot: slot,
+                to: conversation,
+                into: &effects
+            )
         case .success(let admitted):
             guard admitted.envelope.count <= Limits.envelopeBytesMax else {
                 respond(.tooLarge(dialect), slot: slot, to: conversation, into: &effects)
                 return
             }
-            guard let outcome = try unlessFull({ () throws(ShardError) in
-                try self.submit(admitted, at: now)
-            }) else {
+            guard
+                let outcome = try unlessFull({ () throws(ShardError) in
+                    try self.submit(admitted, at: now)
+                })
+            else {
                 let full = HTTPResponse.unavailable(.diskFull, retryAfterSeconds: 5, dialect)
                 respond(full, slot: slot, to: conversation, into: &effects)
                 return
             }
             try answer(
-                outcome, dialect, slot: slot, of: conversation, at: now, into: &effects)
+                outcome,
+                dialect,
+                slot: slot,
+                of: conversation,
+                at: now,
+                into: &effects
+            )
         }
     }
 
@@ -229,7 +264,8 @@ extension Node {
 
     /// Hands an admitted notification to the shard.
     private func submit(
-        _ admitted: AdmittedNotification, at now: Now
+        _ admitted: AdmittedNotification,
+        at now: Now
     ) throws(ShardError) -> SubmitOutcome {
         let empty: [UInt8] = []
         let result = admitted.user.withUnsafeBytes { user in
@@ -237,9 +273,12 @@ extension Node {
                 (admitted.idempotencyKey ?? empty).withUnsafeBytes {
                     key -> Result<SubmitOutcome, ShardError> in
                     let new = NewNotification(
-                        channel: admitted.channel, lane: admitted.lane, user: user,
+                        channel: admitted.channel,
+                        lane: admitted.lane,
+                        user: user,
                         envelope: envelope,
-                        idempotencyKey: admitted.idempotencyKey == nil ? nil : key)
+                        idempotencyKey: admitted.idempotencyKey == nil ? nil : key
+                    )
                     do throws(ShardError) {
                         return .success(try shard.submit(new, at: now))
                     } catch { return .failure(error) }
@@ -250,8 +289,12 @@ extension Node {
     }
 
     private func answer(
-        _ outcome: SubmitOutcome, _ dialect: APIDialect, slot: UInt32,
-        of conversation: HTTPConversation, at now: Now, into effects: inout EffectQueue
+        _ outcome: SubmitOutcome,
+        _ dialect: APIDialect,
+        slot: UInt32,
+        of conversation: HTTPConversation,
+        at now: Now,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         let response: HTTPResponse
         switch (outcome.kind, dialect) {
@@ -260,11 +303,17 @@ extension Node {
         case (.duplicate, _), (.conflict, .compatible):
             let story = try shard.story(of: outcome.id, withSteps: false)
             response = .duplicate(
-                outcome.id, story?.state ?? .ready, attempts: story?.attempts ?? 0, dialect)
+                outcome.id,
+                story?.state ?? .ready,
+                attempts: story?.attempts ?? 0,
+                dialect
+            )
         case (.conflict, .v1): response = .conflict(dialect)
         }
         wait(
-            .http(conversation.id, slot: slot, response), durableAt: outcome.durableAt)
+            .http(conversation.id, slot: slot, response),
+            durableAt: outcome.durableAt
+        )
         if outcome.durableAt <= shard.log.durablePosition {
             try answerDurable(at: now, into: &effects)
         }
@@ -273,25 +322,40 @@ extension Node {
     // MARK: - Templates
 
     private func putTemplate(
-        _ name: String, _ draft: TemplateDraft, slot: UInt32, of conversation: HTTPConversation,
-        at now: Now, into effects: inout EffectQueue
+        _ name: String,
+        _ draft: TemplateDraft,
+        slot: UInt32,
+        of conversation: HTTPConversation,
+        at now: Now,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         if let obstacle {
-            let response = HTTPResponse.unavailable(obstacle, retryAfterSeconds: 1, .v1)
+            let response = HTTPResponse.unavailable(
+                obstacle,
+                retryAfterSeconds: obstacle.isRetryable ? 1 : nil,
+                .v1
+            )
             respond(response, slot: slot, to: conversation, into: &effects)
             return
         }
         let row = TemplateRow(
-            name: name, channel: draft.channel, subject: draft.subject ?? "",
-            text: draft.text ?? "", html: draft.html ?? "", savedAt: now.wall)
+            name: name,
+            channel: draft.channel,
+            subject: draft.subject ?? "",
+            text: draft.text ?? "",
+            html: draft.html ?? "",
+            savedAt: now.wall
+        )
         if let problem = problem(of: row) {
             respond(.invalid([problem], .v1), slot: slot, to: conversation, into: &effects)
             return
         }
         let created = shard.revisionInForce(of: name) == nil
-        guard let saved = try unlessFull({ () throws(ShardError) in
-            try self.shard.put(row, at: now)
-        }) else {
+        guard
+            let saved = try unlessFull({ () throws(ShardError) in
+                try self.shard.put(row, at: now)
+            })
+        else {
             let full = HTTPResponse.unavailable(.diskFull, retryAfterSeconds: 5, .v1)
             respond(full, slot: slot, to: conversation, into: &effects)
             return
@@ -307,15 +371,20 @@ extension Node {
             !name.contains(where: { $0 < 0x20 || $0 == 0x7F })
         else {
             return FieldError(
-                field: "name", code: .validationFailed,
-                message: "a name has 1 to \(Limits.templateNameBytesMax) bytes of plain text")
+                field: "name",
+                code: .validationFailed,
+                message: "a name has 1 to \(Limits.templateNameBytesMax) bytes of plain text"
+            )
         }
         do {
             _ = try Template(row.source)
             return nil
         } catch {
             return FieldError(
-                field: error.field, code: .invalidTemplate, message: "\(error)")
+                field: error.field,
+                code: .invalidTemplate,
+                message: "\(error)"
+            )
         }
     }
 

@@ -38,21 +38,27 @@ extension Node {
         var text = MetricsText()
         let balances = Channel.allCases.map { ($0, shard.balance(of: $0)) }
         text.family(
-            "pulse_notifications_accepted_total", "counter",
-            "Notifications accepted, each durable before it was answered.")
+            "pulse_notifications_accepted_total",
+            "counter",
+            "Notifications accepted, each durable before it was answered."
+        )
         for (channel, balance) in balances {
             text.sample([("channel", channel.name)], balance.accepted)
         }
         text.family(
-            "pulse_notifications_finished_total", "counter",
-            "Notifications that came to their end, by how.")
+            "pulse_notifications_finished_total",
+            "counter",
+            "Notifications that came to their end, by how."
+        )
         for (channel, balance) in balances {
             text.sample([("channel", channel.name), ("state", "delivered")], balance.delivered)
             text.sample([("channel", channel.name), ("state", "dead")], balance.dead)
         }
         text.family(
-            "pulse_notifications", "gauge",
-            "Notifications that have not come to their end, by where they stand.")
+            "pulse_notifications",
+            "gauge",
+            "Notifications that have not come to their end, by where they stand."
+        )
         for (channel, balance) in balances {
             for (state, count) in [
                 ("scheduled", balance.scheduled), ("ready", balance.ready),
@@ -62,22 +68,34 @@ extension Node {
             }
         }
         text.family(
-            "pulse_delivery_attempts_total", "counter", "Attempts announced in the log.")
+            "pulse_delivery_attempts_total",
+            "counter",
+            "Attempts announced in the log."
+        )
         for channel in Channel.allCases {
             text.sample(
-                [("channel", channel.name)], shard.state.ledger(of: channel).attempts)
+                [("channel", channel.name)],
+                shard.state.ledger(of: channel).attempts
+            )
         }
         text.family(
-            "pulse_delivery_retries_total", "counter", "Attempts that were followed by a wait.")
+            "pulse_delivery_retries_total",
+            "counter",
+            "Attempts that were followed by a wait."
+        )
         for channel in Channel.allCases {
             text.sample([("channel", channel.name)], shard.state.ledger(of: channel).retries)
         }
         text.family(
-            "pulse_delivery_unknown_outcomes_total", "counter",
-            "Attempts that a crash cut off between intent and outcome.")
+            "pulse_delivery_unknown_outcomes_total",
+            "counter",
+            "Attempts that a crash cut off between intent and outcome."
+        )
         for channel in Channel.allCases {
             text.sample(
-                [("channel", channel.name)], shard.state.ledger(of: channel).unknownOutcomes)
+                [("channel", channel.name)],
+                shard.state.ledger(of: channel).unknownOutcomes
+            )
         }
         appendProcess(to: &text)
         return text.bytes
@@ -86,14 +104,18 @@ extension Node {
     /// What this process counted since it started.
     private func appendProcess(to text: inout MetricsText) {
         text.family(
-            "pulse_provider_answers_total", "counter",
-            "Answers of providers by class, since this process started.")
+            "pulse_provider_answers_total",
+            "counter",
+            "Answers of providers by class, since this process started."
+        )
         for (name, count) in zip(NodeMetrics.outcomeNames, metrics.outcomes) {
             text.sample([("class", name)], count)
         }
         text.family(
-            "pulse_http_answers_total", "counter",
-            "HTTP answers by class of status, since this process started.")
+            "pulse_http_answers_total",
+            "counter",
+            "HTTP answers by class of status, since this process started."
+        )
         for (name, count) in zip(["2xx", "3xx", "4xx", "5xx"], metrics.answers) {
             text.sample([("status", name)], count)
         }

@@ -22,13 +22,17 @@ final class NativeConversation {
 extension Node {
     func openNative(_ id: ConnectionID) {
         let greeting = HelloReply(
-            serverVersion: configuration.version, serverID: shard.log.identity.high,
-            partitions: UInt16(configuration.shard.partitions))
+            serverVersion: configuration.version,
+            serverID: shard.log.identity.high,
+            partitions: UInt16(configuration.shard.partitions)
+        )
         native[id] = NativeConversation(id: id, session: NativeSession(greeting: greeting))
     }
 
     func receive(
-        _ bytes: UnsafeRawBufferPointer, from conversation: NativeConversation, at now: Now,
+        _ bytes: UnsafeRawBufferPointer,
+        from conversation: NativeConversation,
+        at now: Now,
         into effects: inout EffectQueue
     ) throws(ShardError) {
         let start = effects.bytes.count
@@ -49,7 +53,9 @@ extension Node {
 
     /// Answers one request: at once into `output`, or through `waiting` when it must be durable first.
     private func answer(
-        _ request: NativeRequest, of conversation: NativeConversation, at now: Now,
+        _ request: NativeRequest,
+        of conversation: NativeConversation,
+        at now: Now,
         into output: inout [UInt8]
     ) throws(ShardError) {
         switch request {
@@ -67,27 +73,47 @@ extension Node {
             UnsubscribeRequest.encodeReply(correlation: correlation, into: &output)
         case .credit(let number, let add):
             shard.addCredit(
-                Int(add), to: SubscriptionID(connection: conversation.id, number: number))
+                Int(add),
+                to: SubscriptionID(connection: conversation.id, number: number)
+            )
         case .acknowledge(let correlation, let view):
             try settle(
-                view.tokens, .acknowledge, view.subscription, correlation, of: conversation,
-                at: now, into: &output
+                view.tokens,
+                .acknowledge,
+                view.subscription,
+                correlation,
+                of: conversation,
+                at: now,
+                into: &output
             ) { lease throws(ShardError) in
                 try self.shard.settle(
-                    lease.id, .delivered(code: 0, detail: "acknowledged"), at: now)
+                    lease.id,
+                    .delivered(code: 0, detail: "acknowledged"),
+                    at: now
+                )
             }
         case .reject(let correlation, let view):
             let delay = view.delayMilliseconds.map { Int64(min($0, 366 * 86_400_000)) }
             let detail = view.reason.isEmpty ? "rejected" : view.reason
             try settle(
-                view.tokens, .reject, view.subscription, correlation, of: conversation, at: now,
+                view.tokens,
+                .reject,
+                view.subscription,
+                correlation,
+                of: conversation,
+                at: now,
                 into: &output
             ) { lease throws(ShardError) in
                 try self.shard.settle(
                     lease.id,
                     .retry(
-                        afterMilliseconds: delay, reason: .rejected, code: 0, detail: detail),
-                    at: now)
+                        afterMilliseconds: delay,
+                        reason: .rejected,
+                        code: 0,
+                        detail: detail
+                    ),
+                    at: now
+                )
             }
         case .extend(let correlation, let view):
             extend(view, correlation, of: conversation, at: now, into: &output)
@@ -100,22 +126,30 @@ extension Node {
         case .listTemplates(let correlation, let after):
             let rows = shard.templates.newest.lazy.filter { $0.row.name > after }.map {
                 TemplateMessage(
-                    name: $0.row.name, channel: $0.row.channel, subject: $0.row.subject,
-                    text: $0.row.text, html: $0.row.html)
+                    name: $0.row.name,
+                    channel: $0.row.channel,
+                    subject: $0.row.subject,
+                    text: $0.row.text,
+                    html: $0.row.html
+                )
             }
             ListTemplatesReply(fitting: rows).encode(correlation: correlation, into: &output)
         }
     }
 
     func refuse(
-        _ code: ErrorCode, _ message: String, _ correlation: UInt32, _ output: inout [UInt8]
+        _ code: ErrorCode,
+        _ message: String,
+        _ correlation: UInt32,
+        _ output: inout [UInt8]
     ) {
         ErrorReply(code, message).encode(correlation: correlation, into: &output)
     }
 
     /// Queues a whole frame until everything up to `position` is durable.
     func wait(
-        _ conversation: NativeConversation, durableAt position: LogPosition,
+        _ conversation: NativeConversation,
+        durableAt position: LogPosition,
         _ write: (inout [UInt8]) -> Void
     ) {
         var frame: [UInt8] = []
@@ -126,8 +160,11 @@ extension Node {
     // MARK: - Consumers
 
     private func subscribe(
-        _ request: SubscribeRequest, _ correlation: UInt32, of conversation: NativeConversation,
-        at now: Now, into output: inout [UInt8]
+        _ request: SubscribeRequest,
+        _ correlation: UInt32,
+        of conversation: NativeConversation,
+        at now: Now,
+        into output: inout [UInt8]
     ) throws(ShardError) {
         guard let topic = topic(named: request.topic) else {
             return refuse(.unknownTopic, request.topic, correlation, &output)
@@ -138,30 +175,44 @@ extension Node {
         let id = SubscriptionID(connection: conversation.id, number: request.subscription)
         guard !shard.isSubscribed(id) else {
             return refuse(
-                .invalidRequest, "subscription \(request.subscription) exists", correlation,
-                &output)
+                .invalidRequest,
+                "subscription \(request.subscription) exists",
+                correlation,
+                &output
+            )
         }
         guard
             shard.subscriptionCount(of: conversation.id) < Limits.subscriptionsPerConnectionMax
         else {
             return refuse(
                 .tooManySubscriptions,
-                "at most \(Limits.subscriptionsPerConnectionMax) on one connection", correlation,
-                &output)
+                "at most \(Limits.subscriptionsPerConnectionMax) on one connection",
+                correlation,
+                &output
+            )
         }
         guard shard.admits(group: request.group, on: topic) else {
             return refuse(
-                .tooManySubscriptions, "there are \(Limits.groupsMax) groups already", correlation,
-                &output)
+                .tooManySubscriptions,
+                "there are \(Limits.groupsMax) groups already",
+                correlation,
+                &output
+            )
         }
         if isDraining { return refuse(.draining, "stopping", correlation, &output) }
         let lease =
             request.leaseMilliseconds == 0
             ? Limits.leaseMilliseconds : Int64(request.leaseMilliseconds)
         let durableAt = try shard.subscribe(
-            id, topic: topic, group: request.group, fromEnd: request.start == .latest,
-            credit: Int(request.credit), leaseMilliseconds: lease, lanes: request.lanes.rawValue,
-            at: now)
+            id,
+            topic: topic,
+            group: request.group,
+            fromEnd: request.start == .latest,
+            credit: Int(request.credit),
+            leaseMilliseconds: lease,
+            lanes: request.lanes.rawValue,
+            at: now
+        )
         wait(conversation, durableAt: durableAt) {
             SubscribeReply(leaseMilliseconds: UInt32(clamping: lease))
                 .encode(correlation: correlation, into: &$0)
@@ -174,8 +225,13 @@ extension Node {
 
     /// Settles tokens one by one; the reply waits for the outcomes to be durable.
     private func settle(
-        _ tokens: TokenList, _ kind: Settlement, _ number: UInt32, _ correlation: UInt32,
-        of conversation: NativeConversation, at now: Now, into output: inout [UInt8],
+        _ tokens: TokenList,
+        _ kind: Settlement,
+        _ number: UInt32,
+        _ correlation: UInt32,
+        of conversation: NativeConversation,
+        at now: Now,
+        into output: inout [UInt8],
         _ end: (Lease) throws(ShardError) -> Bool
     ) throws(ShardError) {
         let id = SubscriptionID(connection: conversation.id, number: number)
@@ -187,8 +243,11 @@ extension Node {
         for token in tokens {
             var isStale = true
             if let lease = shard.lease(
-                token: token.lease, stream: token.stream, offset: token.offset, of: id)
-            {
+                token: token.lease,
+                stream: token.stream,
+                offset: token.offset,
+                of: id
+            ) {
                 isStale = try !end(lease)
             } else if kind == .acknowledge,
                 try shard.wasAcknowledged(token.stream, token.offset, token.attempt, by: id)
@@ -204,19 +263,30 @@ extension Node {
     }
 
     private func extend(
-        _ view: ExtendView, _ correlation: UInt32, of conversation: NativeConversation,
-        at now: Now, into output: inout [UInt8]
+        _ view: ExtendView,
+        _ correlation: UInt32,
+        of conversation: NativeConversation,
+        at now: Now,
+        into output: inout [UInt8]
     ) {
         let id = SubscriptionID(connection: conversation.id, number: view.subscription)
         guard shard.isSubscribed(id) else {
             return refuse(
-                .unknownSubscription, "subscription \(view.subscription)", correlation, &output)
+                .unknownSubscription,
+                "subscription \(view.subscription)",
+                correlation,
+                &output
+            )
         }
         let deadline = now.monotonic.advanced(byMilliseconds: Int64(view.milliseconds))
         var reply = SettleReplyWriter(.extend, correlation: correlation, in: &output)
         for token in view.tokens {
             let lease = shard.lease(
-                token: token.lease, stream: token.stream, offset: token.offset, of: id)
+                token: token.lease,
+                stream: token.stream,
+                offset: token.offset,
+                of: id
+            )
             if let lease { shard.setDeadline(lease.id, at: deadline) }
             reply.append(stale: lease == nil, into: &output)
         }
@@ -241,15 +311,20 @@ extension Node {
     }
 
     private func write(
-        _ handouts: ArraySlice<Handout>, to id: SubscriptionID, into bytes: inout [UInt8]
+        _ handouts: ArraySlice<Handout>,
+        to id: SubscriptionID,
+        into bytes: inout [UInt8]
     ) throws(ShardError) {
         var writer = DeliverWriter(subscription: id.number, in: &bytes)
         for handout in handouts {
             let lease = handout.lease
             let message = lease.message
             let token = DeliveryToken(
-                stream: message.stream, offset: message.offset, attempt: lease.attempt,
-                lease: lease.id)
+                stream: message.stream,
+                offset: message.offset,
+                attempt: lease.attempt,
+                lease: lease.id
+            )
             let name = shard.id(message.stream, message.offset)
             try shard.withRecord(message.stream, message.offset) { header, key, value in
                 if !writer.fits(keyBytes: key.count, valueBytes: value.count, in: bytes) {
@@ -257,7 +332,13 @@ extension Node {
                     writer = DeliverWriter(subscription: id.number, in: &bytes)
                 }
                 writer.append(
-                    token, id: name, wall: header.wall, key: key, value: value, into: &bytes)
+                    token,
+                    id: name,
+                    wall: header.wall,
+                    key: key,
+                    value: value,
+                    into: &bytes
+                )
             }
         }
         writer.close(in: &bytes)
@@ -266,22 +347,30 @@ extension Node {
     // MARK: - Answers that need no sync
 
     private func status(
-        _ id: NotificationID, _ correlation: UInt32, into output: inout [UInt8]
+        _ id: NotificationID,
+        _ correlation: UInt32,
+        into output: inout [UInt8]
     ) throws(ShardError) {
         guard let story = try shard.story(of: id, withSteps: true) else {
             return refuse(.notFound, "no notification \(id)", correlation, &output)
         }
         let view = view(of: story)
         StatusReply(
-            state: story.state, channel: view.channel, lane: view.lane,
-            attempts: UInt16(clamping: story.attempts), accepted: story.acceptedAt,
-            updated: story.steps.last?.at ?? story.acceptedAt, due: view.nextAttemptAt,
+            state: story.state,
+            channel: view.channel,
+            lane: view.lane,
+            attempts: UInt16(clamping: story.attempts),
+            accepted: story.acceptedAt,
+            updated: story.steps.last?.at ?? story.acceptedAt,
+            due: view.nextAttemptAt,
             errorText: view.error ?? ""
         ).encode(correlation: correlation, into: &output)
     }
 
     private func fetch(
-        _ request: FetchRequest, _ correlation: UInt32, into output: inout [UInt8]
+        _ request: FetchRequest,
+        _ correlation: UInt32,
+        into output: inout [UInt8]
     ) throws(ShardError) {
         guard let topic = topic(named: request.topic),
             Int(request.partition.rawValue) < configuration.shard.partitions
@@ -300,8 +389,11 @@ extension Node {
         next = max(next, start)
         guard next <= end else {
             return refuse(
-                .offsetOutOfRange, "offset \(next.rawValue) is past the end \(end.rawValue)",
-                correlation, &output)
+                .offsetOutOfRange,
+                "offset \(next.rawValue) is past the end \(end.rawValue)",
+                correlation,
+                &output
+            )
         }
         let begin = output.count
         var writer = FetchReplyWriter(correlation: correlation, in: &output)
@@ -312,8 +404,13 @@ extension Node {
                     writer.count == 0 || output.count - begin < Int(request.bytesMax)
                 else { return false }
                 writer.append(
-                    record.offset, wall: header.wall, id: name, key: key, value: value,
-                    into: &output)
+                    record.offset,
+                    wall: header.wall,
+                    id: name,
+                    key: key,
+                    value: value,
+                    into: &output
+                )
                 return true
             }
             guard fits else { break }
@@ -323,19 +420,29 @@ extension Node {
     }
 
     private func putTemplate(
-        _ message: TemplateMessage, _ correlation: UInt32, of conversation: NativeConversation,
-        at now: Now, into output: inout [UInt8]
+        _ message: TemplateMessage,
+        _ correlation: UInt32,
+        of conversation: NativeConversation,
+        at now: Now,
+        into output: inout [UInt8]
     ) throws(ShardError) {
         if let obstacle { return refuse(obstacle, obstacle.name, correlation, &output) }
         let row = TemplateRow(
-            name: message.name, channel: message.channel, subject: message.subject,
-            text: message.text, html: message.html, savedAt: now.wall)
+            name: message.name,
+            channel: message.channel,
+            subject: message.subject,
+            text: message.text,
+            html: message.html,
+            savedAt: now.wall
+        )
         if let problem = problem(of: row) {
             return refuse(problem.code, problem.message, correlation, &output)
         }
-        guard let saved = try unlessFull({ () throws(ShardError) in
-            try self.shard.put(row, at: now)
-        }) else { return refuse(.diskFull, "the disk is full", correlation, &output) }
+        guard
+            let saved = try unlessFull({ () throws(ShardError) in
+                try self.shard.put(row, at: now)
+            })
+        else { return refuse(.diskFull, "the disk is full", correlation, &output) }
         wait(conversation, durableAt: saved.durableAt) {
             TemplateMessage.encodeReply(correlation: correlation, into: &$0)
         }

@@ -9,7 +9,9 @@ import PulseWire
 
 extension Node {
     func produce(
-        _ request: ProduceRequestView, _ correlation: UInt32, of conversation: NativeConversation,
+        _ request: ProduceRequestView,
+        _ correlation: UInt32,
+        of conversation: NativeConversation,
         at now: Now
     ) throws(ShardError) {
         var frame: [UInt8] = []
@@ -59,7 +61,10 @@ extension Node {
     }
 
     private func take(
-        _ request: ProduceRequestView, _ channel: Channel, _ correlation: UInt32, at now: Now
+        _ request: ProduceRequestView,
+        _ channel: Channel,
+        _ correlation: UInt32,
+        at now: Now
     ) throws(ShardError) -> [UInt8] {
         var records: [Incoming] = []
         RecordBatch.forEachRecord(in: request.batch) { record in
@@ -73,10 +78,17 @@ extension Node {
                 keys += shard.keyHashes(user: record.key, idempotencyKey: record.idempotencyKey)
             }
             let base = try shard.append(
-                [UInt8](request.batch), records: records.count, to: stream, keys: keys, at: now)
+                [UInt8](request.batch),
+                records: records.count,
+                to: stream,
+                keys: keys,
+                at: now
+            )
             for index in records.indices {
                 reply.append(
-                    accepted: shard.id(stream, base.advanced(by: index)), into: &frame)
+                    accepted: shard.id(stream, base.advanced(by: index)),
+                    into: &frame
+                )
             }
         } else {
             for record in records { try takeOne(record, channel, at: now, &reply, &frame) }
@@ -87,7 +99,9 @@ extension Node {
 
     /// The one stream all records belong to, when all of them are right and new; else nil.
     private func streamOfAll(
-        _ records: [Incoming], _ channel: Channel, at now: Now
+        _ records: [Incoming],
+        _ channel: Channel,
+        at now: Now
     ) throws(ShardError) -> StreamID? {
         guard let first = records.first else { return nil }
         var seen: Set<UInt64> = []
@@ -99,7 +113,11 @@ extension Node {
             guard seen.insert(XXH3.hash(key, seed: 0)).inserted else { return nil }
             #if !MUTANT_SKIP_DEDUPLICATION
             let found = try shard.findByKey(
-                key, envelope: record.value, channel: channel, at: now)
+                key,
+                envelope: record.value,
+                channel: channel,
+                at: now
+            )
             guard found == nil else { return nil }
             #endif
         }
@@ -107,52 +125,78 @@ extension Node {
     }
 
     private func takeOne(
-        _ record: Incoming, _ channel: Channel, at now: Now, _ reply: inout ProduceReplyWriter,
+        _ record: Incoming,
+        _ channel: Channel,
+        at now: Now,
+        _ reply: inout ProduceReplyWriter,
         _ frame: inout [UInt8]
     ) throws(ShardError) {
         if let problem = record.problem {
             metrics.refused += 1
             reply.append(
-                refused: problem.code, "\(problem.field): \(problem.message)", into: &frame)
+                refused: problem.code,
+                "\(problem.field): \(problem.message)",
+                into: &frame
+            )
             return
         }
         let outcome = try shard.submit(
             NewNotification(
-                channel: channel, lane: record.lane, user: record.key, envelope: record.value,
-                idempotencyKey: record.idempotencyKey), at: now)
+                channel: channel,
+                lane: record.lane,
+                user: record.key,
+                envelope: record.value,
+                idempotencyKey: record.idempotencyKey
+            ),
+            at: now
+        )
         switch outcome.kind {
         case .accepted: reply.append(accepted: outcome.id, into: &frame)
         case .duplicate: reply.append(duplicate: outcome.id, into: &frame)
         case .conflict:
             reply.append(
                 refused: .idempotencyConflict,
-                "the idempotency key was used for another notification", id: outcome.id,
-                into: &frame)
+                "the idempotency key was used for another notification",
+                id: outcome.id,
+                into: &frame
+            )
         }
     }
 
     private func check(
-        _ key: UnsafeRawBufferPointer?, _ value: UnsafeRawBufferPointer?, _ lane: Lane?,
+        _ key: UnsafeRawBufferPointer?,
+        _ value: UnsafeRawBufferPointer?,
+        _ lane: Lane?,
         _ channel: Channel
     ) -> Incoming {
         let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
         var incoming = Incoming(
-            key: key ?? nothing, value: value ?? nothing, lane: .normal,
-            partition: PartitionID(0))
+            key: key ?? nothing,
+            value: value ?? nothing,
+            lane: .normal,
+            partition: PartitionID(0)
+        )
         guard let value, value.count <= Limits.envelopeBytesMax else {
             incoming.problem = FieldError(
-                field: "value", code: .recordTooLarge,
-                message: "needs an envelope of at most \(Limits.envelopeBytesMax) bytes")
+                field: "value",
+                code: .recordTooLarge,
+                message: "needs an envelope of at most \(Limits.envelopeBytesMax) bytes"
+            )
             return incoming
         }
         guard let envelope = Envelope(value) else {
             incoming.problem = FieldError(
-                field: "value", code: .invalidRequest, message: "is no well-formed envelope")
+                field: "value",
+                code: .invalidRequest,
+                message: "is no well-formed envelope"
+            )
             return incoming
         }
         incoming.idempotencyKey = envelope.idempotencyKey
         incoming.lane = LaneRule.lane(
-            template: envelope.template?.text, requested: lane ?? envelope.requestedLane)
+            template: envelope.template?.text,
+            requested: lane ?? envelope.requestedLane
+        )
         incoming.partition = shard.partition(of: incoming.key)
         var known: KnownTemplate?
         if let name = envelope.template?.text, let revision = shard.revisionInForce(of: name),
@@ -161,7 +205,11 @@ extension Node {
             known = KnownTemplate(channel: revision.row.channel, variables: template.variables)
         }
         incoming.problem = Admission.problem(
-            key: key, envelope: envelope, channel: channel, template: known)
+            key: key,
+            envelope: envelope,
+            channel: channel,
+            template: known
+        )
         return incoming
     }
 }

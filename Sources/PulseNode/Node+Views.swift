@@ -11,7 +11,9 @@ extension Node {
     func list(_ query: ListQuery, _ dialect: APIDialect) throws(ShardError) -> HTTPResponse {
         let place = query.cursor.map {
             Shard.ListPlace(
-                position: LogPosition($0.first), offset: Offset(Int64(bitPattern: $0.second)))
+                position: LogPosition($0.first),
+                offset: Offset(Int64(bitPattern: $0.second))
+            )
         }
         var views: [NotificationView] = []
         func visit(_ story: NotificationStory) -> Bool {
@@ -26,18 +28,29 @@ extension Node {
                 do throws(ShardError) {
                     return .success(
                         try shard.walkNewestFirst(
-                            channel: query.channel, user: UnsafeRawBufferPointer(utf8),
-                            olderThan: place, examineMax: Self.listExamineMax, visit))
+                            channel: query.channel,
+                            user: UnsafeRawBufferPointer(utf8),
+                            olderThan: place,
+                            examineMax: Self.listExamineMax,
+                            visit
+                        )
+                    )
                 } catch { return .failure(error) }
             }.get()
         } else {
             next = try shard.walkNewestFirst(
-                channel: query.channel, user: nil, olderThan: place,
-                examineMax: Self.listExamineMax, visit)
+                channel: query.channel,
+                user: nil,
+                olderThan: place,
+                examineMax: Self.listExamineMax,
+                visit
+            )
         }
         let cursor = next.map {
             ListCursor(
-                first: $0.position.rawValue, second: UInt64(bitPattern: $0.offset.rawValue))
+                first: $0.position.rawValue,
+                second: UInt64(bitPattern: $0.offset.rawValue)
+            )
         }
         return .list(views, next: cursor, dialect)
     }
@@ -47,10 +60,17 @@ extension Node {
             let envelope = Envelope(bytes)
             let channel = Channel(topic: story.stream.topic) ?? .email
             var view = NotificationView(
-                id: story.id, user: envelope?.user?.text, template: envelope?.template?.text,
-                channel: channel, to: envelope?.address?.text ?? "",
-                lane: story.stream.lane ?? .normal, state: story.state, attempts: story.attempts,
-                attemptsMax: configuration.shard.retry.attemptsMax, createdAt: story.acceptedAt)
+                id: story.id,
+                user: envelope?.user?.text,
+                template: envelope?.template?.text,
+                channel: channel,
+                to: envelope?.address?.text ?? "",
+                lane: story.stream.lane ?? .normal,
+                state: story.state,
+                attempts: story.attempts,
+                attemptsMax: configuration.shard.retry.attemptsMax,
+                createdAt: story.acceptedAt
+            )
             view.idempotencyKey = envelope?.idempotencyKey?.text
             if story.state == .scheduled { view.nextAttemptAt = envelope?.deliverAt }
             view.history.append(.init(at: story.acceptedAt, what: "accepted", detail: nil))
@@ -92,9 +112,15 @@ extension Node {
         let row = revision.row
         func part(_ text: String) -> String? { text.isEmpty ? nil : text }
         return TemplateView(
-            name: row.name, id: templateID(row.name), channel: row.channel,
-            subject: part(row.subject), text: part(row.text), html: part(row.html),
-            createdAt: row.savedAt, revision: revision.position.rawValue)
+            name: row.name,
+            id: templateID(row.name),
+            channel: row.channel,
+            subject: part(row.subject),
+            text: part(row.text),
+            html: part(row.html),
+            createdAt: row.savedAt,
+            revision: revision.position.rawValue
+        )
     }
 
     /// A UUID that belongs to the name for ever, for clients which expect one.
@@ -117,8 +143,20 @@ extension Node {
             counts.append(("\(channel.name).dead", Int64(balance.dead)))
         }
         return ServerStatusView(
-            version: configuration.version, state: isDraining ? "draining" : "serving",
-            startedAt: startedAt, counts: counts)
+            version: configuration.version,
+            state: servingState,
+            startedAt: startedAt,
+            counts: counts
+        )
+    }
+
+    private var servingState: String {
+        switch obstacle {
+        case nil: "serving"
+        case .draining: "draining"
+        case .dataCorrupt: "read-only"
+        default: "refusing work"
+        }
     }
 
     /// The template that `--dev` loads so that the first request has something to name.
@@ -126,9 +164,14 @@ extension Node {
         guard shard.templates.revision(named: "welcome") == nil else { return }
         _ = try shard.put(
             TemplateRow(
-                name: "welcome", channel: .email, subject: "Welcome, {{ name }}",
+                name: "welcome",
+                channel: .email,
+                subject: "Welcome, {{ name }}",
                 text: "Hello {{ name }}, it is good to have you here.\n",
                 html: "<p>Hello <b>{{ name }}</b>, it is good to have you here.</p>\n",
-                savedAt: now.wall), at: now)
+                savedAt: now.wall
+            ),
+            at: now
+        )
     }
 }

@@ -22,7 +22,9 @@ extension Node {
     #endif
 
     private func send(
-        upTo durable: LogPosition, at now: Now, into effects: inout EffectQueue
+        upTo durable: LogPosition,
+        at now: Now,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         while let answer = waiting.next(durable: durable) {
             switch answer {

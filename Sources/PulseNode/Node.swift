@@ -57,19 +57,28 @@ package final class Node {
     ///
     /// - Throws: ``ShardError`` when the log or the store cannot be used.
     package init(
-        configuration: NodeConfiguration, directory: any LogDirectory, store: any StateStore,
-        seed: UInt64, at now: Now
+        configuration: NodeConfiguration,
+        directory: any LogDirectory,
+        store: any StateStore,
+        seed: UInt64,
+        at now: Now
     ) throws(ShardError) {
         precondition(
-            configuration.concurrency.count == Channel.allCases.count, "one number a channel")
+            configuration.concurrency.count == Channel.allCases.count,
+            "one number a channel"
+        )
         self.configuration = configuration
         var random = SeededGenerator(seed: seed)
         let shardSeed = random.next()
         self.random = random
         startedAt = now.wall
         shard = try Shard.open(
-            directory: directory, store: store, configuration: configuration.shard, seed: shardSeed,
-            at: now)
+            directory: directory,
+            store: store,
+            configuration: configuration.shard,
+            seed: shardSeed,
+            at: now
+        )
         sessionTimers = TimingWheel(at: now.monotonic)
         if configuration.development { try loadSampleTemplate(at: now) }
     }
@@ -85,7 +94,9 @@ package final class Node {
     }
 
     private func take(
-        _ input: Input, at now: Now, into effects: inout EffectQueue
+        _ input: Input,
+        at now: Now,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         switch input {
         case .opened(let connection, .http): openHTTP(connection, at: now)
@@ -159,10 +170,13 @@ package final class Node {
     private static let floorBusyMilliseconds: Int64 = 1000
 
     private func noteFloorDue(at now: Now) {
-        let latest = floorLatest ?? now.monotonic.advanced(byMilliseconds: Self.floorBusyMilliseconds)
+        let latest =
+            floorLatest ?? now.monotonic.advanced(byMilliseconds: Self.floorBusyMilliseconds)
         floorLatest = latest
         floorDue = min(
-            latest, now.monotonic.advanced(byMilliseconds: Self.floorIdleMilliseconds))
+            latest,
+            now.monotonic.advanced(byMilliseconds: Self.floorIdleMilliseconds)
+        )
     }
 
     private func writeFloorIfDue(at now: Now) throws(ShardError) {
@@ -205,12 +219,15 @@ package final class Node {
     }
 
     private func jobFinished(
-        _ id: JobID, _ failed: StorageError?, into effects: inout EffectQueue
+        _ id: JobID,
+        _ failed: StorageError?,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         guard let job = jobs.removeValue(forKey: id) else { return }
         if let failed {
             effects.append(
-                .log(LogEvent(.error, "background job failed", [.init("error", "\(failed)")])))
+                .log(LogEvent(.error, "background job failed", [.init("error", "\(failed)")]))
+            )
         }
         switch job {
         case .log(let job): shard.jobFinished(job, failure: failed)
@@ -225,7 +242,8 @@ package final class Node {
     private func beginDrain(at now: Now, into effects: inout EffectQueue) {
         guard drain == .serving else { return }
         drain = .draining(
-            until: now.monotonic.advanced(byMilliseconds: configuration.drainMilliseconds))
+            until: now.monotonic.advanced(byMilliseconds: configuration.drainMilliseconds)
+        )
         effects.append(.log(LogEvent(.info, "draining")))
         for id in native.keys.sorted() {
             // Before the handshake no frame but its reply may come; its answer to hello still will.
@@ -239,7 +257,8 @@ package final class Node {
     var isDraining: Bool { drain != .serving }
 
     private func goOnDraining(
-        at now: Now, into effects: inout EffectQueue
+        at now: Now,
+        into effects: inout EffectQueue
     ) throws(ShardError) {
         guard case .draining(let until) = drain else { return }
         let isQuiet =

@@ -17,9 +17,12 @@ package struct NodeConfiguration: Sendable {
     package var pauseMilliseconds: Int64
 
     package init(
-        shard: ShardConfiguration, providers: ProviderSettings,
-        concurrency: [Int] = [64, 256, 1024, 1024], development: Bool = false,
-        version: String = "0.1.0", drainMilliseconds: Int64 = 10_000,
+        shard: ShardConfiguration,
+        providers: ProviderSettings,
+        concurrency: [Int] = [64, 256, 1024, 1024],
+        development: Bool = false,
+        version: String = "0.1.0",
+        drainMilliseconds: Int64 = 10_000,
         pauseMilliseconds: Int64 = 30_000
     ) {
         self.shard = shard

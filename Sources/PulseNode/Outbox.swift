@@ -26,9 +26,15 @@ struct Outbox {
         let oldestFirst = isFull ? Array(ring[next...] + ring[..<next]) : ring
         return oldestFirst.reversed().map {
             OutboxEntry(
-                id: $0.id, caughtAt: $0.at, channel: $0.channel, to: $0.to, user: $0.user,
+                id: $0.id,
+                caughtAt: $0.at,
+                channel: $0.channel,
+                to: $0.to,
+                user: $0.user,
                 subject: $0.subject.isEmpty ? nil : $0.subject,
-                text: $0.text.isEmpty ? nil : $0.text, html: $0.html.isEmpty ? nil : $0.html)
+                text: $0.text.isEmpty ? nil : $0.text,
+                html: $0.html.isEmpty ? nil : $0.html
+            )
         }
     }
 }

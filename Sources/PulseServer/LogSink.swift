@@ -31,7 +31,10 @@ package struct LogSink: Sendable {
         while written < line.count {
             let count = line.withUnsafeBytes { bytes in
                 Glibc.write(
-                    descriptor, bytes.baseAddress.map { $0 + written }, bytes.count - written)
+                    descriptor,
+                    bytes.baseAddress.map { $0 + written },
+                    bytes.count - written
+                )
             }
             if count < 0, errno == EINTR { continue }
             if count <= 0 { return }
@@ -41,7 +44,9 @@ package struct LogSink: Sendable {
 
     /// The line with its line end.
     package static func line(
-        _ event: LogEvent, at time: WallTimestamp, format: LogFormat
+        _ event: LogEvent,
+        at time: WallTimestamp,
+        format: LogFormat
     ) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(160)

@@ -65,8 +65,11 @@ package final class Server {
         do {
             node = try Node(
                 configuration: Self.nodeConfiguration(configuration, version),
-                directory: data.log, store: data.store, seed: entropy.next(),
-                at: SystemClocks.now())
+                directory: data.log,
+                store: data.store,
+                seed: entropy.next(),
+                at: SystemClocks.now()
+            )
         } catch { throw ServerError(error, exitCode: 65) }
         do throws(IOFailure) { try listen() } catch { throw ServerError(error, exitCode: 75) }
     }
@@ -83,17 +86,23 @@ package final class Server {
         let native = configuration.nativeListen
         httpListener = try Listener(host: http.host, port: http.port, loop: loop, owner: self)
         nativeListener = try Listener(
-            host: native.host, port: native.port, loop: loop, owner: self)
+            host: native.host,
+            port: native.port,
+            loop: loop,
+            owner: self
+        )
     }
 
     private static func nodeConfiguration(
-        _ configuration: Configuration, _ version: String
+        _ configuration: Configuration,
+        _ version: String
     ) -> NodeConfiguration {
         var providers = configuration.providers
         providers.userAgent = "pulse/\(version)"
         // The catcher costs nothing but memory: nobody waits for anybody.
         func slots(_ channel: Channel, isCatcher: Bool) -> Int {
-            isCatcher ? max(1024, configuration.concurrency[channel])
+            isCatcher
+                ? max(1024, configuration.concurrency[channel])
                 : configuration.concurrency[channel]
         }
         return NodeConfiguration(
@@ -101,7 +110,8 @@ package final class Server {
                 log: LogConfiguration(segmentBytes: configuration.segmentBytes),
                 retry: configuration.retry,
                 idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds,
-                retentionMilliseconds: configuration.retentionMilliseconds),
+                retentionMilliseconds: configuration.retentionMilliseconds
+            ),
             providers: providers,
             concurrency: [
                 slots(.email, isCatcher: providers.email == .catcher),
@@ -109,7 +119,9 @@ package final class Server {
                 slots(.sms, isCatcher: providers.sms == .catcher),
                 slots(.push, isCatcher: providers.push == .catcher),
             ],
-            development: configuration.dev, version: version)
+            development: configuration.dev,
+            version: version
+        )
     }
 
     // MARK: - Serving
@@ -118,7 +130,9 @@ package final class Server {
     package func run(whenReady: (_ http: String, _ native: String) -> Void) -> Int32 {
         for line in node.shard.recovery.lines { log(LogEvent(.info, line)) }
         if !node.shard.recovery.damaged.isEmpty {
-            log(LogEvent(.error, "the log is damaged: what can be read is served, nothing is taken"))
+            log(
+                LogEvent(.error, "the log is damaged: what can be read is served, nothing is taken")
+            )
         }
         if let http = httpListener, let native = nativeListener {
             whenReady("\(http.address)", "\(native.address)")
@@ -242,7 +256,9 @@ extension Server: LoopOwner {
 
 extension Server: ListenerOwner {
     package func accepted(
-        _ descriptor: consuming OwnedDescriptor, from peer: SocketAddress, by listener: Listener
+        _ descriptor: consuming OwnedDescriptor,
+        from peer: SocketAddress,
+        by listener: Listener
     ) {
         guard connections.count < min(configuration.httpConnectionsMax, Limits.connectionsMax)
         else {
@@ -262,8 +278,11 @@ extension Server: ListenerOwner {
     package func shed(_ count: Int, by listener: Listener) {
         log(
             LogEvent(
-                .warning, "connections closed unanswered: out of descriptors",
-                [.init("count", "\(count)")]))
+                .warning,
+                "connections closed unanswered: out of descriptors",
+                [.init("count", "\(count)")]
+            )
+        )
     }
 }
 

@@ -77,7 +77,8 @@ package struct BodyReader {
     }
 
     package mutating func take(
-        _ count: Int, _ field: String
+        _ count: Int,
+        _ field: String
     ) throws(WireError) -> UnsafeRawBufferPointer {
         guard let bytes = reader.take(count) else { throw malformed(field) }
         return bytes

@@ -138,11 +138,15 @@ package final class ClientSession {
         case .produceReply:
             try settle(frame)
             return .produced(
-                correlation: correlation, try ProduceReplyView(reading: frame.body))
+                correlation: correlation,
+                try ProduceReplyView(reading: frame.body)
+            )
         case .subscribeReply:
             try settle(frame)
             return .subscribed(
-                correlation: correlation, try SubscribeReply(reading: frame.body))
+                correlation: correlation,
+                try SubscribeReply(reading: frame.body)
+            )
         case .unsubscribeReply:
             try settle(frame)
             try BodyReader(frame.body).end()
@@ -163,7 +167,9 @@ package final class ClientSession {
         case .listTemplatesReply:
             try settle(frame)
             return .templates(
-                correlation: correlation, try ListTemplatesReply(reading: frame.body))
+                correlation: correlation,
+                try ListTemplatesReply(reading: frame.body)
+            )
         case .pong:
             try settle(frame)
             try PingMessage.read(frame.body)

@@ -30,8 +30,12 @@ package struct DeliverWriter: Sendable {
     }
 
     package mutating func append(
-        _ token: DeliveryToken, id: NotificationID, wall: WallTimestamp,
-        key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, into bytes: inout [UInt8]
+        _ token: DeliveryToken,
+        id: NotificationID,
+        wall: WallTimestamp,
+        key: UnsafeRawBufferPointer,
+        value: UnsafeRawBufferPointer,
+        into bytes: inout [UInt8]
     ) {
         count += 1
         token.append(to: &bytes)

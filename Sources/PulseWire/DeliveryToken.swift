@@ -69,13 +69,18 @@ package struct TokenList: Sequence {
             // A few bytes may stand for 65,535 tokens: the limit is on the tokens.
             guard total <= Limits.creditMax else {
                 throw .overLimit(
-                    .invalidRequest, field: "tokens", count: total, limit: Limits.creditMax)
+                    .invalidRequest,
+                    field: "tokens",
+                    count: total,
+                    limit: Limits.creditMax
+                )
             }
         }
         guard total > 0 else { throw reader.malformed("run count") }
         count = total
         runs = UnsafeRawBufferPointer(
-            rebasing: reader.reader.bytes[start..<reader.reader.position])
+            rebasing: reader.reader.bytes[start..<reader.reader.position]
+        )
     }
 
     package var underestimatedCount: Int { count }
@@ -86,7 +91,11 @@ package struct TokenList: Sequence {
         private let runs: UnsafeRawBufferPointer
         private var position = 0
         private var token = DeliveryToken(
-            stream: .none, offset: Offset(0), attempt: 0, lease: 0)
+            stream: .none,
+            offset: Offset(0),
+            attempt: 0,
+            lease: 0
+        )
         private var step: UInt64 = 0
         private var left = 0
 
@@ -101,8 +110,11 @@ package struct TokenList: Sequence {
             }
             guard position < runs.count else { return nil }
             token = DeliveryToken(
-                stream: StreamID(rawValue: load(0)), offset: Offset(load(4)), attempt: load(12),
-                lease: load(14))
+                stream: StreamID(rawValue: load(0)),
+                offset: Offset(load(4)),
+                attempt: load(12),
+                lease: load(14)
+            )
             step = UInt64(runs[position + 22])
             let count: UInt16 = load(23)
             left = Int(count) - 1

@@ -34,7 +34,11 @@ package struct FetchRequest: Hashable, Sendable {
     package var bytesMax: UInt32
 
     package init(
-        topic: String, partition: PartitionID, lane: Lane, from: Start, bytesMax: UInt32
+        topic: String,
+        partition: PartitionID,
+        lane: Lane,
+        from: Start,
+        bytesMax: UInt32
     ) {
         self.topic = topic
         self.partition = partition
@@ -91,8 +95,12 @@ package struct FetchReplyWriter: Sendable {
     }
 
     package mutating func append(
-        _ offset: Offset, wall: WallTimestamp, id: NotificationID, key: UnsafeRawBufferPointer,
-        value: UnsafeRawBufferPointer, into bytes: inout [UInt8]
+        _ offset: Offset,
+        wall: WallTimestamp,
+        id: NotificationID,
+        key: UnsafeRawBufferPointer,
+        value: UnsafeRawBufferPointer,
+        into bytes: inout [UInt8]
     ) {
         count += 1
         bytes.append(littleEndian: offset.rawValue)
@@ -103,7 +111,10 @@ package struct FetchReplyWriter: Sendable {
     }
 
     package func close(
-        next: Offset, logStart: Offset, logEnd: Offset, in bytes: inout [UInt8]
+        next: Offset,
+        logStart: Offset,
+        logEnd: Offset,
+        in bytes: inout [UInt8]
     ) {
         let body = frame.start + Frame.headerBytes
         bytes.patch(at: body, littleEndian: next.rawValue)

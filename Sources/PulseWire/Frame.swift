@@ -82,7 +82,9 @@ package struct OpenFrame: Sendable {
     package let start: Int
 
     package init(
-        _ operation: Operation, correlation: UInt32, in bytes: inout [UInt8]
+        _ operation: Operation,
+        correlation: UInt32,
+        in bytes: inout [UInt8]
     ) {
         start = bytes.count
         bytes.append(littleEndian: UInt64(0))

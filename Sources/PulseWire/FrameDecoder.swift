@@ -109,7 +109,8 @@ package final class FrameDecoder {
     private func read(_ frame: UnsafeRawBufferPointer) throws(WireError) -> Frame {
         let start = position
         let checksum = UInt32(
-            littleEndian: frame.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+            littleEndian: frame.loadUnaligned(fromByteOffset: 4, as: UInt32.self)
+        )
         guard CRC32C.of(UnsafeRawBufferPointer(rebasing: frame[8...])) == checksum else {
             throw .badChecksum(position: start)
         }
@@ -122,9 +123,11 @@ package final class FrameDecoder {
         return Frame(
             operationByte: frame[9],
             correlation: UInt32(
-                littleEndian: frame.loadUnaligned(fromByteOffset: 12, as: UInt32.self)),
+                littleEndian: frame.loadUnaligned(fromByteOffset: 12, as: UInt32.self)
+            ),
             body: UnsafeRawBufferPointer(rebasing: frame[Frame.headerBytes...]),
-            position: start)
+            position: start
+        )
     }
 
     /// Moves `count` bytes from the input to the end of `kept`.
@@ -139,7 +142,9 @@ package final class FrameDecoder {
 
     private func grow(to count: Int) {
         let larger = UnsafeMutableRawBufferPointer.allocate(
-            byteCount: max(count, kept.count * 2, 512), alignment: 8)
+            byteCount: max(count, kept.count * 2, 512),
+            alignment: 8
+        )
         larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: kept[..<keptCount]))
         kept.deallocate()
         kept = larger

@@ -13,7 +13,9 @@ package struct HelloRequest: Hashable, Sendable {
     package var protocolVersion: UInt8
 
     package init(
-        clientName: String, clientVersion: String, protocolVersion: UInt8 = Frame.version
+        clientName: String,
+        clientVersion: String,
+        protocolVersion: UInt8 = Frame.version
     ) {
         self.clientName = clientName
         self.clientVersion = clientVersion

@@ -57,7 +57,8 @@ package final class NativeSession {
     package init(greeting: HelloReply) {
         precondition(
             Int(greeting.frameBytesMax) <= Limits.frameBytesMax,
-            "a server promises no larger frames than it takes")
+            "a server promises no larger frames than it takes"
+        )
         self.greeting = greeting
     }
 
@@ -101,7 +102,9 @@ package final class NativeSession {
 
     /// Tells the client that this server is going away.
     package func sayGoodbye(
-        _ code: ErrorCode = .draining, _ message: String, into answers: inout [UInt8]
+        _ code: ErrorCode = .draining,
+        _ message: String,
+        into answers: inout [UInt8]
     ) {
         GoodbyeMessage(code, message).encode(into: &answers)
     }
@@ -114,7 +117,8 @@ package final class NativeSession {
 
     /// The request in one frame; nil when it was answered here.
     private func request(
-        in frame: Frame, _ answers: inout [UInt8]
+        in frame: Frame,
+        _ answers: inout [UInt8]
     ) throws(WireError) -> NativeRequest? {
         guard let operation = frame.operation else {
             throw state == .ready
@@ -132,10 +136,14 @@ package final class NativeSession {
             return nil
         case .produce:
             return .produce(
-                correlation: correlation, try ProduceRequestView(reading: frame.body))
+                correlation: correlation,
+                try ProduceRequestView(reading: frame.body)
+            )
         case .subscribe:
             return .subscribe(
-                correlation: correlation, try SubscribeRequest(reading: frame.body))
+                correlation: correlation,
+                try SubscribeRequest(reading: frame.body)
+            )
         case .unsubscribe:
             let message = try UnsubscribeRequest(reading: frame.body)
             return .unsubscribe(correlation: correlation, subscription: message.subscription)
@@ -144,7 +152,9 @@ package final class NativeSession {
             return .credit(subscription: message.subscription, add: message.add)
         case .acknowledge:
             return .acknowledge(
-                correlation: correlation, try AcknowledgeView(reading: frame.body))
+                correlation: correlation,
+                try AcknowledgeView(reading: frame.body)
+            )
         case .reject:
             return .reject(correlation: correlation, try RejectView(reading: frame.body))
         case .extend:
@@ -155,11 +165,14 @@ package final class NativeSession {
             return .fetch(correlation: correlation, try FetchRequest(reading: frame.body))
         case .putTemplate:
             return .putTemplate(
-                correlation: correlation, try TemplateMessage(reading: frame.body))
+                correlation: correlation,
+                try TemplateMessage(reading: frame.body)
+            )
         case .listTemplates:
             return .listTemplates(
                 correlation: correlation,
-                after: try ListTemplatesRequest(reading: frame.body).after)
+                after: try ListTemplatesRequest(reading: frame.body).after
+            )
         case .deliver, .goodbye, .helloReply, .produceReply, .subscribeReply, .unsubscribeReply,
             .acknowledgeReply, .rejectReply, .extendReply, .statusReply, .fetchReply,
             .putTemplateReply, .listTemplatesReply, .pong, .error:

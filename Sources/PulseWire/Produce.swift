@@ -36,14 +36,20 @@ package struct ProduceRequestView {
         batch = reader.rest()
         guard batch.count <= Limits.batchBytesMax else {
             throw .overLimit(
-                .batchTooLarge, field: "batch bytes", count: batch.count,
-                limit: Limits.batchBytesMax)
+                .batchTooLarge,
+                field: "batch bytes",
+                count: batch.count,
+                limit: Limits.batchBytesMax
+            )
         }
     }
 
     /// Writes a whole frame around a finished batch.
     package static func encode(
-        topic: String, lane: Lane?, batch: UnsafeRawBufferPointer, correlation: UInt32,
+        topic: String,
+        lane: Lane?,
+        batch: UnsafeRawBufferPointer,
+        correlation: UInt32,
         into bytes: inout [UInt8]
     ) {
         let frame = OpenFrame(.produce, correlation: correlation, in: &bytes)
@@ -93,8 +99,10 @@ package struct ProduceReplyWriter: Sendable {
 
     /// `id` is zero, or the first notification's when a key was repeated with another content.
     package mutating func append(
-        refused code: ErrorCode, _ message: String,
-        id: NotificationID = NotificationID(high: 0, low: 0), into bytes: inout [UInt8]
+        refused code: ErrorCode,
+        _ message: String,
+        id: NotificationID = NotificationID(high: 0, low: 0),
+        into bytes: inout [UInt8]
     ) {
         append(.refused, code.rawValue, id, &bytes)
         bytes.append(message16: message)
@@ -106,7 +114,10 @@ package struct ProduceReplyWriter: Sendable {
     }
 
     private mutating func append(
-        _ status: ProduceStatus, _ code: UInt16, _ id: NotificationID, _ bytes: inout [UInt8]
+        _ status: ProduceStatus,
+        _ code: UInt16,
+        _ id: NotificationID,
+        _ bytes: inout [UInt8]
     ) {
         precondition(count < Limits.batchRecordsMax, "a batch is within its record limit")
         count += 1

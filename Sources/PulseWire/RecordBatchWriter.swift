@@ -43,7 +43,9 @@ package struct RecordBatchWriter: Sendable {
     }
 
     package mutating func append(
-        key: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer, timestamp: WallTimestamp,
+        key: UnsafeRawBufferPointer,
+        value: UnsafeRawBufferPointer,
+        timestamp: WallTimestamp,
         into bytes: inout [UInt8]
     ) {
         let timestampDelta = timestamp.milliseconds &- base.milliseconds

@@ -27,7 +27,10 @@ package struct AcknowledgeView {
     }
 
     package static func encode(
-        subscription: UInt32, tokens: TokenRuns, correlation: UInt32, into bytes: inout [UInt8]
+        subscription: UInt32,
+        tokens: TokenRuns,
+        correlation: UInt32,
+        into bytes: inout [UInt8]
     ) {
         let frame = OpenFrame(.acknowledge, correlation: correlation, in: &bytes)
         bytes.append(littleEndian: subscription)
@@ -57,8 +60,12 @@ package struct RejectView {
     }
 
     package static func encode(
-        subscription: UInt32, delayMilliseconds: UInt64?, reason: String, tokens: TokenRuns,
-        correlation: UInt32, into bytes: inout [UInt8]
+        subscription: UInt32,
+        delayMilliseconds: UInt64?,
+        reason: String,
+        tokens: TokenRuns,
+        correlation: UInt32,
+        into bytes: inout [UInt8]
     ) {
         let frame = OpenFrame(.reject, correlation: correlation, in: &bytes)
         bytes.append(littleEndian: subscription)
@@ -84,7 +91,10 @@ package struct ExtendView {
     }
 
     package static func encode(
-        subscription: UInt32, milliseconds: UInt32, tokens: TokenRuns, correlation: UInt32,
+        subscription: UInt32,
+        milliseconds: UInt32,
+        tokens: TokenRuns,
+        correlation: UInt32,
         into bytes: inout [UInt8]
     ) {
         let frame = OpenFrame(.extend, correlation: correlation, in: &bytes)

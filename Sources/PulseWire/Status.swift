@@ -40,8 +40,13 @@ package struct StatusReply: Hashable, Sendable {
     package var errorText: String
 
     package init(
-        state: NotificationState, channel: Channel, lane: Lane, attempts: UInt16,
-        accepted: WallTimestamp, updated: WallTimestamp, due: WallTimestamp? = nil,
+        state: NotificationState,
+        channel: Channel,
+        lane: Lane,
+        attempts: UInt16,
+        accepted: WallTimestamp,
+        updated: WallTimestamp,
+        due: WallTimestamp? = nil,
         errorText: String = ""
     ) {
         self.state = state

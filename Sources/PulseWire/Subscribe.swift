@@ -43,8 +43,13 @@ package struct SubscribeRequest: Hashable, Sendable {
     package var lanes: LaneSet
 
     package init(
-        subscription: UInt32, topic: String, group: String, start: Start, credit: UInt32,
-        leaseMilliseconds: UInt32 = 0, lanes: LaneSet = .living
+        subscription: UInt32,
+        topic: String,
+        group: String,
+        start: Start,
+        credit: UInt32,
+        leaseMilliseconds: UInt32 = 0,
+        lanes: LaneSet = .living
     ) {
         self.subscription = subscription
         self.topic = topic

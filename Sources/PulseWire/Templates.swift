@@ -19,7 +19,11 @@ package struct TemplateMessage: Hashable, Sendable {
     package var html: String
 
     package init(
-        name: String, channel: Channel, subject: String = "", text: String = "", html: String = ""
+        name: String,
+        channel: Channel,
+        subject: String = "",
+        text: String = "",
+        html: String = ""
     ) {
         self.name = name
         self.channel = channel

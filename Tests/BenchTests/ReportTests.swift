@@ -15,9 +15,11 @@ struct ReportTests {
         tally.lateness.record(1000)
         change(&tally)
         return Report(
-            arguments: BenchArguments(), tally: tally,
+            arguments: BenchArguments(),
+            tally: tally,
             machine: Machine(processor: "a \"fast\" one", cores: 2, memoryMiB: 1, kernel: "6"),
-            commandLine: ["pulse-bench", "accept"])
+            commandLine: ["pulse-bench", "accept"]
+        )
     }
 
     @Test("A run is believed when all was accepted, once, and the generator kept its times")
@@ -60,7 +62,8 @@ struct ReportTests {
         for wrong in [
             [], ["deliver"], ["accept", "--rate"], ["accept", "--rate", "fast"],
             ["accept", "--max", "--url", "nowhere"], ["accept", "--max", "--batch", "10"],
-            ["accept", "--max", "--nosuch"], ["accept", "--max", "--seconds", "1", "--warmup", "2"],
+            ["accept", "--max", "--nosuch"],
+            ["accept", "--max", "--seconds", "1", "--warmup", "2"],
         ] {
             #expect(throws: BenchArguments.Mistake.self) {
                 _ = try BenchArguments(parsing: wrong)

@@ -19,7 +19,8 @@ struct BenchProgramTests {
     func openLoop() throws {
         let broker = try Broker()
         let (status, output) = try Self.run(
-            ["accept", "--url", "127.0.0.1:\(broker.httpPort)", "--rate", "100"] + Self.short)
+            ["accept", "--url", "127.0.0.1:\(broker.httpPort)", "--rate", "100"] + Self.short
+        )
         #expect(status == 0, "\(output)")
         let report = try JSONValue(parsing: Array(output.utf8.filter { $0 != 10 }))
         #expect(report["verdict"]?.text == "measured")
@@ -48,7 +49,8 @@ struct BenchProgramTests {
             let report = try JSONValue(parsing: Array(output.utf8.filter { $0 != 10 }))
             accepted += try #require(report["accepted"]?.int)
             #expect(
-                try broker.metrics().sum("pulse_notifications_accepted_total") == accepted)
+                try broker.metrics().sum("pulse_notifications_accepted_total") == accepted
+            )
         }
     }
 
@@ -57,7 +59,8 @@ struct BenchProgramTests {
         let broker = try Broker()
         let (status, output) = try Self.run(
             ["accept", "--url", "127.0.0.1:\(broker.httpPort)", "--rate", "50", "--template", "no"]
-                + Self.short)
+                + Self.short
+        )
         #expect(status == 1)
         #expect(output.contains("wrong_answers") && output.contains("400"), "\(output)")
     }
@@ -67,7 +70,8 @@ struct BenchProgramTests {
         let broker = try Broker()
         let process = try ChildProcess(
             try Binary.bench(),
-            ["accept", "--url", "127.0.0.1:\(broker.httpPort)", "--rate", "200", "--seconds", "30"])
+            ["accept", "--url", "127.0.0.1:\(broker.httpPort)", "--rate", "200", "--seconds", "30"]
+        )
         try eventually("some load") {
             try broker.metrics().sum("pulse_notifications_accepted_total") > 20
         }

@@ -59,7 +59,8 @@ struct ConnectionTests {
         let body = Self.submission(1)
         try conversation.wire.send(
             "POST /v1/notifications HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
-                + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n")
+                + "Content-Type: application/json\r\nContent-Length: \(body.utf8.count)\r\n\r\n"
+        )
         #expect(try conversation.readAnswer(hasBody: false).status == 100)
         try conversation.wire.send(body)
         #expect(try conversation.readAnswer().status == 202)
@@ -76,7 +77,8 @@ struct ConnectionTests {
         let body = Array(Self.submission(7).utf8)
         try conversation.wire.send(
             "POST /v1/notifications HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-                + "Content-Type: application/json\r\n\r\n")
+                + "Content-Type: application/json\r\n\r\n"
+        )
         for start in stride(from: 0, to: body.count, by: 7) {
             let chunk = body[start..<min(start + 7, body.count)]
             try conversation.wire.send("\(String(chunk.count, radix: 16))\r\n")
@@ -105,24 +107,36 @@ struct ConnectionTests {
         ("no HTTP at all", 400, "hello, is it me you're looking for?\r\n\r\n"),
         ("a TLS greeting", 400, "\u{16}\u{03}\u{01}\u{02}\u{00}\u{01}\u{00}\u{01}\r\n\r\n"),
         ("no Host", 400, "GET /livez HTTP/1.1\r\n\r\n"),
-        ("two lengths", 400,
+        (
+            "two lengths", 400,
             "POST /v1/notifications HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
-                + "Content-Length: 2\r\n\r\n{}"),
-        ("a length and chunks", 400,
+                + "Content-Length: 2\r\n\r\n{}"
+        ),
+        (
+            "a length and chunks", 400,
             "POST /v1/notifications HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
-                + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ("a bad chunk size", 400,
+                + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        ),
+        (
+            "a bad chunk size", 400,
             "POST /v1/notifications HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-                + "Content-Type: application/json\r\n\r\nxyz\r\n{}\r\n"),
-        ("a header of 20 KiB", 431,
+                + "Content-Type: application/json\r\n\r\nxyz\r\n{}\r\n"
+        ),
+        (
+            "a header of 20 KiB", 431,
             "GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: \(String(repeating: "a", count: 20 << 10))"
-                + "\r\n\r\n"),
-        ("150 headers", 431,
+                + "\r\n\r\n"
+        ),
+        (
+            "150 headers", 431,
             "GET /livez HTTP/1.1\r\nHost: x\r\n"
-                + (0..<150).map { "X-\($0): y\r\n" }.joined() + "\r\n"),
-        ("a body announced above 1 MiB", 413,
+                + (0..<150).map { "X-\($0): y\r\n" }.joined() + "\r\n"
+        ),
+        (
+            "a body announced above 1 MiB", 413,
             "POST /v1/notifications HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                + "Content-Length: 1048577\r\n\r\n"),
+                + "Content-Length: 1048577\r\n\r\n"
+        ),
     ]
 
     @Test("What is not HTTP is refused, its connection ends, and the server goes on serving")
@@ -144,7 +158,8 @@ struct ConnectionTests {
         let conversation = try HTTPConversation(port: broker.httpPort)
         try conversation.wire.send(
             "POST /v1/notifications HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-                + "Content-Type: application/json\r\n\r\n")
+                + "Content-Type: application/json\r\n\r\n"
+        )
         let chunk = "10000\r\n\(String(repeating: " ", count: 65_536))\r\n"
         // The server may answer and close before all is sent.
         for _ in 0..<20 where (try? conversation.wire.send(chunk)) == nil { break }

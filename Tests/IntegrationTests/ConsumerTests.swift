@@ -12,14 +12,20 @@ struct ConsumerTests {
     }
 
     private static func send(
-        _ count: Int, with client: PulseClient, users: Int = 20
+        _ count: Int,
+        with client: PulseClient,
+        users: Int = 20
     ) async throws -> Set<String> {
         let results = await client.producer().send(
             contentsOf: (0..<count).map {
                 Notification(
-                    user: "u\($0 % users)", to: "n\($0)@example.org", channel: .email,
-                    content: Notification.Content(subject: "s", text: "\($0)"))
-            })
+                    user: "u\($0 % users)",
+                    to: "n\($0)@example.org",
+                    channel: .email,
+                    content: Notification.Content(subject: "s", text: "\($0)")
+                )
+            }
+        )
         return Set(try results.map { try $0.get().id.description })
     }
 
@@ -119,7 +125,10 @@ struct ConsumerTests {
         var options = ConsumerOptions()
         options.lease = .milliseconds(500)
         let consumer = try await client.subscribe(
-            topic: "notify.email", group: "g", options: options)
+            topic: "notify.email",
+            group: "g",
+            options: options
+        )
         let watcher = try await other.subscribe(topic: "notify.email", group: "g")
         let delivery = try await Self.next(consumer)
         try await delivery.extend(by: .seconds(20))
@@ -229,7 +238,11 @@ struct ConsumerTests {
                 let page: FetchPage
                 do {
                     page = try await client.fetch(
-                        topic: "notify.email", partition: partition, from: start, maxBytes: 4096)
+                        topic: "notify.email",
+                        partition: partition,
+                        from: start,
+                        maxBytes: 4096
+                    )
                 } catch {
                     #expect(error.code == .unknownTopic)
                     #expect(partition > 0)
@@ -242,11 +255,17 @@ struct ConsumerTests {
                 start = .offset(page.next)
             }
             let end = try await client.fetch(
-                topic: "notify.email", partition: partition, from: .end)
+                topic: "notify.email",
+                partition: partition,
+                from: .end
+            )
             #expect(end.records.isEmpty && end.next == end.logEnd)
             let past = await refusal {
                 try await client.fetch(
-                    topic: "notify.email", partition: partition, from: .offset(end.logEnd + 1))
+                    topic: "notify.email",
+                    partition: partition,
+                    from: .offset(end.logEnd + 1)
+                )
             }
             #expect(past?.code.name == "offset_out_of_range")
         }

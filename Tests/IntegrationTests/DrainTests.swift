@@ -14,7 +14,8 @@ struct DrainTests {
         }
         let broker = try Broker(configuration: WebhookSink.configuration())
         let id = try broker.submit(
-            #"{"to":{"url":"\#(sink.url("/slow"))"},"content":{"text":"hook"}}"#)
+            #"{"to":{"url":"\#(sink.url("/slow"))"},"content":{"text":"hook"}}"#
+        )
         try eventually("the call") { sink.calls(of: "/slow").count == 1 }
         return (broker, sink, id)
     }
@@ -28,15 +29,19 @@ struct DrainTests {
         try eventually("the drain") { broker.process.output.contains("draining") }
 
         let refused = try conversation.ask(
-            "POST", "/v1/notifications",
-            #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#)
+            "POST",
+            "/v1/notifications",
+            #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#
+        )
         #expect(refused.status == 503)
         #expect(refused.header("retry-after") != nil)
         #expect(try refused.json()["code"]?.text == "draining")
         let old = try conversation.ask(
-            "POST", "/api/notifications/send/",
+            "POST",
+            "/api/notifications/send/",
             #"{"user_id":"u","template_name":"welcome","to":"a@example.org","#
-                + #""context":{"name":"A"}}"#)
+                + #""context":{"name":"A"}}"#
+        )
         #expect(old.status == 503)
         #expect(try old.json()["error"] != nil)
         #expect(try conversation.ask("GET", "/readyz").status == 503)
@@ -71,8 +76,11 @@ struct DrainTests {
         let producer = client.producer()
         func mail(_ number: Int) -> Notification {
             Notification(
-                user: "u", to: "n\(number)@example.org", channel: .email,
-                content: Notification.Content(subject: "s", text: "t"))
+                user: "u",
+                to: "n\(number)@example.org",
+                channel: .email,
+                content: Notification.Content(subject: "s", text: "t")
+            )
         }
         _ = try await producer.send(mail(0))
         broker.process.send(SIGTERM)

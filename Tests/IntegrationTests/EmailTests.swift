@@ -88,7 +88,10 @@ struct EmailTests {
         var ids: [String] = []
         for index in 0..<200 {
             let answer = try conversation.ask(
-                "POST", "/v1/notifications", Self.submission("n\(index)@example.org"))
+                "POST",
+                "/v1/notifications",
+                Self.submission("n\(index)@example.org")
+            )
             ids.append(try #require(try answer.json()["id"]?.text))
         }
         for id in ids { try broker.notification(id, reaching: "delivered", within: 60) }

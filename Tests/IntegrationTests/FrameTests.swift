@@ -14,7 +14,10 @@ struct FrameTests {
     }
 
     private static func frame(
-        _ operation: UInt8, correlation: UInt32 = 2, version: UInt8 = 1, flags: UInt16 = 0,
+        _ operation: UInt8,
+        correlation: UInt32 = 2,
+        version: UInt8 = 1,
+        flags: UInt16 = 0,
         body: [UInt8] = []
     ) -> [UInt8] {
         var covered: [UInt8] = [version, operation]
@@ -58,8 +61,10 @@ struct FrameTests {
     static let fatal: [(String, bytes: [UInt8], code: ErrorCode)] = [
         ("no hello first", frame(0x0D, correlation: 1), .handshakeRequired),
         ("text", Array("GET / HTTP/1.1\r\nHost: x\r\n\r\n".utf8), .frameTooLarge),
-        ("a frame above 4 KiB before hello", frame(0x01, body: Array(repeating: 0, count: 5000)),
-            .frameTooLarge),
+        (
+            "a frame above 4 KiB before hello", frame(0x01, body: Array(repeating: 0, count: 5000)),
+            .frameTooLarge
+        ),
         ("a length of 3", [3, 0, 0, 0] + Array(repeating: 0, count: 16), .malformedFrame),
         ("version 2 of the frame", frame(0x01, version: 2), .unsupportedVersion),
         ("a hello of version 0", hello(version: 0), .unsupportedVersion),
@@ -98,7 +103,8 @@ struct FrameTests {
                 + Self.frame(0x09, correlation: 5, body: [1, 2, 3])
                 + Self.frame(0x02, correlation: 6, body: produce + Array(repeating: 7, count: 80))
                 + Self.frame(0x04, correlation: 7, body: [9, 0, 0, 0])
-                + Self.frame(0x0D, correlation: 8))
+                + Self.frame(0x0D, correlation: 8)
+        )
         var bytes: [UInt8] = []
         var frames: [(UInt8, UInt32, ErrorCode?)] = []
         while !frames.contains(where: { $0.1 == 6 }) || !frames.contains(where: { $0.1 == 8 }) {
@@ -131,7 +137,10 @@ struct FrameTests {
                 let length = Int(random.next() % 200)
                 let body = (0..<length).map { _ in UInt8(truncatingIfNeeded: random.next()) }
                 bytes += Self.frame(
-                    UInt8(random.next() % 16), correlation: UInt32(random.next() % 5), body: body)
+                    UInt8(random.next() % 16),
+                    correlation: UInt32(random.next() % 5),
+                    body: body
+                )
             }
             // The server may close before all is sent.
             try? wire.send(bytes)

@@ -95,11 +95,19 @@ struct IdempotencyTests {
         let broker = try Broker()
         let body = #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#
         let first = try broker.ask(
-            "POST", "/v1/notifications", body, headers: ["Idempotency-Key: \"h\""])
+            "POST",
+            "/v1/notifications",
+            body,
+            headers: ["Idempotency-Key: \"h\""]
+        )
         let second = try broker.ask("POST", "/v1/notifications", Self.new("h"))
         #expect((first.status, second.status) == (202, 200))
         let third = try broker.ask(
-            "POST", "/v1/notifications", Self.new("h"), headers: ["Idempotency-Key: i"])
+            "POST",
+            "/v1/notifications",
+            Self.new("h"),
+            headers: ["Idempotency-Key: i"]
+        )
         #expect(third.status == 400)
     }
 }

@@ -11,8 +11,10 @@ struct MetricsTests {
         let conversation = try HTTPConversation(port: broker.httpPort)
         func post(_ to: String, _ rest: String = "") throws {
             let answer = try conversation.ask(
-                "POST", "/v1/notifications",
-                #"{"to":{\#(to)},"content":{"subject":"s","text":"t"}\#(rest)}"#)
+                "POST",
+                "/v1/notifications",
+                #"{"to":{\#(to)},"content":{"subject":"s","text":"t"}\#(rest)}"#
+            )
             #expect(answer.status == 202, "\(answer.text)")
         }
         for index in 0..<10 { try post(#""email":"n\#(index)@example.org""#) }
@@ -30,7 +32,9 @@ struct MetricsTests {
                 #expect(
                     metrics.sum("pulse_notifications_accepted_total", label)
                         == metrics.sum("pulse_notifications_finished_total", label)
-                        + metrics.sum("pulse_notifications", label), "\(channel)")
+                        + metrics.sum("pulse_notifications", label),
+                    "\(channel)"
+                )
             }
         }
         func settled() throws -> MetricsReading {

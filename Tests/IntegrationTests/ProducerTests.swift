@@ -6,12 +6,17 @@ import Testing
 @Suite("Producing", .serialized, .timeLimit(.minutes(2)))
 struct ProducerTests {
     private static func mail(
-        _ number: Int, key: String? = nil, text: String = "t"
+        _ number: Int,
+        key: String? = nil,
+        text: String = "t"
     ) -> Notification {
         Notification(
-            user: "user-\(number % 50)", to: "n\(number)@example.org", channel: .email,
+            user: "user-\(number % 50)",
+            to: "n\(number)@example.org",
+            channel: .email,
             content: Notification.Content(subject: "Subject \(number)", text: text),
-            idempotencyKey: key)
+            idempotencyKey: key
+        )
     }
 
     @Test("A thousand sends at once are all accepted, and each can be read over HTTP")
@@ -62,7 +67,8 @@ struct ProducerTests {
 
         // And the same key many times in one batch.
         let results = await producer.send(
-            contentsOf: (0..<100).map { _ in Self.mail(2, key: "batch") })
+            contentsOf: (0..<100).map { _ in Self.mail(2, key: "batch") }
+        )
         let receipts = try results.map { try $0.get() }
         #expect(receipts.count { !$0.isDuplicate } == 1)
         #expect(Set(receipts.map(\.id)).count == 1)
@@ -115,7 +121,8 @@ struct ProducerTests {
         defer { client.close() }
         for index in 0..<150 {
             try await client.putTemplate(
-                Template(name: "t-\(index)", channel: .sms, text: "\(index) {{ name }}"))
+                Template(name: "t-\(index)", channel: .sms, text: "\(index) {{ name }}")
+            )
         }
         let all = try await client.templates()
         #expect(all.count == 151)
@@ -123,7 +130,13 @@ struct ProducerTests {
         #expect(try broker.json("/v1/templates/t-7")["text"]?.text == "7 {{ name }}")
         let receipt = try await client.producer().send(
             Notification(
-                user: "u", to: "+15550100", channel: .sms, template: "t-7", data: ["name": "Ada"]))
+                user: "u",
+                to: "+15550100",
+                channel: .sms,
+                template: "t-7",
+                data: ["name": "Ada"]
+            )
+        )
         try broker.notification("\(receipt.id)", reaching: "delivered")
         #expect(try broker.outbox().first?["text"]?.text == "7 Ada")
         let broken = await refusal {
@@ -153,7 +166,8 @@ struct ProducerTests {
         #expect(try broker.outbox().first?["text"]?.text == text)
         let tooLarge = await refusal {
             try await client.producer().send(
-                Self.mail(3, text: String(repeating: "x", count: 600_000)))
+                Self.mail(3, text: String(repeating: "x", count: 600_000))
+            )
         }
         #expect(tooLarge?.code == .invalidNotification)
     }

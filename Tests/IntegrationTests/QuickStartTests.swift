@@ -9,9 +9,11 @@ struct QuickStartTests {
     func sendAndLook() throws {
         let broker = try Broker()
         let answer = try broker.ask(
-            "POST", "/api/notifications/send/",
+            "POST",
+            "/api/notifications/send/",
             #"{"user_id":"u1","template_name":"welcome","to":"ada@example.org","#
-                + #""context":{"name":"Ada"}}"#)
+                + #""context":{"name":"Ada"}}"#
+        )
         #expect(answer.status == 202)
         #expect(answer.header("content-type") == "application/json")
         let receipt = try answer.json()
@@ -45,15 +47,22 @@ struct QuickStartTests {
         defer { client.close() }
 
         let old = try broker.ask(
-            "POST", "/api/notifications/send",
+            "POST",
+            "/api/notifications/send",
             #"{"user_id":"a","template_name":"welcome","to":"a@example.org","#
-                + #""context":{"name":"A"}}"#)
+                + #""context":{"name":"A"}}"#
+        )
         let new = try broker.submit(
-            #"{"to":{"email":"b@example.org"},"content":{"subject":"Hi","text":"there"}}"#)
+            #"{"to":{"email":"b@example.org"},"content":{"subject":"Hi","text":"there"}}"#
+        )
         let native = try await client.producer().send(
             Notification(
-                user: "c", to: "+15550100", channel: .sms,
-                content: Notification.Content(text: "Your code is 1")))
+                user: "c",
+                to: "+15550100",
+                channel: .sms,
+                content: Notification.Content(text: "Your code is 1")
+            )
+        )
         let oldID = try #require(try old.json()["notification_id"]?.text)
 
         for id in [oldID, new, native.id.description] {
@@ -72,7 +81,8 @@ struct QuickStartTests {
         let broker = try Broker()
         let id = try broker.submit(
             #"{"to":"x@example.org","channel":"email","#
-                + #""content":{"subject":"<script>alert(1)</script>","text":"a & b"}}"#)
+                + #""content":{"subject":"<script>alert(1)</script>","text":"a & b"}}"#
+        )
         try broker.notification(id, reaching: "delivered")
         let page = try broker.ask("GET", "/dev/", headers: ["Accept: text/html"])
         #expect(page.status == 200)
@@ -90,7 +100,8 @@ struct QuickStartTests {
         #expect(try broker.ask("GET", "/dev/outbox").status == 404)
         #expect(try broker.json("/v1/templates")["templates"]?.items.isEmpty == true)
         let id = try broker.submit(
-            #"{"to":"x@example.org","channel":"email","content":{"subject":"s","text":"t"}}"#)
+            #"{"to":"x@example.org","channel":"email","content":{"subject":"s","text":"t"}}"#
+        )
         #expect(try broker.json("/v1/notifications/\(id)")["status"]?.text == "ready")
     }
 }

@@ -17,8 +17,12 @@ struct Exchange: CustomTestStringConvertible, Sendable {
     }
 
     init(
-        _ method: String, _ path: String, _ body: String? = nil, headers: [String] = [],
-        is status: Int, _ says: String
+        _ method: String,
+        _ path: String,
+        _ body: String? = nil,
+        headers: [String] = [],
+        is status: Int,
+        _ says: String
     ) {
         (self.method, self.path, self.body) = (method, path, body)
         (self.headers, self.status, self.says) = (headers, status, says)
@@ -49,17 +53,33 @@ struct RouteTests {
         Exchange("POST", "/v1/notifications", #"{"to":"a","to":"b"}"#, is: 400, "malformed_json"),
         Exchange("POST", "/v1/notifications", "{\(good),\"colour\":1}", is: 400, "colour"),
         Exchange(
-            "POST", "/v1/notifications", #"{"to":"no address","template":"nosuch"}"#, is: 400,
-            "unknown_template"),
+            "POST",
+            "/v1/notifications",
+            #"{"to":"no address","template":"nosuch"}"#,
+            is: 400,
+            "unknown_template"
+        ),
         Exchange(
-            "POST", "/v1/notifications", #"{"to":"a@example.org","template":"welcome"}"#, is: 400,
-            "missing_variable"),
+            "POST",
+            "/v1/notifications",
+            #"{"to":"a@example.org","template":"welcome"}"#,
+            is: 400,
+            "missing_variable"
+        ),
         Exchange(
-            "POST", "/v1/notifications", #"{"to":{"email":"not one"},"template":"welcome"}"#,
-            is: 400, "invalid_address"),
+            "POST",
+            "/v1/notifications",
+            #"{"to":{"email":"not one"},"template":"welcome"}"#,
+            is: 400,
+            "invalid_address"
+        ),
         Exchange("POST", "/v1/notifications", "{\(good),\"lane\":\"dead\"}", is: 400, "lane"),
         Exchange(
-            "POST", "/v1/notifications", "{\(good),\"deliver_at\":\"soon\"}", is: 400, "deliver_at"
+            "POST",
+            "/v1/notifications",
+            "{\(good),\"deliver_at\":\"soon\"}",
+            is: 400,
+            "deliver_at"
         ),
         Exchange("GET", "/v1/notifications/\(nobody)", is: 404, "not_found"),
         Exchange("GET", "/v1/notifications/nonsense", is: 404, "not_found"),
@@ -77,37 +97,64 @@ struct RouteTests {
         Exchange("GET", "/v1/templates/welcome", is: 200, #""channel":"email""#),
         Exchange("GET", "/v1/templates/nosuch", is: 404, "not_found"),
         Exchange(
-            "PUT", "/v1/templates/broken", #"{"channel":"sms","text":"{{ open"}"#, is: 400,
-            "invalid_template"),
+            "PUT",
+            "/v1/templates/broken",
+            #"{"channel":"sms","text":"{{ open"}"#,
+            is: 400,
+            "invalid_template"
+        ),
         Exchange("PUT", "/v1/templates/broken", #"{"text":"x"}"#, is: 400, "channel"),
         // System 000.
         Exchange("POST", "/api/notifications/send/", "{", is: 400, #"{"detail":"#),
         Exchange(
-            "POST", "/api/notifications/send/", "{}", is: 400,
-            #""template_name":["This field is required."]"#),
+            "POST",
+            "/api/notifications/send/",
+            "{}",
+            is: 400,
+            #""template_name":["This field is required."]"#
+        ),
         Exchange(
-            "POST", "/api/notifications/send/",
-            #"{"user_id":"u","to":"x@example.org","template_name":"nosuch"}"#, is: 400,
-            #"{"template_name":["Template not found"]}"#),
+            "POST",
+            "/api/notifications/send/",
+            #"{"user_id":"u","to":"x@example.org","template_name":"nosuch"}"#,
+            is: 400,
+            #"{"template_name":["Template not found"]}"#
+        ),
         Exchange(
-            "POST", "/api/notifications/send/",
-            #"{"user_id":"u","to":"x@example.org","template_name":"welcome"}"#, is: 400,
-            "missing template variable: 'name'"),
+            "POST",
+            "/api/notifications/send/",
+            #"{"user_id":"u","to":"x@example.org","template_name":"welcome"}"#,
+            is: 400,
+            "missing template variable: 'name'"
+        ),
         Exchange(
-            "GET", "/api/notifications/status/\(nobody)/", is: 404,
-            #"{"error":"Notification not found"}"#),
+            "GET",
+            "/api/notifications/status/\(nobody)/",
+            is: 404,
+            #"{"error":"Notification not found"}"#
+        ),
         Exchange(
-            "GET", "/api/notifications/status/x/", is: 404, #"{"error":"Notification not found"}"#
+            "GET",
+            "/api/notifications/status/x/",
+            is: 404,
+            #"{"error":"Notification not found"}"#
         ),
         Exchange("GET", "/api/notifications/list/", is: 200, #""results""#),
         Exchange(
-            "GET", "/api/notifications/list/?limit=abc", is: 400,
-            #"{"limit":["A valid integer is required."]}"#),
+            "GET",
+            "/api/notifications/list/?limit=abc",
+            is: 400,
+            #"{"limit":["A valid integer is required."]}"#
+        ),
         Exchange("GET", "/api/notifications/list/?limit=-1", is: 400, #"{"limit":"#),
         Exchange("GET", "/api/notifications/templates/", is: 200, #""count":1"#),
         Exchange("GET", "/api/notifications/templates/welcome/", is: 200, #""body_template""#),
         Exchange(
-            "GET", "/api/notifications/templates/x/", is: 404, #"{"error":"Template not found"}"#),
+            "GET",
+            "/api/notifications/templates/x/",
+            is: 404,
+            #"{"error":"Template not found"}"#
+        ),
         Exchange("GET", "/api/notifications/nosuch/", is: 404, #"{"detail":"#),
         Exchange("GET", "/api/notifications/send/", is: 405, #"{"detail":"#),
     ]
@@ -118,7 +165,11 @@ struct RouteTests {
         let conversation = try HTTPConversation(port: broker.httpPort)
         for exchange in Self.exchanges {
             let answer = try conversation.ask(
-                exchange.method, exchange.path, exchange.body, headers: exchange.headers)
+                exchange.method,
+                exchange.path,
+                exchange.body,
+                headers: exchange.headers
+            )
             #expect(answer.status == exchange.status, "\(exchange.testDescription): \(answer.text)")
             #expect(answer.text.contains(exchange.says), "\(exchange.testDescription)")
             if exchange.status >= 400, !exchange.path.hasPrefix("/api/") {
@@ -134,8 +185,10 @@ struct RouteTests {
     func allMistakes() throws {
         let broker = try Broker()
         let answer = try broker.ask(
-            "POST", "/v1/notifications",
-            #"{"to":{"email":"nobody"},"template":"welcome","lane":"fast","surprise":true}"#)
+            "POST",
+            "/v1/notifications",
+            #"{"to":{"email":"nobody"},"template":"welcome","lane":"fast","surprise":true}"#
+        )
         #expect(answer.status == 400)
         let fields = (try answer.json()["errors"]?.items ?? []).compactMap { $0["field"]?.text }
         for field in ["to.email", "data.name", "lane", "surprise"] {
@@ -150,7 +203,8 @@ struct RouteTests {
             let conversation = try HTTPConversation(port: broker.httpPort)
             try conversation.wire.send(
                 "POST \(path) HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
-                    + "Content-Length: 2\r\n\r\n{}")
+                    + "Content-Length: 2\r\n\r\n{}"
+            )
             #expect(try conversation.readAnswer().status == 415)
         }
     }
@@ -165,7 +219,8 @@ struct RouteTests {
         #expect(revised.status == 200)
         #expect(try revised.json()["text"]?.text == "Your code: {{code}}")
         let id = try broker.submit(
-            #"{"to":{"phone":"+15550100"},"template":"otp","data":{"code":123}}"#)
+            #"{"to":{"phone":"+15550100"},"template":"otp","data":{"code":123}}"#
+        )
         try broker.notification(id, reaching: "delivered")
         #expect(try broker.outbox().first?["text"]?.text == "Your code: 123")
         let view = try broker.json("/v1/templates/otp")
@@ -180,9 +235,11 @@ struct RouteTests {
         var sent: [String] = []
         for index in 0..<25 {
             let answer = try conversation.ask(
-                "POST", "/v1/notifications",
+                "POST",
+                "/v1/notifications",
                 #"{"to":{"user":"u\#(index % 2)","email":"a@example.org"},"#
-                    + #""content":{"subject":"s","text":"\#(index)"}}"#)
+                    + #""content":{"subject":"s","text":"\#(index)"}}"#
+            )
             sent.append(try #require(try answer.json()["id"]?.text))
         }
         var read: [String] = []

@@ -62,7 +62,8 @@ struct ScheduleTests {
         func post(after milliseconds: Int64) throws -> String {
             try broker.submit(
                 #"{"to":{"phone":"+15550100"},"template":"t","data":{"n":"1"},"#
-                    + #""deliver_at":\#(wallMilliseconds() + milliseconds)}"#)
+                    + #""deliver_at":\#(wallMilliseconds() + milliseconds)}"#
+            )
         }
         try save("old")
         let early = try post(after: 800)

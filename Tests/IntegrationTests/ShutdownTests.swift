@@ -10,7 +10,8 @@ struct ShutdownTests {
 
     @Test(
         "A signal drains and exits with 0; the next start finds everything",
-        arguments: [SIGTERM, SIGINT])
+        arguments: [SIGTERM, SIGINT]
+    )
     func stop(signal: Int32) throws {
         let broker = try Broker()
         #expect(broker.process.output.contains("created a new log"))
@@ -42,7 +43,8 @@ struct ShutdownTests {
         let broker = try Broker()
         let second = try ChildProcess(
             try Binary.pulse(),
-            Broker.arguments(.development, data: broker.directory.file("data")))
+            Broker.arguments(.development, data: broker.directory.file("data"))
+        )
         #expect(try second.wait() != 0)
         #expect(second.output.contains("is used by process \(broker.process.pid)"))
         #expect(try broker.isAlive())
@@ -59,7 +61,8 @@ struct ShutdownTests {
         for (http, native, named) in ports {
             let second = try ChildProcess(
                 try Binary.pulse(),
-                Broker.arguments(.development, data: other.file("d"), http: http, native: native))
+                Broker.arguments(.development, data: other.file("d"), http: http, native: native)
+            )
             #expect(try second.wait() == 75)
             #expect(second.output.contains("\(named)"), "\(second.output)")
         }
@@ -70,7 +73,9 @@ struct ShutdownTests {
         let directory = try TemporaryDirectory()
         let file = try directory.write("file", "mine")
         let process = try ChildProcess(
-            try Binary.pulse(), Broker.arguments(.development, data: "\(file)/data"))
+            try Binary.pulse(),
+            Broker.arguments(.development, data: "\(file)/data")
+        )
         #expect(try process.wait() == 73)
         #expect(process.output.contains("\(file) is not a directory"), "\(process.output)")
     }
@@ -80,7 +85,9 @@ struct ShutdownTests {
         let directory = try TemporaryDirectory()
         try directory.write("thesis.tex", "years of work")
         let process = try ChildProcess(
-            try Binary.pulse(), Broker.arguments(.development, data: directory.path))
+            try Binary.pulse(),
+            Broker.arguments(.development, data: directory.path)
+        )
         #expect(try process.wait() == 73)
         #expect(process.output.contains("thesis.tex"), "\(process.output)")
         #expect(TemporaryDirectory.names(in: directory.path) == ["thesis.tex"])
@@ -91,7 +98,9 @@ struct ShutdownTests {
         let directory = try TemporaryDirectory()
         try directory.write("FORMAT", "pulse data directory, layout 99\n")
         let process = try ChildProcess(
-            try Binary.pulse(), Broker.arguments(.development, data: directory.path))
+            try Binary.pulse(),
+            Broker.arguments(.development, data: directory.path)
+        )
         #expect(try process.wait() == 73)
         #expect(process.output.contains("layout 99"), "\(process.output)")
         #expect(TemporaryDirectory.names(in: directory.path) == ["FORMAT"])
@@ -108,10 +117,12 @@ struct ShutdownTests {
             retry:
               base: 10
 
-            """)
+            """
+        )
         let process = try ChildProcess(
             try Binary.pulse(),
-            Broker.arguments(.development, data: directory.file("d"), configuration: file))
+            Broker.arguments(.development, data: directory.file("d"), configuration: file)
+        )
         #expect(try process.wait() == 2)
         #expect(process.output.contains("\(file):1:1: error: unknown key \"retrys\""))
         #expect(process.output.contains("\(file):4:9: error: retry.base: \"10\""))

@@ -36,7 +36,9 @@ struct WebhookTests {
             }
         }
         let broker = try Broker(
-            .production, configuration: WebhookSink.configuration(retry: "20ms", attempts: 3))
+            .production,
+            configuration: WebhookSink.configuration(retry: "20ms", attempts: 3)
+        )
         for (path, calls) in [("/gone", 1), ("/bad", 3), ("/missing", 3)] {
             let id = try broker.submit(Self.submission(sink.url(path)))
             let view = try broker.notification(id, reaching: "dead")
@@ -49,7 +51,9 @@ struct WebhookTests {
     func attemptsEnd() throws {
         let sink = try WebhookSink { _, _ in 503 }
         let broker = try Broker(
-            .production, configuration: WebhookSink.configuration(retry: "20ms", attempts: 3))
+            .production,
+            configuration: WebhookSink.configuration(retry: "20ms", attempts: 3)
+        )
         let id = try broker.submit(Self.submission(sink.url("/down")))
         let view = try broker.notification(id, reaching: "dead")
         #expect(view["attempts"]?.int == 3)
@@ -62,7 +66,9 @@ struct WebhookTests {
     func heldRetrySurvives() throws {
         let sink = try WebhookSink { _, number in number == 1 ? 500 : 200 }
         let broker = try Broker(
-            .production, configuration: WebhookSink.configuration(retry: "3s"))
+            .production,
+            configuration: WebhookSink.configuration(retry: "3s")
+        )
         let id = try broker.submit(Self.submission(sink.url("/held")))
         let held = try eventually("the first failure") {
             let view = try broker.json("/v1/notifications/\(id)")
@@ -82,9 +88,14 @@ struct WebhookTests {
     func privateAddress() throws {
         let sink = try WebhookSink { _, _ in 200 }
         let broker = try Broker(
-            .production, configuration: "providers:\n  webhook:\n    kind: http\n")
+            .production,
+            configuration: "providers:\n  webhook:\n    kind: http\n"
+        )
         let answer = try broker.ask(
-            "POST", "/v1/notifications", Self.submission(sink.url("/inside")))
+            "POST",
+            "/v1/notifications",
+            Self.submission(sink.url("/inside"))
+        )
         if answer.status == 202, let id = try answer.json()["id"]?.text {
             try broker.notification(id, reaching: "dead")
         } else {

@@ -30,11 +30,20 @@ private final class Shelf: Sendable {
                     writer.append(
                         DeliveryToken(
                             stream: StreamID(
-                                topic: TopicID(1), partition: PartitionID(0), lane: .normal),
-                            offset: Offset(state.next), attempt: 1, lease: UInt64(state.next)),
+                                topic: TopicID(1),
+                                partition: PartitionID(0),
+                                lane: .normal
+                            ),
+                            offset: Offset(state.next),
+                            attempt: 1,
+                            lease: UInt64(state.next)
+                        ),
                         id: NotificationID(high: 0, low: UInt64(state.next)),
-                        wall: WallTimestamp(milliseconds: 0), key: $0, value: $0,
-                        into: &connection.answers)
+                        wall: WallTimestamp(milliseconds: 0),
+                        key: $0,
+                        value: $0,
+                        into: &connection.answers
+                    )
                 }
                 state.next += 1
                 state.credit -= 1
@@ -51,13 +60,19 @@ private final class Shelf: Sendable {
     }
 
     func settle(
-        _ tokens: TokenList, _ kind: Settlement, _ correlation: UInt32,
-        stale: (Int64) -> Bool = { _ in false }, on connection: ScriptedConnection
+        _ tokens: TokenList,
+        _ kind: Settlement,
+        _ correlation: UInt32,
+        stale: (Int64) -> Bool = { _ in false },
+        on connection: ScriptedConnection
     ) {
         state.withLock { state in
             state.frames += 1
             var writer = SettleReplyWriter(
-                kind, correlation: correlation, in: &connection.answers)
+                kind,
+                correlation: correlation,
+                in: &connection.answers
+            )
             for token in tokens {
                 state.settled.insert(token.offset.rawValue)
                 writer.append(stale: stale(token.offset.rawValue), into: &connection.answers)
@@ -66,7 +81,9 @@ private final class Shelf: Sendable {
         }
     }
 
-    func script(stale: @escaping @Sendable (Int64) -> Bool = { _ in false })
+    func script(
+        stale: @escaping @Sendable (Int64) -> Bool = { _ in false }
+    )
         -> ScriptedServer.Script
     {
         { connection, request in
@@ -81,14 +98,21 @@ private final class Shelf: Sendable {
                 self.hand(subscription, to: connection)
             case .acknowledge(let correlation, let view):
                 self.settle(
-                    view.tokens, .acknowledge, correlation, stale: stale, on: connection)
+                    view.tokens,
+                    .acknowledge,
+                    correlation,
+                    stale: stale,
+                    on: connection
+                )
             case .reject(let correlation, let view):
                 self.settle(view.tokens, .reject, correlation, stale: stale, on: connection)
             case .extend(let correlation, let view):
                 self.settle(view.tokens, .extend, correlation, stale: stale, on: connection)
             case .unsubscribe(let correlation, _):
                 UnsubscribeRequest.encodeReply(
-                    correlation: correlation, into: &connection.answers)
+                    correlation: correlation,
+                    into: &connection.answers
+                )
             default: break
             }
         }
@@ -105,7 +129,10 @@ struct ConsumerTests {
         var options = ConsumerOptions()
         options.window = 64
         let consumer = try await client.subscribe(
-            topic: "notify.email", group: "workers", options: options)
+            topic: "notify.email",
+            group: "workers",
+            options: options
+        )
         var users: [String] = []
         for try await delivery in consumer {
             users.append(delivery.user)
@@ -128,7 +155,10 @@ struct ConsumerTests {
         var options = ConsumerOptions()
         options.window = 8
         let consumer = try await client.subscribe(
-            topic: "notify.email", group: "workers", options: options)
+            topic: "notify.email",
+            group: "workers",
+            options: options
+        )
         var held: [Delivery] = []
         for _ in 0..<8 { held.append(try #require(try await consumer.next())) }
         let waiting = Task { try await consumer.next()?.user }
@@ -179,7 +209,10 @@ struct ConsumerTests {
         var options = ConsumerOptions()
         options.window = 4
         let consumer = try await client.subscribe(
-            topic: "notify.email", group: "workers", options: options)
+            topic: "notify.email",
+            group: "workers",
+            options: options
+        )
         var seen: Set<String> = []
         while seen.count < 30 {
             let delivery = try #require(try await consumer.next())

@@ -7,8 +7,12 @@ import Testing
 
 private func mail(_ user: String, key: String? = nil) -> Notification {
     Notification(
-        user: user, to: "\(user)@example.org", channel: .email,
-        content: Notification.Content(text: "hello"), idempotencyKey: key)
+        user: user,
+        to: "\(user)@example.org",
+        channel: .email,
+        content: Notification.Content(text: "hello"),
+        idempotencyKey: key
+    )
 }
 
 @Suite("Producer", .timeLimit(.minutes(1)))
@@ -30,15 +34,19 @@ struct ProducerTests {
             { connection, request in
                 guard case .produce(let correlation, let view) = request else { return }
                 var writer = ProduceReplyWriter(
-                    correlation: correlation, in: &connection.answers)
+                    correlation: correlation,
+                    in: &connection.answers
+                )
                 for key in keys(in: view.batch) {
                     let id = NotificationID(high: 7, low: 7)
                     switch key {
                     case "again": writer.append(duplicate: id, into: &connection.answers)
                     case "bad":
                         writer.append(
-                            refused: .invalidAddress, "no such domain",
-                            into: &connection.answers)
+                            refused: .invalidAddress,
+                            "no such domain",
+                            into: &connection.answers
+                        )
                     default: writer.append(accepted: id, into: &connection.answers)
                     }
                 }
@@ -150,7 +158,9 @@ struct ProducerTests {
         var configuration = ClientConfiguration()
         configuration.requestTimeout = .milliseconds(200)
         let client = try await PulseClient.connect(
-            port: server.port, configuration: configuration)
+            port: server.port,
+            configuration: configuration
+        )
         await #expect(throws: ClientError.self) { try await client.producer().send(mail("a")) }
     }
 
@@ -184,26 +194,43 @@ struct QuestionTests {
                 switch request {
                 case .status(let correlation, let id) where id.low == 1:
                     StatusReply(
-                        state: .dead, channel: .sms, lane: .high, attempts: 5, accepted: wall,
-                        updated: wall, errorText: "gone"
+                        state: .dead,
+                        channel: .sms,
+                        lane: .high,
+                        attempts: 5,
+                        accepted: wall,
+                        updated: wall,
+                        errorText: "gone"
                     ).encode(correlation: correlation, into: &connection.answers)
                 case .status(let correlation, _):
                     ErrorReply(.notFound, "no such notification")
                         .encode(correlation: correlation, into: &connection.answers)
                 case .fetch(let correlation, let request):
                     var writer = FetchReplyWriter(
-                        correlation: correlation, in: &connection.answers)
+                        correlation: correlation,
+                        in: &connection.answers
+                    )
                     Array(request.topic.utf8).withUnsafeBytes {
                         writer.append(
-                            Offset(5), wall: wall, id: NotificationID(high: 0, low: 1), key: $0,
-                            value: $0, into: &connection.answers)
+                            Offset(5),
+                            wall: wall,
+                            id: NotificationID(high: 0, low: 1),
+                            key: $0,
+                            value: $0,
+                            into: &connection.answers
+                        )
                     }
                     writer.close(
-                        next: Offset(6), logStart: Offset(0), logEnd: Offset(9),
-                        in: &connection.answers)
+                        next: Offset(6),
+                        logStart: Offset(0),
+                        logEnd: Offset(9),
+                        in: &connection.answers
+                    )
                 case .putTemplate(let correlation, _):
                     TemplateMessage.encodeReply(
-                        correlation: correlation, into: &connection.answers)
+                        correlation: correlation,
+                        into: &connection.answers
+                    )
                 case .listTemplates(let correlation, let after):
                     var reply = ListTemplatesReply(fitting: [
                         TemplateMessage(name: after.isEmpty ? "a" : "b", channel: .email)

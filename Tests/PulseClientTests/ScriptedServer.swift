@@ -70,7 +70,8 @@ final class ScriptedServer: Sendable {
     private static func serve(_ descriptor: Int32, _ number: Int, _ script: Script) {
         defer { close(descriptor) }
         let session = NativeSession(
-            greeting: HelloReply(serverVersion: "scripted", serverID: 1, partitions: 4))
+            greeting: HelloReply(serverVersion: "scripted", serverID: 1, partitions: 4)
+        )
         let connection = ScriptedConnection(number: number)
         var buffer = [UInt8](repeating: 0, count: 64 << 10)
         while true {
@@ -118,12 +119,15 @@ private final class Body: Sendable {
 private func spawn(_ body: @escaping @Sendable () -> Void) {
     var thread = pthread_t()
     let result = pthread_create(
-        &thread, nil,
+        &thread,
+        nil,
         { argument in
             guard let argument else { return nil }
             Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
             return nil
-        }, Unmanaged.passRetained(Body(body)).toOpaque())
+        },
+        Unmanaged.passRetained(Body(body)).toOpaque()
+    )
     precondition(result == 0, "a test can start a thread")
     pthread_detach(thread)
 }
@@ -157,7 +161,8 @@ func accept(_ count: Int, correlation: UInt32, on connection: ScriptedConnection
     for index in 0..<count {
         writer.append(
             accepted: NotificationID(high: UInt64(correlation), low: UInt64(index)),
-            into: &connection.answers)
+            into: &connection.answers
+        )
     }
     writer.close(in: &connection.answers)
 }

@@ -63,7 +63,8 @@ import Testing
             #expect(Address.problem(channel, "+46 70-123", lenient: true) == nil)
             #expect(Address.problem(channel, " \t", lenient: true) != nil)
             #expect(
-                Address.problem(channel, String(repeating: "a", count: 2049), lenient: true) != nil)
+                Address.problem(channel, String(repeating: "a", count: 2049), lenient: true) != nil
+            )
         }
         #expect(Address.problem(.email, "no address", lenient: true) != nil)
         #expect(Address.problem(.webhook, "no address", lenient: true) != nil)
@@ -89,7 +90,8 @@ import Testing
             ("otp_sms", nil, Lane.high), ("Login_OTP", nil, .high), ("2FA_code", nil, .high),
             ("EmailVerification", nil, .high), ("newsletter", nil, .normal), (nil, nil, .normal),
             ("otp", .bulk, .bulk), ("newsletter", .critical, .critical), ("ot.p", nil, .normal),
-        ] as [(String?, Lane?, Lane)])
+        ] as [(String?, Lane?, Lane)]
+    )
     func lanes(name: String?, requested: Lane?, expected: Lane) {
         #expect(LaneRule.lane(template: name, requested: requested) == expected)
     }

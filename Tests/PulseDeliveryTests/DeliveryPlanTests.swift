@@ -14,21 +14,33 @@ import Testing
             email: .smtp(
                 SMTPEndpoint(host: "mail.example.org", port: 25, security: .starttls),
                 from: try #require(Mailbox("Pulse <pulse@example.org>")),
-                timeoutMilliseconds: 9000),
+                timeoutMilliseconds: 9000
+            ),
             webhook: .http(allowsPrivateAddresses: true, timeoutMilliseconds: 8000),
-            userAgent: "pulse/1.2.3")
+            userAgent: "pulse/1.2.3"
+        )
     }
 
     func plan(
-        _ channel: Channel, template: Template? = nil, settings: ProviderSettings = .catchers,
-        attempt: Int = 1, _ fill: (inout EnvelopeWriter) -> Void
+        _ channel: Channel,
+        template: Template? = nil,
+        settings: ProviderSettings = .catchers,
+        attempt: Int = 1,
+        _ fill: (inout EnvelopeWriter) -> Void
     ) throws -> DeliveryPlan {
         var writer = EnvelopeWriter()
         fill(&writer)
         return try writer.bytes.withUnsafeBytes {
             DeliveryPlan.make(
-                id: id, channel: channel, envelope: try #require(Envelope($0)), template: template,
-                settings: settings, attempt: attempt, createdAt: created, now: now)
+                id: id,
+                channel: channel,
+                envelope: try #require(Envelope($0)),
+                template: template,
+                settings: settings,
+                attempt: attempt,
+                createdAt: created,
+                now: now
+            )
         }
     }
 
@@ -36,8 +48,13 @@ import Testing
     func email() throws {
         let template = try Template(
             TemplateSource(
-                name: "hi", channel: .email, subject: "Hi {{name}}", text: "T {{name}}",
-                html: "<b>{{name}}</b>"))
+                name: "hi",
+                channel: .email,
+                subject: "Hi {{name}}",
+                text: "T {{name}}",
+                html: "<b>{{name}}</b>"
+            )
+        )
         let plan = try plan(.email, template: template, settings: smtp()) {
             $0.append(.user, "u1")
             $0.append(.address, "ann@example.com")
@@ -59,7 +76,8 @@ import Testing
         #expect(
             read.parts.map(\.body) == [
                 "T A&B\nBcc: evil@example.org\n", "<b>A&amp;B\nBcc: evil@example.org</b>\n",
-            ])
+            ]
+        )
     }
 
     @Test("Webhook: the document and the headers")
@@ -85,7 +103,8 @@ import Testing
                 "content-type: application/json",
                 "webhook-id: 01234567-89ab-8001-8400-000000000001",
                 "webhook-timestamp: 1795168083", "user-agent: pulse/1.2.3",
-            ])
+            ]
+        )
         let expected =
             #"{"id":"01234567-89ab-8001-8400-000000000001","type":"notification","#
             + #""channel":"webhook","template":"","user":"u1","subject":"S","#
@@ -108,14 +127,24 @@ import Testing
         #expect(
             caught
                 == CaughtNotification(
-                    id: id, channel: .sms, user: "u1", to: "abc-1@bench.local", subject: "",
-                    text: "code 1", html: "", attempt: 2, at: now))
+                    id: id,
+                    channel: .sms,
+                    user: "u1",
+                    to: "abc-1@bench.local",
+                    subject: "",
+                    text: "code 1",
+                    html: "",
+                    attempt: 2,
+                    at: now
+                )
+        )
     }
 
     @Test("Push: the device token is the address and the title the subject")
     func push() throws {
         let template = try Template(
-            TemplateSource(name: "p", channel: .push, subject: "Default", text: "T"))
+            TemplateSource(name: "p", channel: .push, subject: "Default", text: "T")
+        )
         func caught(_ fill: (inout EnvelopeWriter) -> Void) throws -> CaughtNotification? {
             let plan = try plan(.push, template: template) {
                 $0.append(.template, "p")
@@ -139,7 +168,8 @@ import Testing
     @Test("The envelope's own parts replace the template's")
     func literalParts() throws {
         let template = try Template(
-            TemplateSource(name: "e", channel: .email, subject: "S", text: "T", html: "H"))
+            TemplateSource(name: "e", channel: .email, subject: "S", text: "T", html: "H")
+        )
         let plan = try plan(.email, template: template) {
             $0.append(.address, "a@b")
             $0.append(.template, "e")
@@ -157,7 +187,9 @@ import Testing
     @Test("What can never be delivered says why")
     func payloadBad() throws {
         func reason(
-            _ channel: Channel, template: Template? = nil, _ fill: (inout EnvelopeWriter) -> Void
+            _ channel: Channel,
+            template: Template? = nil,
+            _ fill: (inout EnvelopeWriter) -> Void
         ) throws -> String? {
             guard case .payloadBad(let reason) = try plan(channel, template: template, fill) else {
                 return nil
@@ -165,31 +197,38 @@ import Testing
             return reason
         }
         #expect(
-            try reason(.email) { $0.append(.text, "t") } == "address: must not be empty")
+            try reason(.email) { $0.append(.text, "t") } == "address: must not be empty"
+        )
         #expect(
             try reason(.email) {
                 $0.append(.address, "a@b\r\nRCPT TO:<c@d>")
                 $0.append(.text, "t")
-            }?.hasPrefix("address: ") == true)
+            }?.hasPrefix("address: ") == true
+        )
         #expect(
             try reason(.webhook) {
                 $0.append(.address, "ftp://x")
                 $0.append(.text, "t")
-            } == "address: a webhook URL begins with https:// or http://")
+            } == "address: a webhook URL begins with https:// or http://"
+        )
         #expect(
-            try reason(.sms) { $0.append(.address, "1") } == "the notification has no content")
+            try reason(.sms) { $0.append(.address, "1") } == "the notification has no content"
+        )
         #expect(
             try reason(.sms) {
                 $0.append(.address, "1")
                 $0.append(.template, "gone\n")
-            } == "template \"gone \" does not exist any more")
+            } == "template \"gone \" does not exist any more"
+        )
         let template = try Template(
-            TemplateSource(name: "s", channel: .sms, text: "{{a}}{{b}}{{a}}"))
+            TemplateSource(name: "s", channel: .sms, text: "{{a}}{{b}}{{a}}")
+        )
         #expect(
             try reason(.sms, template: template) {
                 $0.append(.address, "1")
                 $0.append(.template, "s")
-            } == "missing template variables: a, b")
+            } == "missing template variables: a, b"
+        )
     }
 
     @Test("A channel without a provider has a plan of its own", arguments: Channel.allCases)

@@ -38,8 +38,11 @@ struct ReadMail {
                 headers[headers.count - 1].value += line
             } else if let colon = line.firstIndex(of: ":") {
                 headers.append(
-                    (String(line[..<colon]).lowercased(),
-                        String(line[line.index(after: colon)...].drop { $0 == " " })))
+                    (
+                        String(line[..<colon]).lowercased(),
+                        String(line[line.index(after: colon)...].drop { $0 == " " })
+                    )
+                )
             } else {
                 self.complaints.append("not a header: \(line)")
             }
@@ -125,7 +128,8 @@ struct ReadMail {
 
     static func base64(_ text: String) -> [UInt8] {
         let alphabet = Array(
-            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8
+        )
         var result: [UInt8] = []
         var bits: UInt32 = 0
         var count = 0

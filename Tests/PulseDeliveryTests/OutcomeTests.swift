@@ -57,7 +57,10 @@ import Testing
     @Test("Webhook answers, after Standard Webhooks", arguments: answers)
     func webhook(status: Int, retryAfter: Int64?, expected: OutcomeClass) {
         let answer = ProviderAnswer.answered(
-            code: status, detail: "", retryAfterSeconds: retryAfter)
+            code: status,
+            detail: "",
+            retryAfterSeconds: retryAfter
+        )
         #expect(Outcome.classify(.webhook, answer).outcome == expected)
     }
 
@@ -76,7 +79,8 @@ import Testing
     func details() {
         func detail(_ code: Int, _ text: String) -> String {
             Outcome.classify(
-                .email, .answered(code: code, detail: text, retryAfterSeconds: nil)
+                .email,
+                .answered(code: code, detail: text, retryAfterSeconds: nil)
             ).detail
         }
         #expect(detail(550, "550 5.1.1 unknown") == "550 5.1.1 unknown")
@@ -108,7 +112,8 @@ import Testing
             ceilings == [
                 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 900_000,
                 900_000,
-            ])
+            ]
+        )
         #expect(policy.ceilingMs(afterAttempt: .max) == 900_000)
         #expect(policy.ceilingMs(afterAttempt: 0) == 1000)
         let flat = RetryPolicy(baseMs: 5, factor: 1, capMs: 100, attemptsMax: 1)
@@ -156,7 +161,8 @@ import Testing
         for attempt in 1...20 {
             #expect(
                 policy.delayMs(afterAttempt: attempt, using: &a)
-                    == policy.delayMs(afterAttempt: attempt, using: &b))
+                    == policy.delayMs(afterAttempt: attempt, using: &b)
+            )
         }
         #expect(!policy.isLast(attempt: 5))
         #expect(policy.isLast(attempt: 6))

@@ -5,17 +5,23 @@ import PulseDelivery
 import Testing
 
 private func email(
-    subject: String = "s", text: String = "", html: String = ""
+    subject: String = "s",
+    text: String = "",
+    html: String = ""
 ) throws(TemplateProblem) -> Template {
     try Template(
-        TemplateSource(name: "t", channel: .email, subject: subject, text: text, html: html))
+        TemplateSource(name: "t", channel: .email, subject: subject, text: text, html: html)
+    )
 }
 
 @Suite("Templates") struct TemplateTests {
     @Test("Only the html part escapes, and only two-brace tags")
     func escaping() throws {
         let template = try email(
-            subject: "{{ x }}", text: "{{x}}", html: "{{x}}|{{{x}}}|{{& x}}|{{ x }}")
+            subject: "{{ x }}",
+            text: "{{x}}",
+            html: "{{x}}|{{{x}}}|{{& x}}|{{ x }}"
+        )
         let rendered = try template.render(data: [("x", "<b>\"A\" & 'B'</b>")])
         #expect(rendered.subject == "<b>\"A\" & 'B'</b>")
         #expect(rendered.text == rendered.subject)
@@ -35,7 +41,8 @@ private func email(
         arguments: [
             ("1", "yes"), ("0", "yes"), ("true", "yes"), ("False", "yes"), ("false", "no"),
             ("", "no"), (nil, "no"),
-        ])
+        ]
+    )
     func sections(value: String?, expected: String) throws {
         let template = try email(text: "{{#vip}}yes{{/vip}}{{^vip}}no{{/vip}}")
         let rendered = try template.render(data: value.map { [("vip", $0)] } ?? [])
@@ -50,9 +57,11 @@ private func email(
         let template = try email(text: text)
         #expect(
             try template.render(data: [("name", "Å"), ("vip", "1")]).text
-                == "Dear Å,\n\n  Welcome back.\nBye\n")
+                == "Dear Å,\n\n  Welcome back.\nBye\n"
+        )
         #expect(
-            try template.render(data: [("name", "")]).text == "Dear ,\n\nHello.\nBye\n")
+            try template.render(data: [("name", "")]).text == "Dear ,\n\nHello.\nBye\n"
+        )
     }
 
     @Test("Text that is no tag comes out byte for byte")
@@ -70,20 +79,25 @@ private func email(
     @Test("Variables are listed sorted, once, over all parts")
     func variables() throws {
         let template = try email(
-            subject: "{{z}}", text: "{{#s}}{{a.b}}{{/s}}", html: "{{{z}}}{{&c-d}}{{! no }}")
+            subject: "{{z}}",
+            text: "{{#s}}{{a.b}}{{/s}}",
+            html: "{{{z}}}{{&c-d}}{{! no }}"
+        )
         #expect(template.variables == ["a.b", "c-d", "s", "z"])
     }
 
     @Test("Missing variables follow what would be shown")
     func missing() throws {
         let template = try email(
-            text: "{{a}}{{#s}}{{b}}{{#u}}{{e}}{{/u}}{{/s}}{{^s}}{{c}}{{/s}}{{d}}")
+            text: "{{a}}{{#s}}{{b}}{{#u}}{{e}}{{/u}}{{/s}}{{^s}}{{c}}{{/s}}{{d}}"
+        )
         #expect(template.missingVariables(in: ["d"]) == ["a", "c"])
         #expect(template.missingVariables(in: ["d", "s"]) == ["a", "b"])
         #expect(template.missingVariables(in: [("s", "false"), ("a", "")]) == ["c", "d"])
         #expect(
             template.missingVariables(in: [("s", "1"), ("u", "1"), ("a", ""), ("d", "")])
-                == ["b", "e"])
+                == ["b", "e"]
+        )
         #expect(template.missingVariables(in: ["a", "b", "c", "d", "s"]).isEmpty)
     }
 
@@ -217,12 +231,21 @@ struct Refusal: Sendable, CustomTestStringConvertible {
     @Test("Each channel needs its parts")
     func parts() throws {
         func field(
-            _ channel: Channel, subject: String = "", text: String = "", html: String = ""
+            _ channel: Channel,
+            subject: String = "",
+            text: String = "",
+            html: String = ""
         ) -> String? {
             do {
                 _ = try Template(
                     TemplateSource(
-                        name: "t", channel: channel, subject: subject, text: text, html: html))
+                        name: "t",
+                        channel: channel,
+                        subject: subject,
+                        text: text,
+                        html: html
+                    )
+                )
                 return nil
             } catch {
                 return error.field

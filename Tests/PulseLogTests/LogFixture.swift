@@ -7,7 +7,9 @@ import Testing
 /// A test body names its own keys: a count byte, then that many little-endian numbers.
 struct BodyIndexer: EntryIndexer {
     func keys(
-        of header: EntryHeader, body: UnsafeRawBufferPointer, secret: UInt64,
+        of header: EntryHeader,
+        body: UnsafeRawBufferPointer,
+        secret: UInt64,
         into keys: inout [UInt64]
     ) {
         keys += Self.keys(of: [UInt8](body))

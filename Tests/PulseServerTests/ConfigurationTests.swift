@@ -7,12 +7,18 @@ import Testing
 
 /// Loads a file's text; `readSecret` knows one file.
 func load(
-    _ text: String?, environment: [String: String] = [:], flags: [ConfigurationFlag] = [],
+    _ text: String?,
+    environment: [String: String] = [:],
+    flags: [ConfigurationFlag] = [],
     dev: Bool = false
 ) -> Result<Configuration, ConfigurationProblems> {
     Configuration.load(
-        file: text.map { ("pulse.yaml", Array($0.utf8)) }, environment: environment, flags: flags,
-        dev: dev, readSecret: { $0 == "/run/secret" ? Array("s3cret\n".utf8) : nil })
+        file: text.map { ("pulse.yaml", Array($0.utf8)) },
+        environment: environment,
+        flags: flags,
+        dev: dev,
+        readSecret: { $0 == "/run/secret" ? Array("s3cret\n".utf8) : nil }
+    )
 }
 
 /// A file of the repository, by its path from the root.
@@ -24,7 +30,8 @@ func repositoryFile(_ path: String, here: String = #filePath) -> [UInt8]? {
 @Suite("Configuration") struct ConfigurationTests {
     @Test(
         "Without any source everything has a default",
-        arguments: [nil, "", "# nothing\n", "---\n"])
+        arguments: [nil, "", "# nothing\n", "---\n"]
+    )
     func defaults(text: String?) throws {
         let configuration = try load(text).get()
         #expect(configuration.data == "./pulse-data")
@@ -37,7 +44,8 @@ func repositoryFile(_ path: String, here: String = #filePath) -> [UInt8]? {
         #expect(configuration.logLevel == .info)
         #expect(configuration.segmentBytes == Limits.segmentBytes)
         #expect(
-            configuration.idempotencyWindowMilliseconds == Limits.idempotencyWindowMilliseconds)
+            configuration.idempotencyWindowMilliseconds == Limits.idempotencyWindowMilliseconds
+        )
         #expect(configuration.httpConnectionsMax == Limits.connectionsMax)
         #expect(configuration.entries.allSatisfy { $0.origin == .standard })
     }
@@ -46,14 +54,17 @@ func repositoryFile(_ path: String, here: String = #filePath) -> [UInt8]? {
     func example() throws {
         let bytes = try #require(repositoryFile("examples/pulse.yaml"))
         let configuration = try Configuration.load(
-            file: ("examples/pulse.yaml", bytes), environment: [:]
+            file: ("examples/pulse.yaml", bytes),
+            environment: [:]
         ).get()
         #expect(
             configuration.providers.email
                 == .smtp(
                     SMTPEndpoint(host: "mail.example.org", port: 587, security: .starttls),
                     from: try #require(Mailbox("Example <no-reply@example.org>")),
-                    timeoutMilliseconds: 30_000))
+                    timeoutMilliseconds: 30_000
+                )
+        )
         let unset = configuration.entries.filter { $0.origin == .standard }.map(\.key)
         #expect(unset == [.emailUser, .emailPassword, .emailPasswordFile])
         // The example shows the defaults: only providers differ from an empty configuration.
@@ -101,13 +112,22 @@ func repositoryFile(_ path: String, here: String = #filePath) -> [UInt8]? {
                 == ProviderSettings(
                     email: .smtp(
                         SMTPEndpoint(
-                            host: "mx", port: 465, security: .implicit, credentials: credentials),
-                        from: try #require(Mailbox("a@b")), timeoutMilliseconds: 500),
+                            host: "mx",
+                            port: 465,
+                            security: .implicit,
+                            credentials: credentials
+                        ),
+                        from: try #require(Mailbox("a@b")),
+                        timeoutMilliseconds: 500
+                    ),
                     webhook: .http(allowsPrivateAddresses: true, timeoutMilliseconds: 60_000),
-                    sms: .catcher))
+                    sms: .catcher
+                )
+        )
         #expect(
             configuration.retry
-                == RetryPolicy(baseMs: 10, factor: 3, capMs: 3_600_000, attemptsMax: 9))
+                == RetryPolicy(baseMs: 10, factor: 3, capMs: 3_600_000, attemptsMax: 9)
+        )
         #expect(Channel.allCases.map { configuration.concurrency[$0] } == [64, 64, 1, 1000])
         #expect(configuration.logFormat == .json)
         #expect(configuration.logLevel == .warning)
@@ -148,9 +168,12 @@ func repositoryFile(_ path: String, here: String = #filePath) -> [UInt8]? {
         #expect(try load(file).get().providers.sms == .none)
     }
 
-    @Test("The port of mail follows the security", arguments: [
-        ("none", 25), ("starttls", 587), ("implicit", 465),
-    ] as [(String, UInt16)])
+    @Test(
+        "The port of mail follows the security",
+        arguments: [
+            ("none", 25), ("starttls", 587), ("implicit", 465),
+        ] as [(String, UInt16)]
+    )
     func mailPorts(tls: String, port: UInt16) throws {
         let file = "providers: {email: {kind: smtp, host: h, from: a@b, tls: \(tls)}}"
         guard case .smtp(let endpoint, _, _) = try load(file).get().providers.email else {
@@ -167,7 +190,8 @@ func repositoryFile(_ path: String, here: String = #filePath) -> [UInt8]? {
               email: {kind: smtp, host: h, from: a@b, user: u, password_file: /nowhere}
             """
         let configuration = try load(
-            file, environment: ["PULSE__PROVIDERS__EMAIL__PASSWORD": "hunter2"]
+            file,
+            environment: ["PULSE__PROVIDERS__EMAIL__PASSWORD": "hunter2"]
         ).get()
         guard case .smtp(let endpoint, _, _) = configuration.providers.email else {
             Issue.record("no smtp")

@@ -15,22 +15,31 @@ import Testing
     @Test("JSON")
     func json() {
         let event = LogEvent(
-            .info, "torn tail cut", [.init("bytes", "17"), .init("file", "a \"b\"")])
+            .info,
+            "torn tail cut",
+            [.init("bytes", "17"), .init("file", "a \"b\"")]
+        )
         #expect(
             line(event, .json)
                 == #"{"ts":"2026-11-20T09:48:03.120Z","level":"info","msg":"torn tail cut","#
-                + #""bytes":"17","file":"a \"b\""}"# + "\n")
+                + #""bytes":"17","file":"a \"b\""}"# + "\n"
+        )
     }
 
     @Test("Text")
     func text() {
         let event = LogEvent(
-            .warning, "slow sync", [.init("ms", "17"), .init("path", "a b"), .init("none", "")])
+            .warning,
+            "slow sync",
+            [.init("ms", "17"), .init("path", "a b"), .init("none", "")]
+        )
         #expect(
             line(event, .text)
-                == "2026-11-20T09:48:03.120Z WARNING slow sync ms=17 path=\"a b\" none=\"\"\n")
+                == "2026-11-20T09:48:03.120Z WARNING slow sync ms=17 path=\"a b\" none=\"\"\n"
+        )
         #expect(
-            line(LogEvent(.error, "stop"), .text) == "2026-11-20T09:48:03.120Z ERROR   stop\n")
+            line(LogEvent(.error, "stop"), .text) == "2026-11-20T09:48:03.120Z ERROR   stop\n"
+        )
     }
 
     @Test("Events below the level are dropped; the rest are written whole")
@@ -48,14 +57,18 @@ import Testing
         #expect(
             String(decoding: bytes[..<max(0, count)], as: UTF8.self)
                 == line(LogEvent(.warning, "loud"), .text)
-                + line(LogEvent(.error, "louder"), .text))
+                + line(LogEvent(.error, "louder"), .text)
+        )
     }
 
     @Test("No value makes a second line or moves a terminal", arguments: [LogFormat.json, .text])
     func escaping(format: LogFormat) {
         let hostile = "a\r\n{\"level\":\"error\"}\u{1B}[2J\u{0}\u{7F}\u{9B}\u{2028}å\t\\"
         let bytes = LogSink.line(
-            LogEvent(.info, hostile, [.init(hostile, hostile)]), at: time, format: format)
+            LogEvent(.info, hostile, [.init(hostile, hostile)]),
+            at: time,
+            format: format
+        )
         let text = String(decoding: bytes, as: UTF8.self)
         #expect(bytes.filter { $0 < 0x20 } == [10])
         #expect(bytes.last == 10)

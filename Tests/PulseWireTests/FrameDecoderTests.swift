@@ -77,7 +77,9 @@ struct FrameDecoderTests {
         #expect(
             throws: WireError.frameTooLarge(
                 length: Limits.frameBytesMaxBeforeHello + 1,
-                limit: Limits.frameBytesMaxBeforeHello, position: 0)
+                limit: Limits.frameBytesMaxBeforeHello,
+                position: 0
+            )
         ) { try decode(header, in: decoder) }
         #expect(throws: WireError.self, "a failure stays") { try decode([0], in: decoder) }
     }
@@ -87,7 +89,8 @@ struct FrameDecoderTests {
         var bytes: [UInt8] = []
         let frame = OpenFrame(.produce, correlation: 1, in: &bytes)
         bytes.append(
-            contentsOf: repeatElement(7, count: Limits.frameBytesMax - Frame.lengthMin))
+            contentsOf: repeatElement(7, count: Limits.frameBytesMax - Frame.lengthMin)
+        )
         frame.close(in: &bytes)
         let decoder = FrameDecoder(frameBytesMax: Limits.frameBytesMax)
         var count = 0

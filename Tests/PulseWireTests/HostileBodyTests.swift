@@ -54,7 +54,8 @@ struct HostileBodyTests {
                 let frame = OpenFrame(operation, correlation: 1, in: &bytes)
                 for _ in 0..<generator.below(80) {
                     bytes.append(
-                        generator.chance(perThousand: 400) ? 0 : UInt8(generator.below(256)))
+                        generator.chance(perThousand: 400) ? 0 : UInt8(generator.below(256))
+                    )
                 }
                 frame.close(in: &bytes)
                 try decode(bytes) { frame in try? readBody(frame) }
@@ -118,11 +119,16 @@ struct HostileBodyTests {
                 offset += generator.chance(perThousand: 800) ? 1 : Int64(generator.below(9))
                 lease &+= UInt64(generator.below(3))
                 tokens.append(
-                    Sample.token(offset, attempt: UInt16(1 + generator.below(2)), lease: lease))
+                    Sample.token(offset, attempt: UInt16(1 + generator.below(2)), lease: lease)
+                )
             }
             var bytes: [UInt8] = []
             AcknowledgeView.encode(
-                subscription: 1, tokens: TokenRuns(tokens), correlation: 1, into: &bytes)
+                subscription: 1,
+                tokens: TokenRuns(tokens),
+                correlation: 1,
+                into: &bytes
+            )
             try decode(bytes) {
                 let read = try Array(AcknowledgeView(reading: $0.body).tokens)
                 #expect(read == tokens)

@@ -8,7 +8,8 @@ import Testing
 struct NativeSessionTests {
     /// Feeds frames and tells the story: requests as words, answers as operations and codes.
     private func story(
-        _ session: NativeSession = NativeSession(greeting: greeting), _ frames: [UInt8]...
+        _ session: NativeSession = NativeSession(greeting: greeting),
+        _ frames: [UInt8]...
     ) throws -> [String] {
         var lines: [String] = []
         for bytes in frames {
@@ -61,7 +62,8 @@ struct NativeSessionTests {
                 "reject mailbox full #6", "extend 60000 #7", "status #8", "fetch notify.sms #9",
                 "put welcome #10", "list after alarm #11", "unsubscribe 7 #4",
                 "-> helloReply #1", "-> pong #12",
-            ])
+            ]
+        )
     }
 
     @Test("nothing comes before hello")
@@ -69,11 +71,15 @@ struct NativeSessionTests {
         #expect(
             try story(NativeSession(greeting: greeting), Vector.bytes("produce")) == [
                 "-> error handshake_required #2", "closing",
-            ])
+            ]
+        )
         #expect(
             try story(
-                NativeSession(greeting: greeting), Vector.bytes("ping"), Vector.bytes("hello")
-            ) == ["-> error handshake_required #12", "closing"])
+                NativeSession(greeting: greeting),
+                Vector.bytes("ping"),
+                Vector.bytes("hello")
+            ) == ["-> error handshake_required #12", "closing"]
+        )
     }
 
     @Test("a client that speaks no version of ours is refused")
@@ -82,23 +88,28 @@ struct NativeSessionTests {
         #expect(
             try story(NativeSession(greeting: greeting), hello) == [
                 "-> error unsupported_version #1", "closing",
-            ])
+            ]
+        )
     }
 
     @Test("a large frame is refused before the handshake and taken after it")
     func limits() throws {
         var template: [UInt8] = []
         TemplateMessage(
-            name: "long", channel: .email, text: String(repeating: "x", count: 10_000)
+            name: "long",
+            channel: .email,
+            text: String(repeating: "x", count: 10_000)
         ).encode(correlation: 9, into: &template)
         #expect(
             try story(NativeSession(greeting: greeting), template) == [
                 "-> error frame_too_large #0", "closing",
-            ])
+            ]
+        )
         #expect(
             try story(NativeSession(greeting: greeting), Vector.bytes("hello") + template) == [
                 "put long #9", "-> helloReply #1",
-            ])
+            ]
+        )
     }
 
     @Test("a bad body is refused and the connection stays")
@@ -106,9 +117,11 @@ struct NativeSessionTests {
         let bad = resealed(Vector.bytes("status")) { $0.removeLast() }
         #expect(
             try story(
-                NativeSession(greeting: greeting), Vector.bytes("hello"),
+                NativeSession(greeting: greeting),
+                Vector.bytes("hello"),
                 bad + Vector.bytes("status")
-            ) == ["-> helloReply #1", "status #8", "-> error malformed_frame #8"])
+            ) == ["-> helloReply #1", "status #8", "-> error malformed_frame #8"]
+        )
     }
 
     @Test("a bad credit, which has no answer, ends the connection")
@@ -116,9 +129,11 @@ struct NativeSessionTests {
         let bad = resealed(Vector.bytes("credit")) { $0.removeLast() }
         #expect(
             try story(
-                NativeSession(greeting: greeting), Vector.bytes("hello"),
+                NativeSession(greeting: greeting),
+                Vector.bytes("hello"),
                 bad + Vector.bytes("status")
-            ) == ["-> helloReply #1", "-> error malformed_frame #0", "closing"])
+            ) == ["-> helloReply #1", "-> error malformed_frame #0", "closing"]
+        )
     }
 
     @Test("unknown operations, a server's operations and a second hello are refused politely")
@@ -126,12 +141,17 @@ struct NativeSessionTests {
         let unknown = resealed(Vector.bytes("ping")) { $0[9] = 0x33 }
         #expect(
             try story(
-                NativeSession(greeting: greeting), Vector.bytes("hello"), unknown,
-                Vector.bytes("status-reply"), Vector.bytes("hello"), Vector.bytes("ping")
+                NativeSession(greeting: greeting),
+                Vector.bytes("hello"),
+                unknown,
+                Vector.bytes("status-reply"),
+                Vector.bytes("hello"),
+                Vector.bytes("ping")
             ) == [
                 "-> helloReply #1", "-> error unknown_operation #12",
                 "-> error unknown_operation #8", "-> error unknown_operation #1", "-> pong #12",
-            ])
+            ]
+        )
     }
 
     @Test("a spoiled frame ends the connection; what came before it counts")
@@ -141,7 +161,8 @@ struct NativeSessionTests {
         #expect(
             try story(NativeSession(greeting: greeting), bytes, Vector.bytes("ping")) == [
                 "status #8", "-> helloReply #1", "-> error malformed_frame #0", "closing",
-            ])
+            ]
+        )
     }
 }
 
@@ -191,7 +212,8 @@ struct ClientSessionTests {
         PingMessage.encodeReply(correlation: ping, into: &bytes)
         #expect(
             try hear(session, bytes + Vector.bytes("deliver") + Vector.bytes("produce-reply"))
-                == ["pong #3", "delivered 2", "produced 3 #2"])
+                == ["pong #3", "delivered 2", "produced 3 #2"]
+        )
         #expect(session.openCount == 0)
     }
 

@@ -46,9 +46,13 @@ enum Sample {
     static let wall = WallTimestamp(milliseconds: 1_700_000_000_000)
     static let later = wall.advanced(byMilliseconds: 300)
     static let id1 = NotificationID(
-        high: 0x1011_1213_1415_1617, low: 0x1819_1A1B_1C1D_1E1F)
+        high: 0x1011_1213_1415_1617,
+        low: 0x1819_1A1B_1C1D_1E1F
+    )
     static let id2 = NotificationID(
-        high: 0x2021_2223_2425_2627, low: 0x2829_2A2B_2C2D_2E2F)
+        high: 0x2021_2223_2425_2627,
+        low: 0x2829_2A2B_2C2D_2E2F
+    )
     static let stream = StreamID(topic: TopicID(1), partition: PartitionID(3), lane: .normal)
 
     static func envelope(_ number: Int, text: String) -> [UInt8] {
@@ -82,7 +86,8 @@ enum Sample {
 }
 
 func withBytes<R>(
-    of key: String, _ value: [UInt8],
+    of key: String,
+    _ value: [UInt8],
     _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> R
 ) -> R {
     Array(key.utf8).withUnsafeBytes { key in value.withUnsafeBytes { body(key, $0) } }
@@ -91,7 +96,9 @@ func withBytes<R>(
 /// Decodes bytes that hold whole frames, each handed to `visit` as long as it is valid.
 @discardableResult
 func decode(
-    _ bytes: [UInt8], in decoder: FrameDecoder? = nil, _ visit: (Frame) throws -> Void = { _ in }
+    _ bytes: [UInt8],
+    in decoder: FrameDecoder? = nil,
+    _ visit: (Frame) throws -> Void = { _ in }
 ) throws -> Int {
     let decoder = decoder ?? FrameDecoder(frameBytesMax: Limits.frameBytesMax)
     var count = 0

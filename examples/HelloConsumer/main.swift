@@ -6,7 +6,10 @@ let client = try await PulseClient.connect(host: "127.0.0.1", port: 7070)
 var options = ConsumerOptions()
 options.window = 64
 let consumer = try await client.subscribe(
-    topic: "notify.email", group: "hello", options: options)
+    topic: "notify.email",
+    group: "hello",
+    options: options
+)
 
 for try await delivery in consumer {
     guard let notification = delivery.notification else {
@@ -14,7 +17,10 @@ for try await delivery in consumer {
         continue
     }
     print(
-        delivery.id, "attempt \(delivery.attempt)", notification.to,
-        notification.content.text ?? notification.template ?? "")
+        delivery.id,
+        "attempt \(delivery.attempt)",
+        notification.to,
+        notification.content.text ?? notification.template ?? ""
+    )
     delivery.acknowledge()
 }

@@ -26,7 +26,10 @@ package protocol LogFile: AnyObject, Sendable {
     /// Writes all of `bytes` at `position`, or throws.
     func write(_ bytes: UnsafeRawBufferPointer, at position: Int) throws(StorageError)
     /// Fills `buffer` as far as the file reaches; returns how many bytes were read.
-    func read(into buffer: UnsafeMutableRawBufferPointer, at position: Int) throws(StorageError) -> Int
+    func read(
+        into buffer: UnsafeMutableRawBufferPointer,
+        at position: Int
+    ) throws(StorageError) -> Int
     /// `fdatasync`: on return all earlier writes to this file are on stable storage. After an error
     /// nothing is known of those writes and the call must not be repeated.
     func sync() throws(StorageError)
@@ -48,7 +51,8 @@ extension LogDirectory {
     }
 
     private func readWhole(
-        _ file: any LogFile, into bytes: inout [UInt8]
+        _ file: any LogFile,
+        into bytes: inout [UInt8]
     ) throws(StorageError) -> Int {
         let result = bytes.withUnsafeMutableBytes { buffer -> Result<Int, StorageError> in
             do throws(StorageError) { return .success(try file.read(into: buffer, at: 0)) } catch {

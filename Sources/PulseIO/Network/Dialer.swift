@@ -1,5 +1,6 @@
 // Reaching out: a connected socket for a client, within a time limit.
 
+import CKernel
 import Glibc
 import PulseCore
 

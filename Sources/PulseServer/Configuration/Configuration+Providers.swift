@@ -4,7 +4,9 @@ internal import PulseDelivery
 
 extension Configuration {
     static func providers(
-        of settings: inout ConfigurationSettings, dev: Bool, readSecret: (String) -> [UInt8]?
+        of settings: inout ConfigurationSettings,
+        dev: Bool,
+        readSecret: (String) -> [UInt8]?
     ) -> ProviderSettings {
         var providers = dev ? ProviderSettings.catchers : ProviderSettings()
         switch kind(.emailKind, of: "providers.email", &settings) {
@@ -16,7 +18,8 @@ extension Configuration {
         case "http":
             providers.webhook = .http(
                 allowsPrivateAddresses: settings.boolean(.webhookAllowPrivate),
-                timeoutMilliseconds: settings.number(.webhookTimeout))
+                timeoutMilliseconds: settings.number(.webhookTimeout)
+            )
         case "catcher": providers.webhook = .catcher
         default: break
         }
@@ -27,7 +30,9 @@ extension Configuration {
 
     /// The provider's kind. Without one the section's other keys would have no effect: an error.
     private static func kind(
-        _ key: ConfigurationKey, of section: String, _ settings: inout ConfigurationSettings
+        _ key: ConfigurationKey,
+        of section: String,
+        _ settings: inout ConfigurationSettings
     ) -> String? {
         if let kind = settings.text(key) { return kind }
         let others = ConfigurationKey.allCases.filter { $0.path.hasPrefix(section + ".") }
@@ -39,7 +44,8 @@ extension Configuration {
     }
 
     private static func smtp(
-        _ settings: inout ConfigurationSettings, _ readSecret: (String) -> [UInt8]?
+        _ settings: inout ConfigurationSettings,
+        _ readSecret: (String) -> [UInt8]?
     ) -> ProviderSettings.Email? {
         let host = required(.emailHost, &settings)
         let from = required(.emailFrom, &settings).flatMap { Mailbox($0) }
@@ -57,11 +63,14 @@ extension Configuration {
         let port = UInt16(settings.optionalNumber(.emailPort) ?? standardPort)
         return .smtp(
             SMTPEndpoint(host: host, port: port, security: security, credentials: credentials),
-            from: from, timeoutMilliseconds: settings.number(.emailTimeout))
+            from: from,
+            timeoutMilliseconds: settings.number(.emailTimeout)
+        )
     }
 
     private static func required(
-        _ key: ConfigurationKey, _ settings: inout ConfigurationSettings
+        _ key: ConfigurationKey,
+        _ settings: inout ConfigurationSettings
     ) -> String? {
         if let text = settings.text(key) { return text }
         if !settings.refused.contains(key) {
@@ -71,7 +80,8 @@ extension Configuration {
     }
 
     private static func credentials(
-        _ settings: inout ConfigurationSettings, _ security: SMTPEndpoint.Security,
+        _ settings: inout ConfigurationSettings,
+        _ security: SMTPEndpoint.Security,
         _ readSecret: (String) -> [UInt8]?
     ) -> (user: String, password: String)? {
         let secrets: [ConfigurationKey] = [.emailPassword, .emailPasswordFile]
@@ -79,7 +89,9 @@ extension Configuration {
         guard let user = settings.text(.emailUser) else {
             if let secret = given.first, !settings.refused.contains(.emailUser) {
                 settings.refuse(
-                    settings.origin(secret), "\(secret.path) needs providers.email.user")
+                    settings.origin(secret),
+                    "\(secret.path) needs providers.email.user"
+                )
             }
             return nil
         }
@@ -87,7 +99,8 @@ extension Configuration {
             settings.refuse(
                 settings.origin(.emailUser),
                 "providers.email.user with tls none would send the password in the clear; set "
-                    + "providers.email.tls to starttls or implicit")
+                    + "providers.email.tls to starttls or implicit"
+            )
         }
         if !settings.refused.isDisjoint(with: secrets) { return nil }
         // A password in the environment replaces a password_file in the file, and the reverse.
@@ -96,20 +109,23 @@ extension Configuration {
         if given.count > 1, word == name {
             settings.refuse(
                 settings.origin(.emailPasswordFile),
-                "set either providers.email.password or providers.email.password_file, not both")
+                "set either providers.email.password or providers.email.password_file, not both"
+            )
             return nil
         }
         if word > name, let password = settings.text(.emailPassword) { return (user, password) }
         guard let file = settings.text(.emailPasswordFile) else {
             settings.refuse(
                 settings.origin(.emailUser),
-                "providers.email.user needs providers.email.password or password_file")
+                "providers.email.user needs providers.email.password or password_file"
+            )
             return nil
         }
         guard let password = readSecret(file).flatMap(secret(from:)) else {
             settings.refuse(
                 settings.origin(.emailPasswordFile),
-                "providers.email.password_file: cannot read a password from \"\(file)\"")
+                "providers.email.password_file: cannot read a password from \"\(file)\""
+            )
             return nil
         }
         return (user, password)

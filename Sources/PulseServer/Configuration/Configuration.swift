@@ -71,8 +71,10 @@ package struct Configuration: Sendable {
     ///   - readSecret: Reads the file that `password_file` names; nil when it cannot be read.
     /// - Returns: The configuration, or all problems, those of the file first, from top to bottom.
     package static func load(
-        file: (name: String, bytes: [UInt8])?, environment: [String: String],
-        flags: [ConfigurationFlag] = [], dev: Bool = false,
+        file: (name: String, bytes: [UInt8])?,
+        environment: [String: String],
+        flags: [ConfigurationFlag] = [],
+        dev: Bool = false,
         readSecret: (String) -> [UInt8]? = { ConfigurationFile.read($0) }
     ) -> Result<Configuration, ConfigurationProblems> {
         var settings = ConfigurationSettings()
@@ -99,11 +101,17 @@ package struct Configuration: Sendable {
         nativeListen = settings.address(.nativeListen)
         self.providers = providers
         retry = RetryPolicy(
-            baseMs: settings.number(.retryBase), factor: settings.number(.retryFactor),
-            capMs: settings.number(.retryCap), attemptsMax: count(.retryAttempts))
+            baseMs: settings.number(.retryBase),
+            factor: settings.number(.retryFactor),
+            capMs: settings.number(.retryCap),
+            attemptsMax: count(.retryAttempts)
+        )
         concurrency = DeliveryConcurrency(
-            email: count(.emailConcurrency), webhook: count(.webhookConcurrency),
-            sms: count(.smsConcurrency), push: count(.pushConcurrency))
+            email: count(.emailConcurrency),
+            webhook: count(.webhookConcurrency),
+            sms: count(.smsConcurrency),
+            push: count(.pushConcurrency)
+        )
         logFormat = settings.text(.logFormat).flatMap(LogFormat.init) ?? .text
         logLevel = Self.level(settings.text(.logLevel))
         segmentBytes = count(.segmentBytes)
@@ -128,13 +136,17 @@ package struct Configuration: Sendable {
         if settings.number(.retryCap) < settings.number(.retryBase) {
             let key: ConfigurationKey = settings.isSet(.retryCap) ? .retryCap : .retryBase
             settings.refuse(
-                settings.origin(key), "retry.cap is below retry.base; make it at least as long")
+                settings.origin(key),
+                "retry.cap is below retry.base; make it at least as long"
+            )
         }
         let http = settings.address(.httpListen)
         if http.port != 0, http == settings.address(.nativeListen) {
             let key: ConfigurationKey = settings.isSet(.nativeListen) ? .nativeListen : .httpListen
             settings.refuse(
-                settings.origin(key), "http.listen and native.listen are both \(http)")
+                settings.origin(key),
+                "http.listen and native.listen are both \(http)"
+            )
         }
     }
 }

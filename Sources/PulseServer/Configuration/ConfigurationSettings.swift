@@ -89,8 +89,10 @@ struct ConfigurationSettings {
     var entries: [ConfigurationEntry] {
         ConfigurationKey.allCases.map { key in
             ConfigurationEntry(
-                key: key, value: values[key].map { key.kind.show($0.value) },
-                origin: origin(key))
+                key: key,
+                value: values[key].map { key.kind.show($0.value) },
+                origin: origin(key)
+            )
         }
     }
 
@@ -105,7 +107,9 @@ struct ConfigurationSettings {
     }
 
     private mutating func refuse(
-        _ key: ConfigurationKey, _ origin: ConfigurationOrigin, _ message: String
+        _ key: ConfigurationKey,
+        _ origin: ConfigurationOrigin,
+        _ message: String
     ) {
         refused.insert(key)
         refuse(origin, "\(key.path): \(message)")
@@ -116,7 +120,8 @@ struct ConfigurationSettings {
             isFileBroken = true
             refuse(
                 .file(name: name, SourcePosition(line: 1, column: 1)),
-                "the file is larger than \(Configuration.fileBytesMax) bytes")
+                "the file is larger than \(Configuration.fileBytesMax) bytes"
+            )
             return
         }
         do {
@@ -138,7 +143,8 @@ struct ConfigurationSettings {
             let name = section.isEmpty ? "the file" : section
             refuse(
                 .file(name: file, node.position),
-                "\(name) is a section; put keys under it: \(known)")
+                "\(name) is a section; put keys under it: \(known)"
+            )
             return
         }
         var seen: [String: SourcePosition] = [:]

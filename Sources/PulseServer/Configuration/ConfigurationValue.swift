@@ -45,14 +45,16 @@ extension ConfigurationKind {
             guard Mailbox(text) != nil else {
                 throw UnfitValue(
                     message: "\"\(text)\" is not a sender; write pulse@example.org or "
-                        + "\"Example <pulse@example.org>\"")
+                        + "\"Example <pulse@example.org>\""
+                )
             }
             return .text(text)
         case .choice(let words):
             guard words.contains(text) else {
                 let hint = Suggestion.hint(for: text, among: words)
                 throw UnfitValue(
-                    message: "\"\(text)\" is not one of \(words.joined(separator: ", "))\(hint)")
+                    message: "\"\(text)\" is not one of \(words.joined(separator: ", "))\(hint)"
+                )
             }
             return .text(text)
         case .boolean:
@@ -69,7 +71,8 @@ extension ConfigurationKind {
             guard let number = Self.quantity(text, units: Self.durationUnits) else {
                 throw UnfitValue(
                     message: "\"\(text)\" is not a duration; write a number and a unit: 500ms, "
-                        + "10s, 15m, 24h")
+                        + "10s, 15m, 24h"
+                )
             }
             return .number(try within(range, number))
         case .size(let range):
@@ -78,14 +81,16 @@ extension ConfigurationKind {
             else {
                 throw UnfitValue(
                     message: "\"\(text)\" is not a size; write a number and a unit: 512KiB, "
-                        + "64MiB, 1GiB")
+                        + "64MiB, 1GiB"
+                )
             }
             return .number(try within(range, number))
         case .listenAddress:
             guard let address = ListenAddress(text) else {
                 throw UnfitValue(
                     message: "\"\(text)\" is not an address; write host:port, as in "
-                        + "127.0.0.1:8000 or [::1]:8000")
+                        + "127.0.0.1:8000 or [::1]:8000"
+                )
             }
             return .address(address)
         }
@@ -105,13 +110,15 @@ extension ConfigurationKind {
     }
 
     private func within(
-        _ range: ClosedRange<Int64>, _ number: Int64
+        _ range: ClosedRange<Int64>,
+        _ number: Int64
     ) throws(UnfitValue) -> Int64 {
         guard range.contains(number) else {
             let lowest = show(.number(range.lowerBound))
             let highest = show(.number(range.upperBound))
             throw UnfitValue(
-                message: "\(show(.number(number))) is out of range; from \(lowest) to \(highest)")
+                message: "\(show(.number(number))) is out of range; from \(lowest) to \(highest)"
+            )
         }
         return number
     }
@@ -126,7 +133,8 @@ extension ConfigurationKind {
     ]
 
     private static func quantity(
-        _ text: String, units: [(name: String, factor: Int64)]
+        _ text: String,
+        units: [(name: String, factor: Int64)]
     ) -> Int64? {
         let figures = text.prefix { ("0"..."9").contains($0) }
         let unit = text[figures.endIndex...]

@@ -30,12 +30,16 @@ struct YAMLNode {
         let status = withUnsafeMutablePointer(to: &builder) { builder in
             bytes.withUnsafeBufferPointer {
                 pulse_yaml_parse(
-                    $0.baseAddress, $0.count,
+                    $0.baseAddress,
+                    $0.count,
                     { context, event in
                         guard let context, let event else { return 0 }
                         let builder = context.assumingMemoryBound(to: YAMLBuilder.self)
                         return builder.pointee.add(event.pointee) ? 1 : 0
-                    }, builder, &failure)
+                    },
+                    builder,
+                    &failure
+                )
             }
         }
         if let problem = builder.problem { throw problem }
@@ -101,7 +105,8 @@ private struct YAMLBuilder {
                 return true
             }
             return close(
-                YAMLNode(content: .scalar(text, isPlain: event.is_plain != 0), position: position))
+                YAMLNode(content: .scalar(text, isPlain: event.is_plain != 0), position: position)
+            )
         case PULSE_YAML_MAPPING_START, PULSE_YAML_SEQUENCE_START:
             if let top = open.last, top.isMapping, top.key == nil {
                 return refuse(position, "a key is a word")
@@ -115,7 +120,9 @@ private struct YAMLBuilder {
             return close(
                 YAMLNode(
                     content: top.isMapping ? .mapping(top.entries) : .sequence,
-                    position: top.position))
+                    position: top.position
+                )
+            )
         default: return refuse(position, "aliases (*name) are not supported")
         }
     }
@@ -128,7 +135,8 @@ private struct YAMLBuilder {
         }
         if top.isMapping, let key = top.key {
             top.entries.append(
-                YAMLNode.Entry(key: key.text, position: key.position, value: node))
+                YAMLNode.Entry(key: key.text, position: key.position, value: node)
+            )
             top.key = nil
         }
         open.append(top)

@@ -34,6 +34,8 @@ enum Binary {
             let path = "\(packageRoot)/.build/\(kind)/\(name)"
             if access(path, X_OK) == 0 { return path }
         }
-        throw TestFailure("there is no \(name) below \(packageRoot)/.build: run `swift build` first")
+        throw TestFailure(
+            "there is no \(name) below \(packageRoot)/.build: run `swift build` first"
+        )
     }
 }

@@ -15,7 +15,8 @@ final class Broker {
 
     /// Starts a broker; `configuration` is YAML.
     init(
-        _ mode: Mode = .development, configuration: String? = nil,
+        _ mode: Mode = .development,
+        configuration: String? = nil,
         in directory: TemporaryDirectory? = nil
     ) throws {
         let directory = try directory ?? TemporaryDirectory()
@@ -23,13 +24,22 @@ final class Broker {
         self.mode = mode
         self.configuration = try configuration.map { try directory.write("pulse.yaml", $0) }
         (process, httpPort, nativePort) = try Self.start(
-            mode, self.configuration, directory, http: 0, native: 0)
+            mode,
+            self.configuration,
+            directory,
+            http: 0,
+            native: 0
+        )
     }
 
     deinit { process.end() }
 
     static func arguments(
-        _ mode: Mode, data: String, configuration: String? = nil, http: Int = 0, native: Int = 0
+        _ mode: Mode,
+        data: String,
+        configuration: String? = nil,
+        http: Int = 0,
+        native: Int = 0
     ) -> [String] {
         ["serve"] + (mode == .development ? ["--dev"] : [])
             + (configuration.map { ["--config", $0] } ?? [])
@@ -37,14 +47,22 @@ final class Broker {
     }
 
     private static func start(
-        _ mode: Mode, _ configuration: String?, _ directory: TemporaryDirectory, http: Int,
+        _ mode: Mode,
+        _ configuration: String?,
+        _ directory: TemporaryDirectory,
+        http: Int,
         native: Int
     ) throws -> (ChildProcess, Int, Int) {
         let process = try ChildProcess(
             try Binary.pulse(),
             arguments(
-                mode, data: directory.file("data"), configuration: configuration, http: http,
-                native: native))
+                mode,
+                data: directory.file("data"),
+                configuration: configuration,
+                http: http,
+                native: native
+            )
+        )
         let ports = try eventually("a ready line", within: 30) { () -> (Int, Int)? in
             if let ports = process.lines.lazy.compactMap(readyPorts).first { return ports }
             guard process.isRunning else {
@@ -75,14 +93,22 @@ final class Broker {
     /// Starts again on the same data and the same ports.
     func start() throws {
         (process, httpPort, nativePort) = try Self.start(
-            mode, configuration, directory, http: httpPort, native: nativePort)
+            mode,
+            configuration,
+            directory,
+            http: httpPort,
+            native: nativePort
+        )
     }
 
     // MARK: - HTTP
 
     /// One request on a connection of its own.
     func ask(
-        _ method: String, _ path: String, _ body: String? = nil, headers: [String] = []
+        _ method: String,
+        _ path: String,
+        _ body: String? = nil,
+        headers: [String] = []
     ) throws -> HTTPAnswer {
         try HTTPConversation(port: httpPort).ask(method, path, body, headers: headers)
     }
@@ -107,7 +133,9 @@ final class Broker {
     /// The notification, when it has reached `status`; a failure when it never does.
     @discardableResult
     func notification(
-        _ id: String, reaching status: String, within seconds: Double = 20
+        _ id: String,
+        reaching status: String,
+        within seconds: Double = 20
     ) throws -> JSONValue {
         var last: JSONValue?
         do {

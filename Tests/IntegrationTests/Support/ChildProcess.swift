@@ -20,7 +20,9 @@ final class ChildProcess: Sendable {
     private static let spawning = Mutex(())
 
     init(
-        _ program: String, _ arguments: [String], environment: [String: String] = [:]
+        _ program: String,
+        _ arguments: [String],
+        environment: [String: String] = [:]
     ) throws(TestFailure) {
         let (pid, reading) = try Self.spawning.withLock { _ throws(TestFailure) in
             try Self.spawn(program, arguments, environment)
@@ -41,7 +43,9 @@ final class ChildProcess: Sendable {
     }
 
     private static func spawn(
-        _ program: String, _ arguments: [String], _ environment: [String: String]
+        _ program: String,
+        _ arguments: [String],
+        _ environment: [String: String]
     ) throws(TestFailure) -> (pid: pid_t, output: Int32) {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else { throw TestFailure("no pipe") }

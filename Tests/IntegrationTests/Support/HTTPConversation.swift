@@ -23,7 +23,10 @@ final class HTTPConversation {
 
     /// A request as bytes; a body is sent as JSON with its length.
     static func request(
-        _ method: String, _ path: String, _ body: String? = nil, headers: [String] = []
+        _ method: String,
+        _ path: String,
+        _ body: String? = nil,
+        headers: [String] = []
     ) -> String {
         var lines = ["\(method) \(path) HTTP/1.1", "Host: pulse.test"] + headers
         if let body {
@@ -33,7 +36,10 @@ final class HTTPConversation {
     }
 
     func ask(
-        _ method: String, _ path: String, _ body: String? = nil, headers: [String] = []
+        _ method: String,
+        _ path: String,
+        _ body: String? = nil,
+        headers: [String] = []
     ) throws(TestFailure) -> HTTPAnswer {
         try wire.send(Self.request(method, path, body, headers: headers))
         return try readAnswer(hasBody: method != "HEAD")

@@ -39,7 +39,8 @@ private struct JSONReader {
 
     func failure(_ expected: String) -> TestFailure {
         TestFailure(
-            "\(expected) expected at byte \(position) of \(String(decoding: bytes, as: UTF8.self))")
+            "\(expected) expected at byte \(position) of \(String(decoding: bytes, as: UTF8.self))"
+        )
     }
 
     var isAtEnd: Bool { position == bytes.count }
@@ -66,7 +67,8 @@ private struct JSONReader {
             return .array(
                 try list(until: "]") { (reader: inout JSONReader) throws(TestFailure) in
                     try reader.value()
-                })
+                }
+            )
         }
         if take("{") {
             let members = try list(until: "}") {
@@ -83,7 +85,8 @@ private struct JSONReader {
     }
 
     private mutating func list<Item>(
-        until end: String, _ item: (inout JSONReader) throws(TestFailure) -> Item
+        until end: String,
+        _ item: (inout JSONReader) throws(TestFailure) -> Item
     ) throws(TestFailure) -> [Item] {
         skipSpace()
         var items: [Item] = []

@@ -13,7 +13,9 @@ final class MailSink {
 
     init() throws {
         let process = try ChildProcess(
-            "/usr/bin/python3", ["-u", Binary.resource("Sinks/smtp_sink.py")])
+            "/usr/bin/python3",
+            ["-u", Binary.resource("Sinks/smtp_sink.py")]
+        )
         self.process = process
         port = try eventually("the mail sink's port") { () -> Int? in
             if let line = process.lines.first(where: { $0.hasPrefix("ready ") }) {
@@ -22,7 +24,8 @@ final class MailSink {
             guard process.isRunning else {
                 throw TestFailure(
                     "these tests need /usr/bin/python3 with aiosmtpd "
-                        + "(apt-get install python3-aiosmtpd): \(process.output)")
+                        + "(apt-get install python3-aiosmtpd): \(process.output)"
+                )
             }
             return nil
         }
@@ -40,8 +43,10 @@ final class MailSink {
         try process.lines.filter { $0.hasPrefix("mail ") }.compactMap { line -> Mail? in
             let json = try JSONValue(parsing: Array(line.utf8.dropFirst(5)))
             let mail = Mail(
-                from: json["from"]?.text ?? "", to: json["to"]?.items.compactMap(\.text) ?? [],
-                message: json["message"]?.text ?? "")
+                from: json["from"]?.text ?? "",
+                to: json["to"]?.items.compactMap(\.text) ?? [],
+                message: json["message"]?.text ?? ""
+            )
             return mail.to.contains(address) ? mail : nil
         }
     }

@@ -28,7 +28,9 @@ func wallMilliseconds() -> Int64 {
 /// - Throws: ``TestFailure`` that says what never came, after `seconds`.
 @discardableResult
 func eventually<Answer>(
-    _ what: @autoclosure () -> String, within seconds: Double = 20, _ ask: () throws -> Answer?
+    _ what: @autoclosure () -> String,
+    within seconds: Double = 20,
+    _ ask: () throws -> Answer?
 ) throws -> Answer {
     let deadline = uptime() + seconds
     while true {
@@ -42,7 +44,9 @@ func eventually<Answer>(
 
 /// The same for a condition.
 func eventually(
-    _ what: @autoclosure () -> String, within seconds: Double = 20, holds condition: () throws -> Bool
+    _ what: @autoclosure () -> String,
+    within seconds: Double = 20,
+    holds condition: () throws -> Bool
 ) throws {
     try eventually(what(), within: seconds) { try condition() ? () : nil }
 }

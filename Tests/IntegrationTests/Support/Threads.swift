@@ -12,12 +12,15 @@ private final class Body: Sendable {
 func onThread(_ body: @escaping @Sendable () -> Void) -> pthread_t {
     var thread = pthread_t()
     let result = pthread_create(
-        &thread, nil,
+        &thread,
+        nil,
         { argument in
             guard let argument else { return nil }
             Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run()
             return nil
-        }, Unmanaged.passRetained(Body(body)).toOpaque())
+        },
+        Unmanaged.passRetained(Body(body)).toOpaque()
+    )
     precondition(result == 0, "a test can start a thread")
     pthread_detach(thread)
     return thread
@@ -30,7 +33,8 @@ private final class Board<Answer: Sendable>: Sendable {
 
 /// Runs `work` on as many threads at once and waits for all; the answers are in order.
 func together<Answer: Sendable>(
-    _ count: Int, within seconds: Double = 60,
+    _ count: Int,
+    within seconds: Double = 60,
     _ work: @escaping @Sendable (Int) throws -> Answer
 ) throws -> [Answer] {
     let board = Board<Answer>()

@@ -90,7 +90,8 @@ final class WebhookSink: Sendable {
                 }
                 let status = book.answer(call.path, number)
                 let answer = Array(
-                    "HTTP/1.1 \(status) Said\r\nContent-Length: 2\r\n\r\nok".utf8)
+                    "HTTP/1.1 \(status) Said\r\nContent-Length: 2\r\n\r\nok".utf8
+                )
                 guard send(descriptor, answer, answer.count, Int32(MSG_NOSIGNAL)) > 0 else {
                     return
                 }
@@ -119,9 +120,11 @@ final class WebhookSink: Sendable {
         guard bytes.count >= start + length else { return nil }
         let words = lines.first?.split(separator: " ") ?? []
         let call = Call(
-            path: words.count > 1 ? String(words[1]) : "", headers: headers,
+            path: words.count > 1 ? String(words[1]) : "",
+            headers: headers,
             body: String(decoding: bytes[start..<start + length], as: UTF8.self),
-            at: wallMilliseconds())
+            at: wallMilliseconds()
+        )
         return (call, start + length)
     }
 }
