@@ -1,5 +1,7 @@
 // What each channel delivers through: as much of the configuration as deciding needs.
 
+package import PulseCore
+
 /// One provider per channel. Out of the box every channel has none; `serve --dev` gives each the
 /// catcher, which keeps notifications in memory for people to look at.
 package struct ProviderSettings: Sendable, Hashable {
@@ -40,6 +42,16 @@ package struct ProviderSettings: Sendable, Hashable {
         self.sms = sms
         self.push = push
         self.userAgent = userAgent
+    }
+
+    /// Whether the channel has a provider, or the catcher.
+    package func delivers(_ channel: Channel) -> Bool {
+        switch channel {
+        case .email: email != .none
+        case .webhook: webhook != .none
+        case .sms: sms != .none
+        case .push: push != .none
+        }
     }
 
     /// Every channel to the catcher.

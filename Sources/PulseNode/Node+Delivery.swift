@@ -12,23 +12,13 @@ extension Node {
 
     /// Leases messages for every channel that can deliver now.
     func dispatch(at now: Now) throws(ShardError) {
-        for channel in Channel.allCases where delivers(channel) {
+        for channel in Channel.allCases where configuration.providers.delivers(channel) {
             let index = Int(channel.rawValue) - 1
             if let until = pausedUntil[index] {
                 guard now.monotonic >= until else { continue }
                 pausedUntil[index] = nil
             }
             try shard.dispatch(channel, slots: configuration.concurrency[index], at: now)
-        }
-    }
-
-    /// Whether the channel has a provider or the catcher.
-    private func delivers(_ channel: Channel) -> Bool {
-        switch channel {
-        case .email: configuration.providers.email != .none
-        case .webhook: configuration.providers.webhook != .none
-        case .sms: configuration.providers.sms != .none
-        case .push: configuration.providers.push != .none
         }
     }
 
@@ -55,7 +45,9 @@ extension Node {
                 metrics.calls += 1
                 effects.append(.call(call, request))
             case .payloadBad(let reason):
-                try shard.settle(lease.id, .dead(.payloadBad, code: 0, detail: reason), at: now)
+                let ending = AttemptOutcome.dead(.payloadBad, code: 0, detail: reason)
+                logFailure(of: lease, ending, "payload_bad", into: &effects)
+                try shard.settle(lease.id, ending, at: now)
             case .noProvider:
                 try shard.settle(
                     lease.id,
@@ -157,7 +149,7 @@ extension Node {
                         .error,
                         "channel paused: its provider is not configured rightly",
                         [
-                            .init("channel", call.channel.name), .init("detail", detail),
+                            .init("channel", call.channel.name), .init("code", "\(code)"),
                             .init("seconds", "\(rest / 1000)"),
                         ]
                     )
@@ -171,7 +163,44 @@ extension Node {
                 counts: false
             )
         }
+        if let lease = shard.leases[call.lease] {
+            logFailure(of: lease, ending, outcome.name, into: &effects)
+        }
         try shard.settle(call.lease, ending, at: now)
+    }
+
+    /// One line for an attempt that did not deliver. What the provider said may hold an address, so the
+    /// line has its code only; the whole answer is in the notification's story.
+    private func logFailure(
+        of lease: Lease,
+        _ ending: AttemptOutcome,
+        _ outcomeName: String,
+        into effects: inout EffectQueue
+    ) {
+        let isDead: Bool
+        let code: Int32
+        switch ending {
+        case .delivered: return
+        case .dead(_, let said, _): (isDead, code) = (true, said)
+        case .retry(_, _, let said, _, let counts):
+            let isLast = configuration.shard.retry.isLast(attempt: Int(lease.attempt))
+            (isDead, code) = (counts && isLast, said)
+        }
+        let message = lease.message
+        effects.append(
+            .log(
+                LogEvent(
+                    isDead ? .warning : .info,
+                    isDead ? "notification dead" : "attempt failed",
+                    [
+                        .init("notification_id", "\(shard.id(message.stream, message.offset))"),
+                        .init("channel", Channel(topic: message.stream.topic)?.name ?? ""),
+                        .init("attempt", "\(lease.attempt)"), .init("class", outcomeName),
+                        .init("code", "\(code)"),
+                    ]
+                )
+            )
+        )
     }
 }
 

@@ -134,6 +134,16 @@ package final class Server {
                 LogEvent(.error, "the log is damaged: what can be read is served, nothing is taken")
             )
         }
+        let idle = Channel.allCases.filter { !configuration.providers.delivers($0) }
+        if !idle.isEmpty {
+            log(
+                LogEvent(
+                    .warning,
+                    "channels without a provider: what is accepted for them waits",
+                    [.init("channels", idle.map(\.name).joined(separator: ","))]
+                )
+            )
+        }
         if let http = httpListener, let native = nativeListener {
             whenReady("\(http.address)", "\(native.address)")
         }
@@ -146,6 +156,7 @@ package final class Server {
         caller?.close()
         worker.stop()
         data.close()
+        log(LogEvent(.info, "stopped", [.init("code", "\(ending ?? 0)")]))
         return ending ?? 0
     }
 
