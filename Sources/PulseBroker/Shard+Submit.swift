@@ -73,12 +73,19 @@ extension Shard {
             partition: partition(of: submission.user),
             lane: submission.lane
         )
-        var batch = RecordBatchWriter()
-        batch.append(at: now.wall, key: submission.user, value: submission.envelope)
-        batch.finish()
+        var batch: [UInt8] = []
+        batch.reserveCapacity(submission.envelope.count + submission.user.count + 96)
+        var writer = RecordBatchWriter(timestamp: now.wall, in: &batch)
+        writer.append(
+            key: submission.user,
+            value: submission.envelope,
+            timestamp: now.wall,
+            into: &batch
+        )
+        writer.close(in: &batch)
         var keys = [hash.recipient(submission.user)]
         if let key = submission.idempotencyKey { keys.append(hash.idempotency(key)) }
-        let offset = try append(batch.bytes, records: 1, to: stream, keys: keys, at: now)
+        let offset = try append(batch, records: 1, to: stream, keys: keys, at: now)
         return SubmitOutcome(
             kind: .accepted,
             id: id(stream, offset),

@@ -1,5 +1,7 @@
 // From the words of a command line to a command and what it was given.
 
+import PulseServer
+
 enum CommandParser {
     enum Outcome: Sendable {
         case invocation(Invocation)

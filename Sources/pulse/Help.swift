@@ -1,5 +1,7 @@
 // Help, made from the command table.
 
+import PulseServer
+
 enum Help {
     static func overview() -> [String] {
         let rows = CommandTable.all.map { ["  " + $0.name, $0.summary] }

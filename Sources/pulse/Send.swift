@@ -2,6 +2,7 @@
 
 import PulseClient
 import PulseCore
+import PulseServer
 
 enum Send {
     static let flags = [

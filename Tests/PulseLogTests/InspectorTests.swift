@@ -10,12 +10,22 @@ import Testing
         let driver = try LogDriver()
         let stream = LogDriver.stream(1)
         for index in 0..<100 {
-            var writer = RecordBatchWriter()
             let value = [UInt8](repeating: UInt8(index), count: 700)
             let wall = WallTimestamp(milliseconds: 1_700_000_000_000 + Int64(index))
-            value.withUnsafeBytes { writer.append(at: wall, key: nil, value: $0) }
-            writer.finish(baseOffset: Offset(Int64(index)))
-            try writer.bytes.withUnsafeBytes { bytes in
+            var batch: [UInt8] = []
+            var writer = RecordBatchWriter(timestamp: wall, in: &batch)
+            value.withUnsafeBytes {
+                writer.append(key: nil, value: $0, timestamp: wall, into: &batch)
+            }
+            writer.close(in: &batch)
+            batch.withUnsafeMutableBytes {
+                RecordBatch.patch(
+                    $0,
+                    baseOffset: Offset(Int64(index)),
+                    leaderEpoch: LeaderEpoch(0)
+                )
+            }
+            try batch.withUnsafeBytes { bytes in
                 _ = try driver.log.append(
                     .recordBatch,
                     stream: stream,

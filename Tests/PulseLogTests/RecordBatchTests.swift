@@ -25,22 +25,28 @@ import Testing
         12, 0, 6, 2, 1, 0, 0,
     ]
 
-    static func write(_ records: [(Int64, [UInt8]?, [UInt8]?)]) -> RecordBatchWriter {
-        var writer = RecordBatchWriter()
+    static func write(_ records: [(Int64, [UInt8]?, [UInt8]?)]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        let base = WallTimestamp(milliseconds: records[0].0)
+        var writer = RecordBatchWriter(timestamp: base, in: &bytes)
         for (time, key, value) in records {
             let wall = WallTimestamp(milliseconds: time)
             (key ?? []).withUnsafeBytes { keyBytes in
                 (value ?? []).withUnsafeBytes { valueBytes in
                     writer.append(
-                        at: wall,
                         key: key == nil ? nil : keyBytes,
-                        value: value == nil ? nil : valueBytes
+                        value: value == nil ? nil : valueBytes,
+                        timestamp: wall,
+                        into: &bytes
                     )
                 }
             }
         }
-        writer.finish(baseOffset: Offset(42), leaderEpoch: LeaderEpoch(7))
-        return writer
+        writer.close(in: &bytes)
+        bytes.withUnsafeMutableBytes {
+            RecordBatch.patch($0, baseOffset: Offset(42), leaderEpoch: LeaderEpoch(7))
+        }
+        return bytes
     }
 
     static func failure(_ bytes: [UInt8], _ trust: RecordBatch.Trust = .verify) -> RecordBatchError?
@@ -54,10 +60,10 @@ import Testing
     }
 
     @Test func theWriterWritesTheGoldenBytes() {
-        let writer = Self.write([
+        let written = Self.write([
             (1_700_000_000_000, [0x6B], Array("hello".utf8)), (1_700_000_000_003, nil, []),
         ])
-        #expect(writer.bytes == Self.golden)
+        #expect(written == Self.golden)
     }
 
     @Test func theGoldenBytesReadBack() throws {
@@ -155,8 +161,8 @@ import Testing
                 [UInt8](repeating: 2, count: random.below(700))
             )
         }
-        let writer = Self.write(records)
-        try writer.bytes.withUnsafeBytes { raw in
+        let written = Self.write(records)
+        try written.withUnsafeBytes { raw in
             let batch = try RecordBatch(raw)
             #expect(batch.count == records.count)
             var index = 0

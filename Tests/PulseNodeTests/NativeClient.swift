@@ -46,7 +46,7 @@ final class NativeClient {
 
     static func batch(_ envelopes: [(user: String, bytes: [UInt8])]) -> [UInt8] {
         var bytes: [UInt8] = []
-        var writer = PulseWire.RecordBatchWriter(
+        var writer = RecordBatchWriter(
             timestamp: WallTimestamp(milliseconds: 1000),
             in: &bytes
         )

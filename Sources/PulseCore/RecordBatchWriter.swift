@@ -1,4 +1,5 @@
-// The client's end of a record batch: Kafka's format v2, byte for byte, big-endian, uncompressed.
+// Writing a record batch: Kafka's format v2, byte for byte, big-endian, uncompressed. Clients write what
+// they send with it, the broker what it takes in over HTTP.
 //
 //      0          8        12       16    17     21         23          27          35
 //     +----------+--------+--------+-----+------+----------+-----------+-----------+
@@ -17,8 +18,6 @@
 //
 // The broker fills in base offset and leader epoch, which is why the checksum leaves them out.
 // Source: Apache Kafka documentation, "Message Format".
-
-package import PulseCore
 
 /// Appends one record batch at the end of a buffer: open, append records, close.
 package struct RecordBatchWriter: Sendable {
@@ -43,24 +42,22 @@ package struct RecordBatchWriter: Sendable {
     }
 
     package mutating func append(
-        key: UnsafeRawBufferPointer,
-        value: UnsafeRawBufferPointer,
+        key: UnsafeRawBufferPointer?,
+        value: UnsafeRawBufferPointer?,
         timestamp: WallTimestamp,
         into bytes: inout [UInt8]
     ) {
+        precondition(count < Limits.batchRecordsMax, "the caller cuts batches at their limit")
         let timestampDelta = timestamp.milliseconds &- base.milliseconds
         let length =
             1 + Self.zigzagBytes(timestampDelta) + Self.zigzagBytes(Int64(count))
-            + Self.zigzagBytes(Int64(key.count)) + key.count
-            + Self.zigzagBytes(Int64(value.count)) + value.count + 1
+            + Self.fieldBytes(key) + Self.fieldBytes(value) + 1
         bytes.append(zigzag: Int64(length))
         bytes.append(0)
         bytes.append(zigzag: timestampDelta)
         bytes.append(zigzag: Int64(count))
-        bytes.append(zigzag: Int64(key.count))
-        bytes.append(contentsOf: key)
-        bytes.append(zigzag: Int64(value.count))
-        bytes.append(contentsOf: value)
+        Self.append(key, to: &bytes)
+        Self.append(value, to: &bytes)
         bytes.append(0)
         latest = max(latest, timestamp)
         count += 1
@@ -82,6 +79,21 @@ package struct RecordBatchWriter: Sendable {
             CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[(start + 21)...]))
         }
         bytes.patch(at: start + 17, bigEndian: checksum)
+    }
+
+    /// A length and the bytes; absent is told by the length -1.
+    private static func append(_ field: UnsafeRawBufferPointer?, to bytes: inout [UInt8]) {
+        guard let field else {
+            bytes.append(zigzag: -1)
+            return
+        }
+        bytes.append(zigzag: Int64(field.count))
+        bytes.append(contentsOf: field)
+    }
+
+    private static func fieldBytes(_ field: UnsafeRawBufferPointer?) -> Int {
+        guard let field else { return 1 }
+        return zigzagBytes(Int64(field.count)) + field.count
     }
 
     private static func zigzagBytes(_ value: Int64) -> Int {
