@@ -3,7 +3,7 @@
 import PulseCore
 
 extension Recovery {
-    /// Makes a new log. The first segment is sparse, so that a first start is quick; it gets its
+    /// Makes a new log. The first segment is only reserved, so that a first start is quick; it gets its
     /// name only when its header is durable.
     mutating func create(
         _ identity: LogIdentity,

@@ -144,7 +144,7 @@ extension ShardLog {
     }
 
     /// A file for the next segment, under its final name: a spare if one is ready, otherwise made
-    /// here and now, which stalls the shard while its zeros are written.
+    /// here and now, with its room reserved but not written: slower syncs are better than a stall.
     private func takeFile(named name: String) throws(LogError) -> any LogFile {
         let spare = spares.first
         do throws(StorageError) {
@@ -153,7 +153,7 @@ extension ShardLog {
                 try directory.rename(spare, to: name)
             } else {
                 let temporary = name + ".tmp"
-                _ = try directory.create(temporary, bytes: geometry.segmentBytes, written: true)
+                _ = try directory.create(temporary, bytes: geometry.segmentBytes, written: false)
                 try directory.rename(temporary, to: name)
             }
             return try directory.open(name)

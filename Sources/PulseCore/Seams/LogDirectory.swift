@@ -11,8 +11,9 @@ package protocol LogDirectory: AnyObject, Sendable {
     func list() throws(StorageError) -> [String]
     func open(_ name: String) throws(StorageError) -> any LogFile
     /// Makes a file of `bytes` bytes that read as zero, replacing one of that name. `written` writes
-    /// the zeros out, so that later writes change no metadata; otherwise the file is sparse: quick to
-    /// make, slower to sync. Neither the content nor the name is durable yet.
+    /// the zeros out, so that later writes change no metadata; otherwise its room is only reserved:
+    /// quick to make, slower to sync. A disk without the room says so here, not at a later write.
+    /// Neither the content nor the name is durable yet.
     func create(_ name: String, bytes: Int, written: Bool) throws(StorageError) -> any LogFile
     func rename(_ old: String, to new: String) throws(StorageError)
     func remove(_ name: String) throws(StorageError)
