@@ -6,6 +6,16 @@ import PulseLog
 extension Shard {
     private static let checkpointKey: [UInt8] = Array("checkpoint".utf8)
     private static let identityKey: [UInt8] = Array("identity".utf8)
+    static let appliedKey: [UInt8] = Array("applied".utf8)
+
+    /// Rows that say how far the store has come; all others are a function of the log alone.
+    package static let progressKeys = [checkpointKey, appliedKey]
+
+    static func encoded(_ position: LogPosition) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.append(littleEndian: position.rawValue)
+        return bytes
+    }
 
     /// Opens the shard in `directory` and `store`, making it when both are empty.
     ///
@@ -80,6 +90,7 @@ extension Shard {
             return ShardState()
         }
         guard owner == identity else { throw .foreignStore }
+        try refuseRowsFromTheFuture(log, store)
         guard let saved = try fromStore({ () throws(StorageError) in try store.get(checkpointKey) })
         else {
             guard isWhole else { throw .storeLost(first: log.firstPosition) }
@@ -90,6 +101,20 @@ extension Shard {
             throw .storeAhead(applied: state.applied, end: log.appendPosition)
         }
         return state
+    }
+
+    /// Rows may reach further than the checkpoint, but never further than the log.
+    private static func refuseRowsFromTheFuture(
+        _ log: ShardLog,
+        _ store: any StateStore
+    ) throws(ShardError) {
+        let row = try fromStore { () throws(StorageError) in try store.get(appliedKey) }
+        let applied = row?.withUnsafeBytes { bytes -> UInt64? in
+            var reader = ByteReader(bytes)
+            return reader.littleEndian()
+        }
+        guard let applied = applied ?? nil, applied > log.appendPosition.rawValue else { return }
+        throw .storeAhead(applied: LogPosition(applied), end: log.appendPosition)
     }
 
     /// Writes the command that a process began, and the delivery groups when they do not exist yet.

@@ -125,6 +125,11 @@ extension Shard {
         }
         do throws(LogError) { _ = try result.get() } catch { throw .log(error) }
         nextOffsets[stream] = base.advanced(by: records)
+        // A turn that takes in much is written in pieces, so that memory stays bounded; the sync at its
+        // end covers them all.
+        if log.bytesInTurn >= Limits.turnBytesMax {
+            try fromLog { () throws(LogError) in try log.flush(jobs: &logJobs) }
+        }
         return base
     }
 

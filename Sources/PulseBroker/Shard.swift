@@ -161,15 +161,43 @@ package final class Shard {
         try checkpointIfDue()
     }
 
+    /// Rows that are gathered before they are written: a replay of a long log stays small.
+    private static let rowsPerBatch = 4096
+
     /// Folds every durable entry that was not folded yet.
     func applyDurable(at now: Now) throws(ShardError) {
-        var rows = StateBatch()
+        var isWhole = false
+        while !isWhole {
+            var rows = StateBatch()
+            isWhole = try fold(into: &rows)
+            addQueues(at: now)
+            guard !rows.changes.isEmpty else { continue }
+            // With the rows goes how far they reach: a store can be told from one of another moment.
+            rows.put(Self.appliedKey, Self.encoded(state.applied))
+            do throws(StorageError) {
+                try store.write(rows)
+                // Before the rows are noted: a lease that is over must not hide its own new row from
+                // a queue that is laid out anew.
+                closeSettled()
+                try noteHeld(rows, at: now)
+            } catch { throw .storage(error) }
+        }
+    }
+
+    /// Folds durable entries until the rows are many; answers whether none is left.
+    private func fold(into rows: inout StateBatch) throws(ShardError) -> Bool {
+        var gathered = StateBatch()
         var failure: ShardError?
+        var isWhole = true
         do throws(LogError) {
             try log.scan(from: state.applied) { header, body throws(LogError) in
                 guard header.endPosition <= self.log.durablePosition else { return false }
+                guard gathered.changes.count < Self.rowsPerBatch else {
+                    isWhole = false
+                    return false
+                }
                 do throws(StateError) {
-                    try self.apply(header, body, rows: &rows)
+                    try self.apply(header, body, rows: &gathered)
                 } catch {
                     failure = .state(error)
                     return false
@@ -178,15 +206,8 @@ package final class Shard {
             }
         } catch { throw .log(error) }
         if let failure { throw failure }
-        addQueues(at: now)
-        guard !rows.changes.isEmpty else { return }
-        do throws(StorageError) {
-            try store.write(rows)
-            // Before the rows are noted: a lease that is over must not hide its own new row from a
-            // queue that is laid out anew.
-            closeSettled()
-            try noteHeld(rows, at: now)
-        } catch { throw .storage(error) }
+        rows = gathered
+        return isWhole
     }
 
     private func apply(

@@ -11,7 +11,8 @@ package enum Limits {
     package static let segmentHeaderBytes = 4096
     /// Bytes of an entry's body. One entry is always written in one piece and must fit in a segment.
     package static let entryBodyBytesMax = 4 << 20
-    /// Bytes gathered before a turn's entries are written; past it new work waits for the sync.
+    /// Bytes gathered before a turn's entries are written; past it they are written
+    /// early, and synced with the rest.
     package static let turnBytesMax = 8 << 20
 
     // Records.
