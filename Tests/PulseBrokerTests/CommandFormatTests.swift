@@ -1,0 +1,116 @@
+// Golden bytes of what the broker writes into the log and the store, worked out by hand from
+// spec/03-storage.md, "Commands" and "State".
+
+import PulseBroker
+import PulseCore
+import Testing
+
+@Suite struct CommandFormatTests {
+    private let step = Command.Step(
+        message: MessageKey(
+            group: GroupID(1),
+            stream: StreamID(topic: TopicID(1), partition: PartitionID(0), lane: .normal),
+            offset: Offset(5)
+        ),
+        attempt: 2,
+        previous: LogPosition(0x1000),
+        origin: .held,
+        heldDue: 0x0102
+    )
+    private static let stepHex =
+        "0100 0200 02000100 0500000000000000 0010000000000000 02 0201000000000000"
+
+    private func bytes(_ hex: String) throws -> [UInt8] {
+        let digits = Array(hex.filter { $0 != " " })
+        return try stride(from: 0, to: digits.count, by: 2).map {
+            try #require(UInt8(String(digits[$0...$0 + 1]), radix: 16))
+        }
+    }
+
+    private func check(_ command: Command, _ hex: String) throws {
+        let golden = try bytes(hex)
+        var written: [UInt8] = []
+        command.append(to: &written)
+        #expect(written == golden)
+        var read: [Command] = []
+        #expect(golden.withUnsafeBytes { Command.forEach(in: $0) { read.append($0) } })
+        #expect(read == [command])
+    }
+
+    @Test func commandsAboutAMessage() throws {
+        try check(.intent(step), "01 21000000 \(Self.stepHex)")
+        try check(
+            .delivered(step, code: 250, detail: "ok"),
+            "02 29000000 \(Self.stepHex) FA000000 0200 6F6B"
+        )
+        try check(
+            .held(
+                step,
+                due: WallTimestamp(milliseconds: 1000),
+                reason: .backoff,
+                code: 451,
+                detail: "busy"
+            ),
+            "03 34000000 \(Self.stepHex) E803000000000000 02 C3010000 0400 62757379"
+        )
+        try check(
+            .dead(step, deadOffset: Offset(7), cause: .recipientDead, code: 550, detail: ""),
+            "04 30000000 \(Self.stepHex) 0700000000000000 02 26020000 0000"
+        )
+    }
+
+    @Test func commandsAboutTheShard() throws {
+        let row = TemplateRow(
+            name: "t",
+            channel: .sms,
+            subject: "",
+            text: "hi",
+            html: "",
+            savedAt: WallTimestamp(milliseconds: 1)
+        )
+        try check(
+            .templatePut(row),
+            "05 18000000 03 0100000000000000 0100 74 0000 02000000 6869 00000000"
+        )
+        let start = Command.GroupStart(stream: StreamID(rawValue: 0x0001_0002), offset: Offset(9))
+        try check(
+            .groupCreated(GroupID(5), topic: TopicID(1), name: "a", starts: [start]),
+            "06 17000000 0500 0100 0100 61 01000000 02000100 0900000000000000"
+        )
+        try check(.started(at: WallTimestamp(milliseconds: 2)), "07 08000000 0200000000000000")
+    }
+
+    @Test func progressOfAStream() throws {
+        var progress = StreamProgress(floor: Offset(0), end: Offset(70))
+        for offset: Int64 in [0, 1, 65] { progress.markDone(Offset(offset)) }
+        var written: [UInt8] = []
+        progress.append(to: &written)
+        let golden = try bytes(
+            "0200000000000000 4600000000000000 02000000 0000000000000000 0200000000000000"
+        )
+        #expect(written == golden)
+    }
+
+    @Test func rowsOfTheStore() throws {
+        let held = HeldRow(
+            message: step.message,
+            due: WallTimestamp(milliseconds: 0x0102),
+            attempt: 2,
+            reason: .backoff,
+            position: LogPosition(3)
+        )
+        #expect(held.key == (try bytes("68 0001 0000000000000102 00010002 0000000000000005")))
+        #expect(held.value == (try bytes("0200 02 0300000000000000")))
+        let dead = DeadRow(
+            deadStream: StreamID(rawValue: 0x0001_0004),
+            deadOffset: Offset(1),
+            stream: step.message.stream,
+            offset: Offset(5),
+            position: LogPosition(3)
+        )
+        #expect(dead.key == (try bytes("64 00010004 0000000000000001")))
+        #expect(dead.value == (try bytes("02000100 0500000000000000 0300000000000000")))
+        let template = TemplateCatalog.key("t", LogPosition(0x0102))
+        #expect(template == (try bytes("74 74 00 0000000000000102")))
+    }
+}
