@@ -134,6 +134,7 @@ package final class Server {
                 LogEvent(.error, "the log is damaged: what can be read is served, nothing is taken")
             )
         }
+        warnOfFewDescriptors()
         let idle = Channel.allCases.filter { !configuration.providers.delivers($0) }
         if !idle.isEmpty {
             log(
@@ -158,6 +159,21 @@ package final class Server {
         data.close()
         log(LogEvent(.info, "stopped", [.init("code", "\(ending ?? 0)")]))
         return ending ?? 0
+    }
+
+    /// Descriptors that are not connections: segments, the state store, provider connections, our own.
+    private static let descriptorsBesidesConnections = 512
+
+    private func warnOfFewDescriptors() {
+        let wanted = configuration.httpConnectionsMax + Self.descriptorsBesidesConnections
+        guard let limit = DescriptorLimit.raise(), limit < wanted else { return }
+        log(
+            LogEvent(
+                .warning,
+                "the process may have fewer descriptors than limits.http_connections allows",
+                [.init("limit", "\(limit)"), .init("wanted", "\(wanted)")]
+            )
+        )
     }
 
     private func received(_ signal: Signals.Signal) {
