@@ -318,6 +318,15 @@ import Testing
         #expect(try bench.exchange("GET", "/v1/templates/a").status == 200)
     }
 
+    /// Before its hello is answered a client knows no other message than the answer.
+    @Test func drainingSaysNothingToAClientThatHasNotSaidHello() throws {
+        let bench = try quiet()
+        let connection = ConnectionID(77)
+        bench.step(.opened(connection, .native))
+        bench.step(.drainRequested)
+        #expect(bench.takeSent(connection).isEmpty)
+    }
+
     @Test func drainingSaysGoodbyeTakesSettlementsAndRefusesTheRest() throws {
         let bench = try quiet()
         let client = try bench.client()
