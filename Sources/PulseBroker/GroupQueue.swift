@@ -77,12 +77,20 @@ struct GroupQueue: Sendable {
     }
 
     /// Bit *n* is set when lane *n* of the given ones has something to lease.
-    mutating func readyLanes(_ state: GroupState, among mask: UInt8) -> UInt8 {
+    ///
+    /// - Parameter freshToo: False when the window above the floor is full: what comes back is still
+    ///   leased then, or the floor could never move.
+    mutating func readyLanes(
+        _ state: GroupState,
+        among mask: UInt8,
+        freshToo: Bool = true
+    ) -> UInt8 {
         var ready: UInt8 = 0
         for lane in 0..<4 where mask >> UInt8(lane) & 1 == 1 && !due[lane].isEmpty {
             ready |= 1 << UInt8(lane)
         }
         while cursors.count < state.streams.count { cursors.append(Offset(0)) }
+        guard freshToo else { return ready }
         for index in state.streams.indices {
             guard let lane = state.streams[index].stream.lane, lane != .dead else { continue }
             let bit: UInt8 = 1 << lane.rawValue
@@ -92,9 +100,13 @@ struct GroupQueue: Sendable {
     }
 
     /// Takes the next message of a lane; nil when there is none.
-    mutating func take(_ lane: Lane, _ state: GroupState) -> (Candidate, isFresh: Bool)? {
+    mutating func take(
+        _ lane: Lane,
+        _ state: GroupState,
+        freshToo: Bool = true
+    ) -> (Candidate, isFresh: Bool)? {
         let place = Int(lane.rawValue)
-        if !due[place].isEmpty, !lastWasDue[place] || !hasFresh(lane, state),
+        if !due[place].isEmpty, !lastWasDue[place] || !freshToo || !hasFresh(lane, state),
             let candidate = due[place].popFirst()
         {
             lastWasDue[place] = true

@@ -15,11 +15,11 @@ extension Shard {
     /// ready to be called once ``takeOpened()`` returns them, after the sync.
     package func dispatch(_ channel: Channel, slots: Int, at now: Now) throws(ShardError) {
         guard let group = state.group(named: GroupState.deliveryName, on: channel.topic),
-            !log.isReadOnly
+            mayLease
         else { return }
         let index = Int(group.id.rawValue) - 1
         let worker = Int(channel.rawValue) - 1
-        while workerLeases[worker] < slots, hasWindow(group) {
+        while workerLeases[worker] < slots {
             let strict = workerCritical[worker] * 10 < slots * 6
             guard
                 let candidate = try nextCandidate(
@@ -37,18 +37,22 @@ extension Shard {
         }
     }
 
+    /// Whether leases may be granted: every one of them will want room for its outcome.
+    private var mayLease: Bool { !log.isReadOnly && !log.isNearlyFull }
+
     /// Leases messages to subscribers as far as their credit goes.
     /// Bounded in number and bytes; ``hasMoreToDeal`` says that a bound was met.
     package func deal(at now: Now) throws(ShardError) -> [Handout] {
         var handouts: [Handout] = []
         var bytes = 0
         hasMoreToDeal = false
+        guard mayLease else { return [] }
         for group in subscriptions.groups() {
             let index = Int(group.rawValue) - 1
-            guard queues.indices.contains(index), let state = state.group(group) else { continue }
+            guard queues.indices.contains(index), state.group(group) != nil else { continue }
             // Members that had their turn and found nothing in their lanes since the last handout.
             var idle: Set<SubscriptionID> = []
-            while hasWindow(state), let subscription = subscriptions.next(of: group),
+            while let subscription = subscriptions.next(of: group),
                 idle.count < subscriptions.all.count
             {
                 guard
@@ -134,14 +138,15 @@ extension Shard {
     ) throws(ShardError) -> Candidate? {
         let group = state.groups[index]
         while true {
-            let ready = queues[index].readyLanes(group, among: lanes)
+            let freshToo = hasWindow(group)
+            let ready = queues[index].readyLanes(group, among: lanes, freshToo: freshToo)
             guard
                 let lane = queues[index].lanes.next(
                     ready: ready,
                     criticalMayBeStrict: criticalMayBeStrict
                 )
             else { return nil }
-            guard let (found, isFresh) = queues[index].take(lane, group) else {
+            guard let (found, isFresh) = queues[index].take(lane, group, freshToo: freshToo) else {
                 preconditionFailure("a ready lane has a message")
             }
             var candidate = found
@@ -217,7 +222,7 @@ extension Shard {
 
     /// Where this turn's commands will end, or what is durable already when there are none.
     package var endOfTurnIfPending: LogPosition {
-        hasUnwrittenCommands ? endOfTurn : log.durablePosition
+        hasUnwrittenCommands ? endOfTurn : log.appendPosition
     }
 
     package func jobFinished(_ job: LogJob, failure: StorageError?) {
@@ -256,7 +261,17 @@ extension Shard {
 
     /// Appends the commands gathered so far when one more might make their entry too large.
     func makeRoomForCommand(at now: Now) throws(ShardError) {
-        if turnCommands.count > log.bodyBytesMax / 2 { try appendTurnCommands(at: now) }
+        if turnCommands.count > log.bodyBytesMax / 2 { try appendCommandsUnlessFull(at: now) }
+    }
+
+    /// Appends the turn's commands, or keeps them while the disk has no room for another segment.
+    func appendCommandsUnlessFull(at now: Now) throws(ShardError) {
+        do throws(ShardError) {
+            try appendTurnCommands(at: now)
+        } catch {
+            guard case .log(.diskFull) = error else { throw error }
+            isWaitingForRoom = true
+        }
     }
 
     func openAnnounced() {

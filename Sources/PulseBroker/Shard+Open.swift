@@ -132,7 +132,12 @@ extension Shard {
             next += 1
         }
         guard let ticket = try flush(at: now) else {
-            preconditionFailure("a command was appended")
+            // A full disk: what there is is served, and this is written when there is room. A log that
+            // was never begun cannot be.
+            guard state.groups.count >= Channel.allCases.count else {
+                throw .log(.diskFull(file: "of the first entries"))
+            }
+            return
         }
         do throws(StorageError) {
             try log.performSync()
@@ -163,6 +168,9 @@ extension Shard {
         wantsStoreFlush = true
         statistics.checkpoints += 1
     }
+
+    /// The store's flush found the disk full. All it would have saved can be had from the log again.
+    package func storeFlushFailed() { checkpointInFlight = nil }
 
     /// The store's flush ended well: what was saved before it began is durable.
     package func storeFlushed() {

@@ -27,6 +27,11 @@ package struct NotificationStory: Sendable {
 }
 
 extension Shard {
+    /// Whether the log still has a record.
+    package func has(_ stream: StreamID, _ offset: Offset) throws(ShardError) -> Bool {
+        try fromLog { () throws(LogError) in try log.locate(stream, offset) } != nil
+    }
+
     /// Reads one record where it lies.
     ///
     /// - Throws: ``ShardError`` when it is gone or damaged: a leased message never is.

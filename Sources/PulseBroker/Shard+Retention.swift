@@ -13,7 +13,10 @@ extension Shard {
 
     /// Releases what may go, now and then. Does nothing most of the time.
     package func releaseOldSegments(at now: Now) throws(ShardError) {
-        guard now.wall >= retentionDue else { return }
+        // A group that is being made may start at the oldest record there is: it is asked again.
+        guard now.wall >= retentionDue,
+            !pendingGroups.contains(where: { Int($0.id.rawValue) > state.groups.count })
+        else { return }
         let pause = min(max(configuration.retentionMilliseconds / 16, 1000), 3_600_000)
         retentionDue = now.wall.advanced(byMilliseconds: pause)
         let oldest = now.wall.advanced(byMilliseconds: -configuration.retentionMilliseconds)
@@ -125,8 +128,7 @@ extension Shard {
         for (stream, end) in state.streams where stream.lane == .dead {
             var from = DeadRow.key(stream, Offset(0))
             let limit = DeadRow.key(stream, end)
-            var isDone = false
-            while !isDone {
+            while true {
                 let start = from
                 let rows = try fromStore { () throws(StorageError) in
                     try store.scan(from: start, below: limit, limit: Self.pageRows)
@@ -136,11 +138,9 @@ extension Shard {
                     let record = try fromLog { () throws(LogError) in
                         try log.locate(row.stream, row.offset)
                     }
-                    guard min(row.position, record ?? .zero) < below else {
-                        isDone = true
-                        break
-                    }
-                    batch.delete(row.key)
+                    // Offsets here are in the order of deaths, records in the order of births: a row that
+                    // stays says nothing of the next.
+                    if min(row.position, record ?? .zero) < below { batch.delete(row.key) }
                 }
                 if !batch.changes.isEmpty {
                     let changes = batch

@@ -136,9 +136,9 @@ extension Shard {
         )
     }
 
-    /// Leases whose outcome became durable are over.
+    /// Leases whose outcome is folded into the state are over.
     func closeSettled() {
-        while let first = settling.first, first.position < log.durablePosition {
+        while let first = settling.first, first.position < state.applied {
             _ = settling.popFirst()
             guard let lease = leases.remove(first.lease) else {
                 preconditionFailure("a settling lease is in the table")

@@ -25,7 +25,7 @@ extension Shard {
         } else if let pending = pendingGroups.first(where: { $0.topic == topic && $0.name == name })
         {
             group = pending.id
-            durableAt = endOfTurn
+            durableAt = endOfTurnIfPending
         } else {
             pendingGroups.removeAll { $0.id.rawValue <= state.groups.count }
             group = GroupID(UInt16(state.groups.count + pendingGroups.count + 1))

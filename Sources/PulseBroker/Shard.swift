@@ -79,6 +79,8 @@ package final class Shard {
     /// The turn's intents and outcomes: one entry for all of them.
     var turnCommands: [UInt8] = []
     var turnKeys: [UInt64] = []
+    /// The disk had no room for the turn's commands: they are kept and tried again with later turns.
+    package internal(set) var isWaitingForRoom = false
     /// Leases whose intent, and leases whose outcome, become durable with the entry at a position.
     var announcing = FIFO<(lease: UInt64, position: LogPosition)>()
     var settling = FIFO<(lease: UInt64, position: LogPosition)>()
@@ -143,7 +145,8 @@ package final class Shard {
     ///
     /// - Returns: The ticket of the sync that makes it durable, or nil when there is nothing to sync.
     package func flush(at now: Now) throws(ShardError) -> SyncTicket? {
-        try appendTurnCommands(at: now)
+        isWaitingForRoom = false
+        try appendCommandsUnlessFull(at: now)
         log.noteTime(now.wall)
         do throws(LogError) {
             try log.flush(jobs: &logJobs)
@@ -204,7 +207,10 @@ package final class Shard {
                 }
                 return true
             }
-        } catch { throw .log(error) }
+        } catch {
+            // Recovery told of this damage: what lies before it is served, read-only.
+            guard case .damaged = error, !recovery.damaged.isEmpty else { throw .log(error) }
+        }
         if let failure { throw failure }
         rows = gathered
         return isWhole

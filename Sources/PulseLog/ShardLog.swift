@@ -159,6 +159,12 @@ package final class ShardLog {
             && geometry.entriesEnd - Int(position - active.base) < geometry.segmentBytes / 8
     }
 
+    /// Whether even outcomes may soon find no room: nothing new is begun.
+    package var isNearlyFull: Bool {
+        lacksSpares
+            && geometry.entriesEnd - Int(position - active.base) < geometry.segmentBytes / 16
+    }
+
     /// Whether appends are refused: the log is damaged, or its storage failed.
     package var isReadOnly: Bool { refusal != nil }
 

@@ -162,12 +162,18 @@ extension Node {
             try putTemplate(name, draft, slot: slot, of: conversation, at: now, into: &effects)
             return
         case .status(let id, let dialect):
-            if let story = try shard.story(of: id, withSteps: true) {
-                response = .notification(view(of: story), dialect)
-            } else {
-                response = .notFound(.notification, dialect)
+            let found = try unlessUnreadable { () throws(ShardError) in
+                try self.shard.story(of: id, withSteps: true)
             }
-        case .list(let query, let dialect): response = try list(query, dialect)
+            switch found {
+            case nil: response = .unavailable(.dataCorrupt, retryAfterSeconds: nil, dialect)
+            case .some(nil): response = .notFound(.notification, dialect)
+            case .some(let story?): response = .notification(view(of: story), dialect)
+            }
+        case .list(let query, let dialect):
+            response =
+                try unlessUnreadable { () throws(ShardError) in try self.list(query, dialect) }
+                ?? .unavailable(.dataCorrupt, retryAfterSeconds: nil, dialect)
         case .templates(let channel, let dialect):
             let revisions = shard.templates.newest.filter {
                 channel == nil || $0.row.channel == channel
@@ -247,6 +253,23 @@ extension Node {
                 at: now,
                 into: &effects
             )
+        }
+    }
+
+    /// Nil when what a question is about cannot be read: a damaged or missing entry, found only now. The
+    /// question is refused and the broker goes on; only what must be right to go on stops it.
+    func unlessUnreadable<T>(
+        _ read: () throws(ShardError) -> T
+    ) throws(ShardError) -> T? {
+        do throws(ShardError) {
+            return try read()
+        } catch {
+            switch error {
+            case .log(.damaged), .log(.missing), .log(.noEntry):
+                metrics.unreadable += 1
+                return nil
+            default: throw error
+            }
         }
     }
 

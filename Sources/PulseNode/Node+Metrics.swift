@@ -12,6 +12,8 @@ struct NodeMetrics {
     /// Answers by the first digit of their status: 2xx, 3xx, 4xx, 5xx.
     private(set) var answers: [UInt64] = [0, 0, 0, 0]
     var refused: UInt64 = 0
+    /// Questions whose answer could not be read.
+    var unreadable: UInt64 = 0
     var caught: UInt64 = 0
     var calls: UInt64 = 0
     /// In the order of `outcomeNames`.
@@ -124,6 +126,10 @@ extension Node {
             ("pulse_http_requests_total", "HTTP requests taken in.", metrics.httpRequests),
             ("pulse_native_requests_total", "Native requests taken in.", metrics.nativeRequests),
             ("pulse_refused_total", "Submissions refused.", metrics.refused),
+            (
+                "pulse_unreadable_total", "Questions refused because of damaged data.",
+                metrics.unreadable
+            ),
             (
                 "pulse_duplicates_total", "Submissions recognised by their idempotency key.",
                 statistics.duplicates

@@ -118,9 +118,16 @@ extension Node {
         case .extend(let correlation, let view):
             extend(view, correlation, of: conversation, at: now, into: &output)
         case .status(let correlation, let id):
-            try status(id, correlation, into: &output)
+            try readOrRefuse(correlation, &output) { output throws(ShardError) in
+                try self.status(id, correlation, into: &output)
+            }
         case .fetch(let correlation, let request):
-            try fetch(request, correlation, into: &output)
+            guard output.count < Limits.turnBytesMax else {
+                return refuse(.overloaded, "read the answers first", correlation, &output)
+            }
+            try readOrRefuse(correlation, &output) { output throws(ShardError) in
+                try self.fetch(request, correlation, into: &output)
+            }
         case .putTemplate(let correlation, let message):
             try putTemplate(message, correlation, of: conversation, at: now, into: &output)
         case .listTemplates(let correlation, let after):
@@ -135,6 +142,19 @@ extension Node {
             }
             ListTemplatesReply(fitting: rows).encode(correlation: correlation, into: &output)
         }
+    }
+
+    /// Runs a read; one that meets damage is refused, and what it wrote so far taken back.
+    private func readOrRefuse(
+        _ correlation: UInt32,
+        _ output: inout [UInt8],
+        _ read: (inout [UInt8]) throws(ShardError) -> Void
+    ) throws(ShardError) {
+        let start = output.count
+        let whole: Void? = try unlessUnreadable { () throws(ShardError) in try read(&output) }
+        guard whole == nil else { return }
+        output.removeSubrange(start...)
+        refuse(.dataCorrupt, "the stored data cannot be read", correlation, &output)
     }
 
     func refuse(
@@ -199,7 +219,9 @@ extension Node {
                 &output
             )
         }
-        if isDraining { return refuse(.draining, "stopping", correlation, &output) }
+        if let obstacle, obstacle != .diskFull {
+            return refuse(obstacle, obstacle.name, correlation, &output)
+        }
         let lease =
             request.leaseMilliseconds == 0
             ? Limits.leaseMilliseconds : Int64(request.leaseMilliseconds)
@@ -397,7 +419,15 @@ extension Node {
         }
         let begin = output.count
         var writer = FetchReplyWriter(correlation: correlation, in: &output)
-        for record in try shard.browse(stream, from: next, count: Limits.batchRecordsMax) {
+        let records = try shard.browse(stream, from: next, count: Limits.batchRecordsMax)
+        // Dead letters leave gaps when retention takes them: a short page reaches to the end.
+        let reachesEnd = request.lane == .dead && records.count < Limits.batchRecordsMax
+        var isWhole = true
+        for record in records {
+            guard try shard.has(record.stream, record.origin) else {
+                next = record.offset.advanced(by: 1)
+                continue
+            }
             let name = shard.id(record.stream, record.origin)
             let fits = try shard.withRecord(record.stream, record.origin) { header, key, value in
                 guard writer.fits(keyBytes: key.count, valueBytes: value.count, in: output),
@@ -413,9 +443,13 @@ extension Node {
                 )
                 return true
             }
-            guard fits else { break }
+            guard fits else {
+                isWhole = false
+                break
+            }
             next = record.offset.advanced(by: 1)
         }
+        if isWhole, reachesEnd { next = end }
         writer.close(next: next, logStart: start, logEnd: end, in: &output)
     }
 

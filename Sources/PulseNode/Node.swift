@@ -186,6 +186,9 @@ package final class Node {
         try shard.writeFloor()
     }
 
+    /// Milliseconds until a full disk is asked again.
+    private static let roomMilliseconds: Int64 = 1000
+
     private func askForWake(at now: Now, into effects: inout EffectQueue) {
         var next = MonotonicInstant.distantFuture
         func consider(_ time: MonotonicInstant?) { if let time { next = min(next, time) } }
@@ -197,7 +200,11 @@ package final class Node {
         consider(floorDue)
         if case .draining(let until) = drain { consider(until) }
         // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
-        if shard.hasUnwrittenCommands || shard.hasMoreToDeal { next = now.monotonic }
+        if shard.isWaitingForRoom {
+            consider(now.monotonic.advanced(byMilliseconds: Self.roomMilliseconds))
+        } else if shard.hasUnwrittenCommands || drain == .serving && shard.hasMoreToDeal {
+            next = now.monotonic
+        }
         effects.append(.wake(at: next))
     }
 
@@ -232,8 +239,11 @@ package final class Node {
         switch job {
         case .log(let job): shard.jobFinished(job, failure: failed)
         case .flushStore:
-            if let failed { throw .storage(failed) }
-            shard.storeFlushed()
+            switch failed?.reason {
+            case nil: shard.storeFlushed()
+            case .noSpace: shard.storeFlushFailed()
+            default: if let failed { throw .storage(failed) }
+            }
         }
     }
 
