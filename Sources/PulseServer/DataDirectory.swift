@@ -64,7 +64,9 @@ package struct DataDirectory {
         guard let root = try? DiskDirectory(opening: path), let names = try? root.list() else {
             return
         }
-        let others = names.filter { $0 != DirectoryLock.fileName && $0 != formatFile }
+        // The temporary file is what a crash leaves of the very first start.
+        let ours = [DirectoryLock.fileName, formatFile, formatFile + ".tmp"]
+        let others = names.filter { !ours.contains($0) }
         if !names.contains(formatFile) {
             if let found = others.first { throw .foreign(path: path, found: found) }
             return

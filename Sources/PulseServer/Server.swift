@@ -36,11 +36,14 @@ package final class Server {
     private let node: Node
     private let worker: BackgroundWorker<(JobID, StorageError?)>
     private var caller: ProviderCaller?
+    private var mail: MailCaller?
     private var httpListener: Listener?
     private var nativeListener: Listener?
     private var signals: Signals?
 
     private var connections: [ConnectionID: Connection] = [:]
+    /// Connections taken at a time, over both ports.
+    private var connectionsMax: Int
     private var nextConnection: UInt64 = 1
     private var effects = EffectQueue()
     private var performing = EffectQueue()
@@ -51,6 +54,7 @@ package final class Server {
     package init(configuration: Configuration, version: String) throws(ServerError) {
         Limits.checkRelations()
         self.configuration = configuration
+        connectionsMax = min(configuration.httpConnectionsMax, Limits.connectionsMax)
         sink = LogSink(format: configuration.logFormat, level: configuration.logLevel)
         Signals.ignoreBrokenPipes()
         Signals.holdBack()
@@ -79,7 +83,14 @@ package final class Server {
         _ = try worker.completions.attach(to: loop) { [unowned self] in
             for (job, failure) in $0 { self.step(.jobFinished(job, failure: failure)) }
         }
-        caller = try ProviderCaller(loop: loop) { [unowned self] in
+        var options = ProviderCaller.Options()
+        // Never fewer connections than calls: a call that waits for one has its time running.
+        options.connectionsPerHost = configuration.concurrency[.webhook]
+        mail = try MailCaller(loop: loop, threadsMax: configuration.concurrency[.email]) {
+            [unowned self] in
+            self.step(.providerAnswered($0, $1))
+        }
+        caller = try ProviderCaller(loop: loop, options: options) { [unowned self] in
             self.step(.providerAnswered($0, $1))
         }
         let http = configuration.httpListen
@@ -155,6 +166,7 @@ package final class Server {
             ending = 70
         }
         caller?.close()
+        mail?.close()
         worker.stop()
         data.close()
         log(LogEvent(.info, "stopped", [.init("code", "\(ending ?? 0)")]))
@@ -164,9 +176,11 @@ package final class Server {
     /// Descriptors that are not connections: segments, the state store, provider connections, our own.
     private static let descriptorsBesidesConnections = 512
 
+    /// Connections never take what the disk needs: where descriptors are few, they get half of them.
     private func warnOfFewDescriptors() {
         let wanted = configuration.httpConnectionsMax + Self.descriptorsBesidesConnections
         guard let limit = DescriptorLimit.raise(), limit < wanted else { return }
+        connectionsMax = max(limit / 2, limit - Self.descriptorsBesidesConnections)
         log(
             LogEvent(
                 .warning,
@@ -232,7 +246,11 @@ package final class Server {
         case .pauseReading(let id): connections[id]?.pauseReading()
         case .resumeReading(let id): connections[id]?.resumeReading()
         case .wake(let instant): wakeAt = instant
-        case .call(let call, let request): caller?.start(call, request)
+        case .call(let call, let request):
+            switch request {
+            case .smtp: mail?.start(call, request)
+            case .http: caller?.start(call, request)
+            }
         case .run(let id, let job):
             let directory = data.log
             let store = data.store
@@ -287,7 +305,7 @@ extension Server: ListenerOwner {
         from peer: SocketAddress,
         by listener: Listener
     ) {
-        guard connections.count < min(configuration.httpConnectionsMax, Limits.connectionsMax)
+        guard connections.count < connectionsMax
         else {
             log(LogEvent(.warning, "connection refused: too many are open"))
             return

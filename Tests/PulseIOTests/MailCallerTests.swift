@@ -1,0 +1,62 @@
+// Mail on threads of its own: a server that thinks holds up nobody but its own mail.
+
+import PulseCore
+import PulseDelivery
+import PulseIO
+import Testing
+
+@Suite struct MailCallerTests {
+    private func mail(to port: UInt16) -> ProviderRequest {
+        .smtp(
+            SMTPRequest(
+                endpoint: SMTPEndpoint(host: "127.0.0.1", port: port, security: .none),
+                sender: "from@example.org",
+                recipient: "to@example.org",
+                message: Array("Subject: s\r\n\r\ntext\r\n".utf8),
+                timeoutMilliseconds: 1200
+            )
+        )
+    }
+
+    @Test func aServerThatDoesNotAnswerHoldsUpNobodyElse() throws {
+        var script = MailScript()
+        script.set(.message, to: "")
+        let silent = try MailServer(script)
+        let prompt = try MailServer()
+        defer {
+            silent.stop()
+            prompt.stop()
+        }
+        let rig = try LoopRig()
+        var order: [UInt64] = []
+        let caller = try MailCaller(loop: rig.loop, threadsMax: 2) { call, _ in
+            order.append(call.rawValue)
+        }
+        caller.start(CallID(1), mail(to: silent.port))
+        caller.start(CallID(2), mail(to: prompt.port))
+        caller.start(CallID(3), mail(to: prompt.port))
+        #expect(try rig.run(forMilliseconds: 5000) { order.count == 3 })
+        #expect(order == [2, 3, 1], "the silent server's mail is the last to be answered")
+        #expect(prompt.messages.count == 2)
+        caller.close()
+    }
+
+    @Test func oneThreadServesAllInOrderOverOneConnection() throws {
+        let server = try MailServer()
+        defer { server.stop() }
+        let rig = try LoopRig()
+        var order: [UInt64] = []
+        let caller = try MailCaller(loop: rig.loop, threadsMax: 1) { call, answer in
+            order.append(call.rawValue)
+            guard case .answered(250, _, _) = answer else {
+                Issue.record("call \(call.rawValue): \(answer)")
+                return
+            }
+        }
+        for number: UInt64 in 1...20 { caller.start(CallID(number), mail(to: server.port)) }
+        #expect(try rig.run(forMilliseconds: 5000) { order.count == 20 })
+        #expect(order == Array(1...20))
+        #expect(server.connections == 1)
+        caller.close()
+    }
+}
