@@ -93,7 +93,17 @@ extension Shard {
     }
 
     /// Bytes of the entry that holds a message: what giving it out costs at the most.
+    /// Damage counts nothing: whoever reads the record to give it out meets it again.
     private func entryBytes(of message: MessageKey) throws(ShardError) -> Int {
+        do throws(ShardError) {
+            return try readEntryBytes(of: message)
+        } catch {
+            guard case .log(.damaged) = error else { throw error }
+            return 0
+        }
+    }
+
+    private func readEntryBytes(of message: MessageKey) throws(ShardError) -> Int {
         try fromLog { () throws(LogError) in
             guard let position = try log.locate(message.stream, message.offset) else {
                 throw LogError.missing(message.stream, message.offset)

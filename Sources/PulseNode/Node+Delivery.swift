@@ -72,29 +72,32 @@ extension Node {
         let stream = lease.message.stream
         let offset = lease.message.offset
         var failure: ShardError?
-        let plan = try shard.withRecord(stream, offset) { header, _, value -> DeliveryPlan in
-            guard let envelope = Envelope(value) else {
-                return .payloadBad(reason: "the record's envelope cannot be read")
+        let plan = try unlessUnreadable { () throws(ShardError) in
+            try self.shard.withRecord(stream, offset) { header, _, value -> DeliveryPlan in
+                guard let envelope = Envelope(value) else {
+                    return .payloadBad(reason: "the record's envelope cannot be read")
+                }
+                var template: Template?
+                if let name = envelope.template?.text {
+                    do throws(ShardError) {
+                        template = try self.template(named: name, before: header.position)
+                    } catch { failure = error }
+                }
+                return DeliveryPlan.make(
+                    id: shard.id(stream, offset),
+                    channel: channel,
+                    envelope: envelope,
+                    template: template,
+                    settings: configuration.providers,
+                    attempt: Int(lease.attempt),
+                    createdAt: header.wall,
+                    now: now.wall
+                )
             }
-            var template: Template?
-            if let name = envelope.template?.text {
-                do throws(ShardError) {
-                    template = try self.template(named: name, before: header.position)
-                } catch { failure = error }
-            }
-            return DeliveryPlan.make(
-                id: shard.id(stream, offset),
-                channel: channel,
-                envelope: envelope,
-                template: template,
-                settings: configuration.providers,
-                attempt: Int(lease.attempt),
-                createdAt: header.wall,
-                now: now.wall
-            )
         }
         if let failure { throw failure }
-        return plan
+        // Damage met on the way out: this one cannot be delivered, and the others can.
+        return plan ?? .payloadBad(reason: "the stored record is damaged")
     }
 
     /// The template as it was at a place in the log.

@@ -13,6 +13,11 @@ final class HTTPConversation {
     var isPaused = false
     /// Too many bytes wait to be sent.
     var isBackedUp = false
+    /// Requests that wait until their answers have room.
+    var postponed: [IncomingRequest] = []
+    /// Bytes of answers in the turn of that number.
+    var bytesInTurn = 0
+    var turn: UInt64 = 0
     /// The session timer that is set, and for when.
     var timer = TimingWheel<ConnectionID>.Handle.none
     var timerAt = MonotonicInstant.distantFuture
@@ -56,7 +61,7 @@ extension Node {
         }
     }
 
-    private func answerRequests(
+    func answerRequests(
         of conversation: HTTPConversation,
         at now: Now,
         into effects: inout EffectQueue
@@ -64,7 +69,11 @@ extension Node {
         while !requests.isEmpty {
             var batch: [IncomingRequest] = []
             swap(&batch, &requests)
-            for incoming in batch {
+            for (place, incoming) in batch.enumerated() {
+                if isFull(conversation) {
+                    postpone(batch[place...], of: conversation)
+                    break
+                }
                 metrics.httpRequests += 1
                 try answer(incoming, of: conversation, at: now, into: &effects)
             }
@@ -78,6 +87,41 @@ extension Node {
         settleFlow(of: conversation, into: &effects)
     }
 
+    // MARK: - Large answers
+    //
+    // A client may ask for much more than it reads. Requests are answered as long as their answers of one
+    // turn, and what waits to be sent, stay below `Limits.outgoingBytesMax`; the others wait, and their
+    // connection is not read meanwhile.
+
+    private func isFull(_ conversation: HTTPConversation) -> Bool {
+        conversation.isBackedUp || !conversation.postponed.isEmpty
+            || conversation.turn == turn && conversation.bytesInTurn >= Limits.outgoingBytesMax
+    }
+
+    private func postpone(
+        _ requests: ArraySlice<IncomingRequest>,
+        of conversation: HTTPConversation
+    ) {
+        conversation.postponed += requests
+        if !conversation.isBackedUp, !postponing.contains(conversation.id) {
+            postponing.append(conversation.id)
+        }
+    }
+
+    /// Goes on with what waited, a new turn's worth for each connection.
+    func answerPostponed(at now: Now, into effects: inout EffectQueue) throws(ShardError) {
+        turn += 1
+        guard !postponing.isEmpty else { return }
+        var connections: [ConnectionID] = []
+        swap(&connections, &postponing)
+        for id in connections {
+            guard let conversation = http[id], !conversation.isBackedUp else { continue }
+            requests = conversation.postponed
+            conversation.postponed = []
+            try answerRequests(of: conversation, at: now, into: &effects)
+        }
+    }
+
     /// Closes or pauses a connection as its session now wants.
     private func settleFlow(of conversation: HTTPConversation, into effects: inout EffectQueue) {
         if conversation.session.shouldClose {
@@ -86,7 +130,9 @@ extension Node {
             return
         }
         setTimer(conversation)
-        let wantsPause = !conversation.session.canReceiveMore || conversation.isBackedUp
+        let wantsPause =
+            !conversation.session.canReceiveMore || conversation.isBackedUp
+            || !conversation.postponed.isEmpty
         if wantsPause != conversation.isPaused {
             conversation.isPaused = wantsPause
             effects.append(
@@ -103,9 +149,15 @@ extension Node {
         into effects: inout EffectQueue
     ) {
         metrics.note(status: response.status)
+        let start = effects.bytes.count
         effects.send(on: conversation.id) {
             conversation.session.respond(to: slot, response, output: &$0)
         }
+        if conversation.turn != turn {
+            conversation.turn = turn
+            conversation.bytesInTurn = 0
+        }
+        conversation.bytesInTurn += effects.bytes.count - start
     }
 
     /// Sends an answer that was waiting for a sync.
@@ -136,6 +188,9 @@ extension Node {
         let isFull = bytes >= Limits.outgoingBytesMax
         if let conversation = http[id] {
             conversation.isBackedUp = isFull
+            if !isFull, !conversation.postponed.isEmpty, !postponing.contains(id) {
+                postponing.append(id)
+            }
             settleFlow(of: conversation, into: &effects)
         } else if let conversation = native[id], conversation.isBackedUp != isFull {
             conversation.isBackedUp = isFull
@@ -196,227 +251,6 @@ extension Node {
         case .answered(let decided): response = decided
         }
         respond(response, slot: slot, to: conversation, into: &effects)
-    }
-
-    private func submit(
-        _ submission: Submission,
-        slot: UInt32,
-        of conversation: HTTPConversation,
-        at now: Now,
-        into effects: inout EffectQueue
-    ) throws(ShardError) {
-        let dialect = submission.dialect
-        if let obstacle {
-            metrics.refused += 1
-            let response = HTTPResponse.unavailable(
-                obstacle,
-                retryAfterSeconds: obstacle.isRetryable ? 1 : nil,
-                dialect
-            )
-            respond(response, slot: slot, to: conversation, into: &effects)
-            return
-        }
-        var known: KnownTemplate?
-        if let name = submission.template, let revision = shard.revisionInForce(of: name),
-            let template = templates.template(of: revision)
-        {
-            known = KnownTemplate(channel: revision.row.channel, variables: template.variables)
-        }
-        switch Admission.admit(submission, template: known) {
-        case .failure(let errors):
-            metrics.refused += 1
-            respond(
-                .invalid(errors.all, dialect),
-                slot: slot,
-                to: conversation,
-                into: &effects
-            )
-        case .success(let admitted):
-            guard admitted.envelope.count <= Limits.envelopeBytesMax else {
-                respond(.tooLarge(dialect), slot: slot, to: conversation, into: &effects)
-                return
-            }
-            guard
-                let outcome = try unlessFull({ () throws(ShardError) in
-                    try self.submit(admitted, at: now)
-                })
-            else {
-                let full = HTTPResponse.unavailable(.diskFull, retryAfterSeconds: 5, dialect)
-                respond(full, slot: slot, to: conversation, into: &effects)
-                return
-            }
-            try answer(
-                outcome,
-                dialect,
-                slot: slot,
-                of: conversation,
-                at: now,
-                into: &effects
-            )
-        }
-    }
-
-    /// Nil when what a question is about cannot be read: a damaged or missing entry, found only now. The
-    /// question is refused and the broker goes on; only what must be right to go on stops it.
-    func unlessUnreadable<T>(
-        _ read: () throws(ShardError) -> T
-    ) throws(ShardError) -> T? {
-        do throws(ShardError) {
-            return try read()
-        } catch {
-            switch error {
-            case .log(.damaged), .log(.missing), .log(.noEntry):
-                metrics.unreadable += 1
-                return nil
-            default: throw error
-            }
-        }
-    }
-
-    /// Nil when the disk has no room for another segment: nothing was changed, and the client may try
-    /// again later.
-    func unlessFull<T>(_ take: () throws(ShardError) -> T) throws(ShardError) -> T? {
-        do throws(ShardError) {
-            return try take()
-        } catch {
-            guard case .log(.diskFull) = error else { throw error }
-            metrics.refused += 1
-            return nil
-        }
-    }
-
-    /// Hands an admitted notification to the shard.
-    private func submit(
-        _ admitted: AdmittedNotification,
-        at now: Now
-    ) throws(ShardError) -> SubmitOutcome {
-        let empty: [UInt8] = []
-        let result = admitted.user.withUnsafeBytes { user in
-            admitted.envelope.withUnsafeBytes { envelope in
-                (admitted.idempotencyKey ?? empty).withUnsafeBytes {
-                    key -> Result<SubmitOutcome, ShardError> in
-                    let new = NewNotification(
-                        channel: admitted.channel,
-                        lane: admitted.lane,
-                        user: user,
-                        envelope: envelope,
-                        idempotencyKey: admitted.idempotencyKey == nil ? nil : key
-                    )
-                    do throws(ShardError) {
-                        return .success(try shard.submit(new, at: now))
-                    } catch { return .failure(error) }
-                }
-            }
-        }
-        return try result.get()
-    }
-
-    private func answer(
-        _ outcome: SubmitOutcome,
-        _ dialect: APIDialect,
-        slot: UInt32,
-        of conversation: HTTPConversation,
-        at now: Now,
-        into effects: inout EffectQueue
-    ) throws(ShardError) {
-        let response: HTTPResponse
-        switch (outcome.kind, dialect) {
-        case (.accepted, _): response = .accepted(outcome.id, dialect)
-        // System 000's clients expect the first identifier, whatever the body.
-        case (.duplicate, _), (.conflict, .compatible):
-            let story = try shard.story(of: outcome.id, withSteps: false)
-            response = .duplicate(
-                outcome.id,
-                story?.state ?? .ready,
-                attempts: story?.attempts ?? 0,
-                dialect
-            )
-        case (.conflict, .v1): response = .conflict(dialect)
-        }
-        wait(
-            .http(conversation.id, slot: slot, response),
-            durableAt: outcome.durableAt
-        )
-        if outcome.durableAt <= shard.log.durablePosition {
-            try answerDurable(at: now, into: &effects)
-        }
-    }
-
-    // MARK: - Templates
-
-    private func putTemplate(
-        _ name: String,
-        _ draft: TemplateDraft,
-        slot: UInt32,
-        of conversation: HTTPConversation,
-        at now: Now,
-        into effects: inout EffectQueue
-    ) throws(ShardError) {
-        if let obstacle {
-            let response = HTTPResponse.unavailable(
-                obstacle,
-                retryAfterSeconds: obstacle.isRetryable ? 1 : nil,
-                .v1
-            )
-            respond(response, slot: slot, to: conversation, into: &effects)
-            return
-        }
-        let row = TemplateRow(
-            name: name,
-            channel: draft.channel,
-            subject: draft.subject ?? "",
-            text: draft.text ?? "",
-            html: draft.html ?? "",
-            savedAt: now.wall
-        )
-        if let problem = problem(of: row) {
-            respond(.invalid([problem], .v1), slot: slot, to: conversation, into: &effects)
-            return
-        }
-        let created = shard.revisionInForce(of: name) == nil
-        guard
-            let saved = try unlessFull({ () throws(ShardError) in
-                try self.shard.put(row, at: now)
-            })
-        else {
-            let full = HTTPResponse.unavailable(.diskFull, retryAfterSeconds: 5, .v1)
-            respond(full, slot: slot, to: conversation, into: &effects)
-            return
-        }
-        let response = HTTPResponse.template(view(saved.revision), created: created, .v1)
-        wait(.http(conversation.id, slot: slot, response), durableAt: saved.durableAt)
-    }
-
-    /// What keeps a template from being saved, or nil.
-    func problem(of row: TemplateRow) -> FieldError? {
-        let name = row.name.utf8
-        guard (1...Limits.templateNameBytesMax).contains(name.count),
-            !name.contains(where: { $0 < 0x20 || $0 == 0x7F })
-        else {
-            return FieldError(
-                field: "name",
-                code: .validationFailed,
-                message: "a name has 1 to \(Limits.templateNameBytesMax) bytes of plain text"
-            )
-        }
-        do {
-            _ = try Template(row.source)
-            return nil
-        } catch {
-            return FieldError(
-                field: error.field,
-                code: .invalidTemplate,
-                message: "\(error)"
-            )
-        }
-    }
-
-    /// A template by its name or by its identifier.
-    private func findTemplate(_ text: String) -> TemplateRevision? {
-        if let found = shard.templates.revision(named: text) { return found }
-        guard NotificationID(text) != nil else { return nil }
-        let wanted = text.lowercased()
-        return shard.templates.newest.first { templateID($0.row.name) == wanted }
     }
 
     // MARK: - Connections

@@ -43,6 +43,9 @@ package final class Node {
     private(set) var drain = Drain.serving
     /// Set when the shard cannot go on; everything after is refused.
     private var failure: ShardError?
+    /// Counts turns, and the connections whose requests wait for the next one.
+    var turn: UInt64 = 1
+    var postponing: [ConnectionID] = []
     /// Parsed requests of one input; a scratch list.
     var requests: [IncomingRequest] = []
 
@@ -132,6 +135,7 @@ package final class Node {
         do throws(ShardError) {
             try shard.reachedTime(now)
             checkSessions(at: now, into: &effects)
+            try answerPostponed(at: now, into: &effects)
             // Answers that promise nothing new: refusals, duplicates, a group that exists.
             try answerDurable(at: now, into: &effects)
             if drain == .serving {
@@ -200,11 +204,13 @@ package final class Node {
         consider(floorDue)
         if case .draining(let until) = drain { consider(until) }
         // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
+        let wantsTurn =
+            !postponing.isEmpty || drain == .serving && shard.hasMoreToDeal
+            || shard.hasUnwrittenCommands && !shard.isWaitingForRoom
         if shard.isWaitingForRoom {
             consider(now.monotonic.advanced(byMilliseconds: Self.roomMilliseconds))
-        } else if shard.hasUnwrittenCommands || drain == .serving && shard.hasMoreToDeal {
-            next = now.monotonic
         }
+        if wantsTurn { next = now.monotonic }
         effects.append(.wake(at: next))
     }
 

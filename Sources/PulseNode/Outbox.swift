@@ -4,27 +4,41 @@ import PulseCore
 import PulseDelivery
 import PulseGateway
 
+/// A ring of the newest notifications, bounded in number and in bytes.
 struct Outbox {
-    private var ring: [CaughtNotification] = []
-    private var next = 0
+    private var ring = [CaughtNotification?](repeating: nil, count: Limits.outboxEntriesMax)
+    private var oldest = 0
+    private var kept = 0
+    private var bytes = 0
     /// How many were ever caught.
     private(set) var count: UInt64 = 0
 
+    /// Bytes of texts kept at once.
+    private static let bytesMax = 32 << 20
+
     mutating func keep(_ caught: CaughtNotification) {
         count += 1
-        if ring.count < Limits.outboxEntriesMax {
-            ring.append(caught)
-        } else {
-            ring[next] = caught
-        }
-        next = (next + 1) % Limits.outboxEntriesMax
+        let size = Self.size(of: caught)
+        while kept == ring.count || kept > 0 && bytes + size > Self.bytesMax { dropOldest() }
+        ring[(oldest + kept) % ring.count] = caught
+        kept += 1
+        bytes += size
+    }
+
+    private mutating func dropOldest() {
+        if let gone = ring[oldest] { bytes -= Self.size(of: gone) }
+        ring[oldest] = nil
+        oldest = (oldest + 1) % ring.count
+        kept -= 1
+    }
+
+    private static func size(of caught: CaughtNotification) -> Int {
+        caught.subject.utf8.count + caught.text.utf8.count + caught.html.utf8.count
     }
 
     /// Newest first.
     var entries: [OutboxEntry] {
-        let isFull = ring.count == Limits.outboxEntriesMax
-        let oldestFirst = isFull ? Array(ring[next...] + ring[..<next]) : ring
-        return oldestFirst.reversed().map {
+        (0..<kept).reversed().compactMap { ring[(oldest + $0) % ring.count] }.map {
             OutboxEntry(
                 id: $0.id,
                 caughtAt: $0.at,

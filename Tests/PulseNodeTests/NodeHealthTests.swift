@@ -33,6 +33,37 @@ import Testing
         #expect(bench.closed.contains(idle) && bench.takeSent(idle).isEmpty)
     }
 
+    /// What is asked for in a moment may take an hour to read: answers are made as they leave.
+    @Test func aClientThatAsksForMuchGetsItPieceByPiece() throws {
+        let bench = try NodeBench()
+        let text = String(repeating: "x", count: 200_000)
+        for number in 0..<4 {
+            let body = "{\"channel\":\"sms\",\"text\":\"\(text)\"}"
+            #expect(try bench.exchange("PUT", "/v1/templates/t\(number)", body).status == 201)
+        }
+        let asking = Array(repeating: NodeBench.request("GET", "/v1/templates"), count: 30)
+        let connection = bench.open(.http)
+        bench.syncsAtOnce = false
+        bench.receive(asking.flatMap { $0 }, on: connection)
+        // One answer has 800 KB: two pass the limit of a turn, and the turn's end gives two more.
+        #expect(bench.takeSent(connection).count < 4_000_000)
+        bench.step(.backlog(connection, bytes: 2 * Limits.outgoingBytesMax))
+        let waiting = bench.takeSent(connection).count
+        for _ in 0..<5 { bench.step(.timeReached) }
+        #expect(waiting < 2_000_000 && bench.takeSent(connection).isEmpty)
+        bench.step(.backlog(connection, bytes: 0))
+        var left = 0
+        for _ in 0..<40 {
+            let sent = bench.takeSent(connection).count
+            #expect(sent < 4_000_000)
+            left += sent
+            bench.step(.timeReached)
+        }
+        #expect(left > 20_000_000, "and in the end all of it")
+        bench.syncsAtOnce = true
+        bench.step(.timeReached)
+    }
+
     @Test func theWakeItAsksForComesInTime() throws {
         let bench = try NodeBench()
         let connection = bench.open(.http)
