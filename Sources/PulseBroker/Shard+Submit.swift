@@ -194,9 +194,15 @@ extension Shard {
         // In an entry of its own, whose position is the revision's.
         try appendTurnCommands(at: now)
         Command.templatePut(template).append(to: &turnCommands)
-        guard let position = try appendTurnCommands(at: now) else {
-            preconditionFailure("a command was just added")
+        let appended: LogPosition?
+        do throws(ShardError) {
+            appended = try appendTurnCommands(at: now)
+        } catch {
+            // Refused (a full disk): it must not be saved later with somebody else's turn.
+            turnCommands.removeAll(keepingCapacity: true)
+            throw error
         }
+        guard let position = appended else { preconditionFailure("a command was just added") }
         let revision = TemplateRevision(row: template, position: position)
         pendingTemplates[template.name] = revision
         return (revision, log.appendPosition)
