@@ -46,7 +46,7 @@ package struct HeldQueue: Sendable {
         except isOut: (MessageKey) -> Bool
     ) throws(StorageError) {
         wheel = TimingWheel(at: now.monotonic)
-        loadedThrough = HeldRow.prefix(group)
+        loadedThrough = Mutant.isOn(.forgetWheel) ? nil : HeldRow.prefix(group)
         try loadMore(at: now, from: store, except: isOut)
     }
 
@@ -67,10 +67,6 @@ package struct HeldQueue: Sendable {
             try loadMore(at: now, from: store, except: isOut)
         }
     }
-
-    #if MUTANT_FORGET_WHEEL
-    mutating func forget() { loadedThrough = nil }
-    #endif
 
     private mutating func place(_ row: HeldRow, at now: Now) {
         // A day at most: a far row comes round again, and a wait cannot overflow.

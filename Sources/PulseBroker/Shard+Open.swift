@@ -62,11 +62,7 @@ extension Shard {
         do throws(StorageError) {
             shard.addQueues(at: now)
             for index in shard.queues.indices {
-                #if !MUTANT_FORGET_WHEEL
                 try shard.reloadQueue(index, at: now)
-                #else
-                shard.queues[index].held.forget()
-                #endif
             }
         } catch { throw .storage(error) }
         return shard

@@ -56,8 +56,7 @@ extension Shard {
         _ submission: NewNotification,
         at now: Now
     ) throws(ShardError) -> SubmitOutcome {
-        #if !MUTANT_SKIP_DEDUPLICATION
-        if let key = submission.idempotencyKey,
+        if !Mutant.isOn(.skipDeduplication), let key = submission.idempotencyKey,
             let earlier = try findByKey(
                 key,
                 envelope: submission.envelope,
@@ -67,7 +66,6 @@ extension Shard {
         {
             return earlier
         }
-        #endif
         let stream = StreamID(
             topic: submission.channel.topic,
             partition: partition(of: submission.user),

@@ -111,7 +111,7 @@ extension Node {
             else { return nil }
             guard let key = record.idempotencyKey else { continue }
             guard seen.insert(XXH3.hash(key, seed: 0)).inserted else { return nil }
-            #if !MUTANT_SKIP_DEDUPLICATION
+            if Mutant.isOn(.skipDeduplication) { continue }
             let found = try shard.findByKey(
                 key,
                 envelope: record.value,
@@ -119,7 +119,6 @@ extension Node {
                 at: now
             )
             guard found == nil else { return nil }
-            #endif
         }
         return StreamID(topic: channel.topic, partition: first.partition, lane: first.lane)
     }

@@ -12,14 +12,10 @@ extension Node {
 
     /// Sends every answer whose promise is kept by now.
     func answerDurable(at now: Now, into effects: inout EffectQueue) throws(ShardError) {
-        try send(upTo: shard.log.durablePosition, at: now, into: &effects)
+        var durable = shard.log.durablePosition
+        if Mutant.isOn(.answerBeforeSync) { durable = shard.log.appendPosition }
+        try send(upTo: durable, at: now, into: &effects)
     }
-
-    #if MUTANT_ANSWER_BEFORE_SYNC
-    func answerAll(at now: Now, into effects: inout EffectQueue) throws(ShardError) {
-        try send(upTo: LogPosition(.max), at: now, into: &effects)
-    }
-    #endif
 
     private func send(
         upTo durable: LogPosition,

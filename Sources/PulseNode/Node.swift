@@ -116,9 +116,7 @@ package final class Node {
         case .synced(let ticket):
             try shard.synced(ticket, at: now)
             noteFloorDue(at: now)
-            #if !MUTANT_ANSWER_BEFORE_SYNC
             try answerDurable(at: now, into: &effects)
-            #endif
             try callOpened(at: now, into: &effects)
         case .timeReached: break
         case .providerAnswered(let call, let answer):
@@ -143,9 +141,6 @@ package final class Node {
                 try deal(at: now, into: &effects)
             }
             if let ticket = try shard.flush(at: now) { effects.append(.sync(ticket)) }
-            #if MUTANT_ANSWER_BEFORE_SYNC
-            try answerAll(at: now, into: &effects)
-            #endif
             try writeFloorIfDue(at: now)
             try shard.releaseOldSegments(at: now)
             startJobs(into: &effects)

@@ -1,0 +1,79 @@
+// The command line of pulse-sim.
+
+import PulseCore
+import PulseSimulator
+
+struct Options {
+    var seed: UInt64?
+    var seeds: ClosedRange<UInt64>?
+    var isVerbose = false
+    /// Many seeds end with the first that fails.
+    var stopsAtFailure = false
+
+    static let usage = """
+        usage: pulse-sim --seed N [--verbose]
+               pulse-sim --seeds A..B [--first-failure]
+               pulse-sim mutants                 list the deliberate mistakes (a -DMUTANTS build)
+               --mutant NAME                     make one of them
+        """
+
+    /// - Throws: A sentence about what is wrong.
+    init(_ arguments: [String]) throws(OptionError) {
+        var rest = arguments[...]
+        func value(of option: String) throws(OptionError) -> String {
+            guard let value = rest.popFirst() else {
+                throw OptionError(text: "\(option) needs a value")
+            }
+            return value
+        }
+        while let option = rest.popFirst() {
+            switch option {
+            case "--seed":
+                let text = try value(of: option)
+                guard let number = UInt64(text) else {
+                    throw OptionError(text: "\(text) is no seed")
+                }
+                seed = number
+            case "--seeds":
+                let text = try value(of: option)
+                guard let range = Self.range(text) else {
+                    throw OptionError(text: "\(text) is no range, as 1..300 is")
+                }
+                seeds = range
+            case "--verbose": isVerbose = true
+            case "--first-failure": stopsAtFailure = true
+            case "--mutant": try Self.choose(mutant: try value(of: option))
+            default: throw OptionError(text: "unknown option \(option)")
+            }
+        }
+        guard (seed == nil) != (seeds == nil) else { throw OptionError(text: Self.usage) }
+    }
+
+    private static func choose(mutant name: String) throws(OptionError) {
+        #if MUTANTS
+        guard let mutant = Mutant.named(name) else {
+            throw OptionError(text: "no mutant \(name)")
+        }
+        Mutant.chosen = mutant
+        #else
+        throw OptionError(text: "this build has no mutants: build with -Xswiftc -DMUTANTS")
+        #endif
+    }
+
+    private static func range(_ text: String) -> ClosedRange<UInt64>? {
+        let dots = Array("..".utf8)
+        let bytes = Array(text.utf8)
+        for place in bytes.indices where bytes[place...].starts(with: dots) {
+            guard let first = UInt64(String(decoding: bytes[..<place], as: UTF8.self)),
+                let last = UInt64(String(decoding: bytes[(place + 2)...], as: UTF8.self)),
+                first <= last
+            else { return nil }
+            return first...last
+        }
+        return nil
+    }
+}
+
+struct OptionError: Error {
+    var text: String
+}

@@ -1,0 +1,68 @@
+// Running worlds: one, or many.
+
+import PulseCore
+import PulseSimulator
+
+func report(_ verdict: Verdict) {
+    say("knobs: \(verdict.knobs)\nfaults: \(verdict.plan)")
+    say("the last events:")
+    for line in verdict.lastLines { say("    " + line) }
+    for violation in verdict.violations.prefix(20) { say("broken promise, \(violation)") }
+    if verdict.violations.count > 20 { say("and \(verdict.violations.count - 20) more") }
+    say("repeat: pulse-sim --seed \(verdict.seed) --verbose")
+}
+
+func summary(_ verdict: Verdict) -> String {
+    let counts = verdict.counts
+    return "\(verdict.notifications) notifications, \(counts.calls) calls, "
+        + "\(counts.crashes) crashes, \(counts.turns) turns, \(counts.events) events, "
+        + "\(verdict.simulated.nanoseconds / 1_000_000_000) s simulated"
+}
+
+func runOne(_ seed: UInt64, _ options: Options) -> Bool {
+    say("seed \(seed)")
+    prepareLastWords("seed \(seed)", repeat: "--seed \(seed) --verbose")
+    var listener: ((String) -> Void)?
+    if options.isVerbose { listener = { line in say(line) } }
+    let verdict = Simulation.run(seed: seed, listener: listener)
+    if !verdict.isKept { report(verdict) }
+    say(summary(verdict))
+    say("state \(Simulation.hexadecimal(verdict.stateHash))")
+    say("trace \(Simulation.hexadecimal(verdict.traceHash))")
+    return verdict.isKept
+}
+
+func runMany(_ seeds: ClosedRange<UInt64>, _ options: Options) -> Bool {
+    var failed = 0
+    var done = 0
+    var hash: UInt64 = 0
+    var rare = RareCounts()
+    for seed in seeds {
+        prepareLastWords("seed \(seed)", repeat: "--seed \(seed) --verbose")
+        let verdict = Simulation.run(seed: seed)
+        done += 1
+        rare += verdict.counts.rare
+        withUnsafeBytes(of: verdict.traceHash.littleEndian) { hash = XXH3.hash($0, seed: hash) }
+        if !verdict.isKept {
+            failed += 1
+            say("seed \(seed)")
+            report(verdict)
+            if options.stopsAtFailure { return false }
+        }
+        if done % 50 == 0 { say("\(done) seeds, \(failed) failed; \(seed): \(summary(verdict))") }
+    }
+    say("\(done) seeds, \(failed) failed; \(rare)")
+    say("trace \(Simulation.hexadecimal(hash))")
+    return failed == 0
+}
+
+/// Prints the deliberate mistakes, one a line: name, bug class, hunter, seeds of the quick form.
+func listMutants() {
+    #if MUTANTS
+    for row in Mutant.table {
+        say("\(row.name) \(row.bugClass) \(row.hunter.rawValue) \(row.quickSeeds)")
+    }
+    #else
+    fail("this build has no mutants: build with -Xswiftc -DMUTANTS")
+    #endif
+}
