@@ -67,12 +67,13 @@ let package = Package(
             linkerSettings: [.linkedLibrary("stdc++")]
         ),
         .target(name: "CKernel"),
+        .target(name: "CLZ4", linkerSettings: [.linkedLibrary("lz4")]),
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
         .target(name: "CRocksDB", linkerSettings: [.linkedLibrary("rocksdb")]),
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
 
         // Words.
-        room("PulseCore", ["CChecksum"]),
+        room("PulseCore", ["CChecksum", "CLZ4"]),
 
         // Core: decides, and touches nothing.
         room("PulseWire", ["PulseCore"]),

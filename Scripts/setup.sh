@@ -10,7 +10,8 @@ packages=(
     # The C and C++ library that the toolchain's clang builds against.
     libc6-dev libstdc++-12-dev
     # Libraries that Pulse is linked with; ARCHITECTURE.md says what each is for.
-    libboost1.81-dev libcurl4-openssl-dev libisal-dev libkainjow-mustache-dev librocksdb-dev
+    libboost1.81-dev libcurl4-openssl-dev libisal-dev libkainjow-mustache-dev liblz4-dev
+    librocksdb-dev
     libxxhash-dev libyaml-dev
     # A mail server for the tests.
     python3-aiosmtpd

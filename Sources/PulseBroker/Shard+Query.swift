@@ -48,7 +48,7 @@ extension Shard {
             }
             try log.read(at: position) { header, bytes in
                 let delta = Int(offset.rawValue - header.baseOffset.rawValue)
-                RecordBatch.forEachRecord(in: bytes) { record in
+                forEachRecord(in: bytes, at: position) { record in
                     guard record.offsetDelta == delta, let value = record.value else { return }
                     let none = UnsafeRawBufferPointer(start: nil, count: 0)
                     result = body(header, record.key ?? none, value)
@@ -57,6 +57,22 @@ extension Shard {
             guard let result else { throw LogError.missing(stream, offset) }
             return result
         } catch { throw .log(error) }
+    }
+
+    /// Visits the records of the entry at `position`. A compressed batch is mostly asked for one record
+    /// after another: what it was last inflated to is kept.
+    private func forEachRecord(
+        in body: UnsafeRawBufferPointer,
+        at position: LogPosition,
+        _ visit: (RecordView) -> Void
+    ) {
+        let known = lastInflated?.position == position ? lastInflated?.records : nil
+        guard let batch = try? RecordBatch(body, .checksummed, inflated: known) else { return }
+        if let records = batch.inflated { lastInflated = (position, records) }
+        batch.forEach { record in
+            visit(record)
+            return true
+        }
     }
 
     /// A record of a stream, its place in that stream told apart from where it was first written: in
@@ -121,7 +137,7 @@ extension Shard {
             var found: (wall: WallTimestamp, envelope: [UInt8])?
             try log.read(at: position) { header, body in
                 let delta = Int(offset.rawValue - header.baseOffset.rawValue)
-                RecordBatch.forEachRecord(in: body) { record in
+                forEachRecord(in: body, at: position) { record in
                     guard record.offsetDelta == delta, let value = record.value else { return }
                     found = (header.wall, [UInt8](value))
                 }

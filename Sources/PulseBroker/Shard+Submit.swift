@@ -80,7 +80,7 @@ extension Shard {
             timestamp: now.wall,
             into: &batch
         )
-        writer.close(in: &batch)
+        writer.close(in: &batch, compressing: true)
         var keys = [hash.recipient(submission.user)]
         if let key = submission.idempotencyKey { keys.append(hash.idempotency(key)) }
         let offset = try append(batch, records: 1, to: stream, keys: keys, at: now)

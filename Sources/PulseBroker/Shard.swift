@@ -93,6 +93,8 @@ package final class Shard {
     /// Leases per group whose message came fresh, from a held row and from a scheduled row.
     var leaseOrigins: [LeaseOrigins] = []
     var logJobs: [LogJob] = []
+    /// The records of the compressed batch that was read last.
+    var lastInflated: (position: LogPosition, records: InflatedRecords)?
     /// Where the state was last saved, and whether a save is on its way to the disk.
     var checkpointed: LogPosition
     var checkpointInFlight: LogPosition?

@@ -19,6 +19,9 @@ public struct ClientConfiguration: Hashable, Sendable {
     /// Full batches of one topic and lane under way at one time.
     public var batchesInFlightMax = 32
 
+    /// Whether batches of 4 KiB and more are sent compressed (LZ4), where that saves an eighth.
+    public var compression = true
+
     public init() {}
 }
 

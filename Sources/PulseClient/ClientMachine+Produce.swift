@@ -164,7 +164,7 @@ extension ClientMachine {
             batch.deadline = max(batch.deadline, next.deadline)
             batch.notifications.append(next)
         }
-        writer.close(in: &outgoing)
+        writer.close(in: &outgoing, compressing: configuration.compression)
         frame.close(in: &outgoing)
         queue.batchesInFlight += 1
         producing[key] = queue

@@ -23,6 +23,9 @@ package enum Limits {
     package static let batchRecordsMax = 1024
     /// Bytes of one record batch; below the frame limit, so that a legal batch fits a frame.
     package static let batchBytesMax = 1 << 20
+    /// Bytes of a batch's records from which compressing them pays: 4 KiB of JSON shrink to a quarter in
+    /// 2.4 us, 256 bytes by 8 % in 0.5.
+    package static let compressBytesMin = 4 << 10
 
     // Native protocol.
 

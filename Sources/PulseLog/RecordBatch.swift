@@ -16,6 +16,8 @@
 //     record: length, attributes i8, timestampDelta, offsetDelta, key length, key, value length,
 //     value, headers; the lengths and deltas zigzag varints, length -1 for "none".
 //
+//     attributes, bits 0-2: 0 the records as they are, 3 all of them inside one LZ4 frame.
+//
 // Source: Kafka, "Record Batch" (protocol guide, implementation/messageformat).
 
 package import PulseCore
@@ -25,8 +27,12 @@ package enum RecordBatchError: Error, Hashable, Sendable {
     case wrongLength(stated: Int, actual: Int)
     case unsupportedMagic(UInt8)
     case checksum(stated: UInt32, actual: UInt32)
-    /// Compression type of the attributes; none is supported yet.
+    /// Compression type of the attributes: only 0, none, and 3, LZ4, are read.
     case unsupportedCompression(Int)
+    /// The records are not one whole LZ4 frame.
+    case badCompression
+    /// Inflated, the batch would be larger than one may be.
+    case inflatesTooFar(limit: Int)
     /// Reserved, control or transactional bits.
     case unsupportedAttributes(UInt16)
     case badCount(Int)
@@ -38,6 +44,7 @@ package enum RecordBatchError: Error, Hashable, Sendable {
         switch self {
         case .unsupportedCompression: .unsupportedCompression
         case .badCount(let count) where count > Limits.batchRecordsMax: .batchTooLarge
+        case .inflatesTooFar: .batchTooLarge
         default: .corruptBatch
         }
     }
@@ -64,9 +71,15 @@ package struct RecordBatch {
     static let crcOffset = 17
     /// Where the CRC's coverage begins.
     static let attributesOffset = 21
+    private static let codecMask: UInt16 = 7
+    private static let lz4Codec: UInt16 = 3
 
     package let bytes: UnsafeRawBufferPointer
     package let count: Int
+    /// Where the records lie: in `bytes`, or in the memory they were inflated into.
+    private let records: UnsafeRawBufferPointer
+    /// Compressed records, inflated; nil when they were not compressed.
+    package let inflated: InflatedRecords?
 
     package enum Trust {
         /// Foreign bytes: everything is checked.
@@ -77,9 +90,13 @@ package struct RecordBatch {
 
     /// Validates a batch that fills `bytes` exactly: lengths, magic, checksum, counts, and that
     /// every record lies within bounds and numbers itself rightly. Never traps, whatever the bytes.
+    /// Compressed records are inflated, into at most ``Limits/batchBytesMax``.
+    ///
+    /// - Parameter inflated: What an earlier view of the same bytes inflated, to spare doing it again.
     package init(
         _ bytes: UnsafeRawBufferPointer,
-        _ trust: Trust = .verify
+        _ trust: Trust = .verify,
+        inflated known: InflatedRecords? = nil
     ) throws(RecordBatchError) {
         guard bytes.count >= Self.headerBytes else { throw .tooShort(bytes: bytes.count) }
         self.bytes = bytes
@@ -96,21 +113,38 @@ package struct RecordBatch {
             guard crc == actual else { throw .checksum(stated: crc, actual: actual) }
         }
         let attributes = Self.big(bytes, Self.attributesOffset, UInt16.self)
-        guard attributes & 7 == 0 else { throw .unsupportedCompression(Int(attributes & 7)) }
+        let codec = attributes & Self.codecMask
+        guard codec == 0 || codec == Self.lz4Codec else {
+            throw .unsupportedCompression(Int(codec))
+        }
         // Bit 3, the timestamp type, is the producer's to choose; the rest belongs to features
         // this broker does not have.
-        guard attributes & ~8 == 0 else { throw .unsupportedAttributes(attributes) }
+        guard attributes & ~(Self.codecMask | 8) == 0 else {
+            throw .unsupportedAttributes(attributes)
+        }
         count = Int(Self.big(bytes, 57, Int32.self))
         guard count >= 1, count <= Limits.batchRecordsMax else { throw .badCount(count) }
         let last = Int(Self.big(bytes, 23, Int32.self))
         guard last == count - 1 else { throw .badOffsetDelta(lastOffsetDelta: last, count: count) }
 
-        var reader = ByteReader(bytes, at: Self.headerBytes)
+        if codec == 0 {
+            inflated = nil
+        } else if let known {
+            inflated = known
+        } else {
+            inflated = try InflatedRecords(of: bytes)
+        }
+        records = inflated?.bytes ?? UnsafeRawBufferPointer(rebasing: bytes[Self.headerBytes...])
+        var reader = ByteReader(records)
         for index in 0..<count {
             let start = reader.position
             guard let record = Self.readRecord(&reader), record.offsetDelta == index,
                 Self.areValid(headers: record.headers, count: record.headerCount)
-            else { throw .badRecord(index: index, byte: start) }
+            else {
+                // In the batch, or in what it was inflated to.
+                let origin = inflated == nil ? Self.headerBytes : 0
+                throw .badRecord(index: index, byte: origin + start)
+            }
         }
         guard reader.isAtEnd else { throw .trailingBytes(reader.remaining) }
     }
@@ -126,12 +160,14 @@ package struct RecordBatch {
     package var producerEpoch: Int16 { Self.big(bytes, 51) }
     package var baseSequence: Int32 { Self.big(bytes, 53) }
 
-    /// Visits the records in order until `visit` answers false. Allocates nothing.
+    /// Visits the records in order until `visit` answers false. Allocates nothing. The views of
+    /// compressed records live as long as this view of the batch.
     @inline(__always)
     package func forEach<Failure: Error>(
         _ visit: (RecordView) throws(Failure) -> Bool
     ) throws(Failure) {
-        var reader = ByteReader(bytes, at: Self.headerBytes)
+        defer { withExtendedLifetime(inflated) {} }
+        var reader = ByteReader(records)
         for _ in 0..<count {
             guard let record = Self.readRecord(&reader) else {
                 preconditionFailure("the records were validated when the view was made")

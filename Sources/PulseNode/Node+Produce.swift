@@ -15,13 +15,19 @@ extension Node {
         at now: Now
     ) throws(ShardError) {
         var frame: [UInt8] = []
-        if let refusal = refusal(of: request) {
-            refuse(refusal.0, refusal.1, correlation, &frame)
-        } else if let channel = Channel.allCases.first(where: {
+        let batch: RecordBatch
+        switch validated(request.batch) {
+        case .success(let whole): batch = whole
+        case .failure(let refusal):
+            refuse(refusal.code, refusal.message, correlation, &frame)
+            wait(.native(conversation.id, frame), durableAt: shard.log.appendPosition)
+            return
+        }
+        if let channel = Channel.allCases.first(where: {
             $0.topicName.utf8.elementsEqual(request.topic)
         }) {
             let reply = try unlessFull { () throws(ShardError) in
-                try self.take(request, channel, correlation, at: now)
+                try self.take(batch, request.lane, channel, correlation, at: now)
             }
             if let reply {
                 frame = reply
@@ -36,17 +42,23 @@ extension Node {
         wait(.native(conversation.id, frame), durableAt: shard.log.appendPosition)
     }
 
-    /// What refuses the batch as a whole.
-    private func refusal(of request: ProduceRequestView) -> (ErrorCode, String)? {
+    /// What refuses a batch as a whole.
+    private struct BatchRefusal: Error {
+        var code: ErrorCode
+        var message: String
+    }
+
+    private func validated(
+        _ bytes: UnsafeRawBufferPointer
+    ) -> Result<RecordBatch, BatchRefusal> {
         if let obstacle {
             metrics.refused += 1
-            return (obstacle, obstacle.name)
+            return .failure(BatchRefusal(code: obstacle, message: obstacle.name))
         }
-        do {
-            _ = try RecordBatch(request.batch)
-            return nil
+        do throws(RecordBatchError) {
+            return .success(try RecordBatch(bytes))
         } catch {
-            return (error.code, "\(error)")
+            return .failure(BatchRefusal(code: error.code, message: "\(error)"))
         }
     }
 
@@ -61,14 +73,18 @@ extension Node {
     }
 
     private func take(
-        _ request: ProduceRequestView,
+        _ batch: RecordBatch,
+        _ lane: Lane?,
         _ channel: Channel,
         _ correlation: UInt32,
         at now: Now
     ) throws(ShardError) -> [UInt8] {
+        // The records point into the batch, or into what it was inflated to.
+        defer { withExtendedLifetime(batch) {} }
         var records: [Incoming] = []
-        RecordBatch.forEachRecord(in: request.batch) { record in
-            records.append(check(record.key, record.value, request.lane, channel))
+        batch.forEach { record in
+            records.append(check(record.key, record.value, lane, channel))
+            return true
         }
         var frame: [UInt8] = []
         var reply = ProduceReplyWriter(correlation: correlation, in: &frame)
@@ -78,7 +94,7 @@ extension Node {
                 keys += shard.keyHashes(user: record.key, idempotencyKey: record.idempotencyKey)
             }
             let base = try shard.append(
-                [UInt8](request.batch),
+                [UInt8](batch.bytes),
                 records: records.count,
                 to: stream,
                 keys: keys,

@@ -88,6 +88,24 @@ struct ProducerTests {
         #expect(first.id.description < second.id.description)
     }
 
+    @Test("a large batch is sent compressed, a small one is not")
+    func compression() async throws {
+        let server = ScriptedServer { note in
+            { connection, request in
+                guard case .produce(let correlation, let view) = request else { return }
+                let count = envelopes(in: view.batch).count
+                note("\(count), \(isCompressed(view.batch))")
+                accept(count, correlation: correlation, on: connection)
+            }
+        }
+        let client = try await PulseClient.connect(port: server.port)
+        _ = try await client.producer().send(mail("one"))
+        let many = (0..<300).map { mail("user-\($0)") }
+        for result in await client.producer().send(contentsOf: many) { _ = try result.get() }
+        #expect(server.notes.first == "1, false")
+        #expect(server.notes.contains { $0.hasSuffix("true") })
+    }
+
     @Test("while one batch is under way, the next one grows")
     func batching() async throws {
         let server = ScriptedServer { note in

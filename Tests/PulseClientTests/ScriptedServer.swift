@@ -132,10 +132,23 @@ private func spawn(_ body: @escaping @Sendable () -> Void) {
     pthread_detach(thread)
 }
 
-/// The envelopes of an uncompressed record batch.
+/// The envelopes of a record batch, compressed or not.
 func envelopes(in batch: UnsafeRawBufferPointer) -> [[UInt8]] {
     var reader = ByteReader(batch, at: 57)
     guard let count: Int32 = reader.bigEndian() else { return [] }
+    let records = UnsafeRawBufferPointer(rebasing: batch[61...])
+    guard isCompressed(batch) else { return envelopes(count, records) }
+    var inflated = [UInt8](repeating: 0, count: Limits.batchBytesMax)
+    let size = inflated.withUnsafeMutableBytes { try? LZ4Frame.inflate(records, into: $0) }
+    return inflated.withUnsafeBytes {
+        envelopes(count, UnsafeRawBufferPointer(rebasing: $0[0..<(size ?? 0)]))
+    }
+}
+
+func isCompressed(_ batch: UnsafeRawBufferPointer) -> Bool { batch[22] & 7 == 3 }
+
+private func envelopes(_ count: Int32, _ records: UnsafeRawBufferPointer) -> [[UInt8]] {
+    var reader = ByteReader(records)
     var values: [[UInt8]] = []
     for _ in 0..<count {
         guard reader.zigzag() != nil, reader.byte() != nil, reader.zigzag() != nil,
@@ -148,7 +161,7 @@ func envelopes(in batch: UnsafeRawBufferPointer) -> [[UInt8]] {
     return values
 }
 
-/// The idempotency keys of an uncompressed record batch.
+/// The idempotency keys of a record batch.
 func keys(in batch: UnsafeRawBufferPointer) -> [String] {
     envelopes(in: batch).map {
         $0.withUnsafeBytes { Envelope($0)?.idempotencyKey?.text ?? "?" }

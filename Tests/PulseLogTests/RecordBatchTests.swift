@@ -104,7 +104,9 @@ import Testing
         #expect(Self.failure(Self.golden + [0]) == .wrongLength(stated: 69, actual: 70))
         #expect(Self.failure(changed(16, 1)) == .unsupportedMagic(1))
         if case .checksum = Self.failure(changed(75, 9)) {} else { Issue.record("checksum") }
-        #expect(Self.failure(changed(22, 3), .checksummed) == .unsupportedCompression(3))
+        #expect(Self.failure(changed(22, 1), .checksummed) == .unsupportedCompression(1))
+        #expect(Self.failure(changed(22, 4), .checksummed) == .unsupportedCompression(4))
+        #expect(Self.failure(changed(22, 3), .checksummed) == .badCompression)
         #expect(Self.failure(changed(22, 0x20), .checksummed) == .unsupportedAttributes(0x20))
         #expect(
             Self.failure(changed(26, 2), .checksummed)

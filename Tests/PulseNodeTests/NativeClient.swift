@@ -44,7 +44,10 @@ final class NativeClient {
         var id: NotificationID
     }
 
-    static func batch(_ envelopes: [(user: String, bytes: [UInt8])]) -> [UInt8] {
+    static func batch(
+        _ envelopes: [(user: String, bytes: [UInt8])],
+        compressing: Bool = false
+    ) -> [UInt8] {
         var bytes: [UInt8] = []
         var writer = RecordBatchWriter(
             timestamp: WallTimestamp(milliseconds: 1000),
@@ -62,7 +65,7 @@ final class NativeClient {
                 }
             }
         }
-        writer.close(in: &bytes)
+        writer.close(in: &bytes, compressing: compressing)
         return bytes
     }
 

@@ -69,6 +69,28 @@ import Testing
         #expect(try bench.metric(#"pulse_notifications_accepted_total{channel="email"}"#) == 3)
     }
 
+    @Test func aCompressedBatchIsTakenInAndDelivered() throws {
+        let bench = try quiet()
+        let client = try bench.client()
+        let records = (0..<200).map { index in
+            (user: "ada", bytes: NativeClient.envelope(key: "key \(index)"))
+        }
+        let batch = NativeClient.batch(records, compressing: true)
+        #expect(batch[22] == 3 && batch.count < NativeClient.batch(records).count / 2)
+        client.produce(batch)
+        let first = try client.verdicts().verdicts
+        #expect(first.count == 200 && first.allSatisfy { $0.status == .accepted })
+        // Again: found by their keys, although they lie compressed.
+        client.produce(batch)
+        let again = try client.verdicts().verdicts
+        #expect(again.allSatisfy { $0.status == .duplicate } && again.map(\.id) == first.map(\.id))
+        client.subscribe(credit: 300)
+        bench.settle()
+        let deliveries = try client.hear().deliveries
+        #expect(deliveries.map(\.id) == first.map(\.id))
+        #expect(deliveries.allSatisfy { $0.user == "ada" })
+    }
+
     /// Every refusal leaves at once: there is no sync to wait for on an idle node.
     @Test func refusalsDoNotWaitForSomebodyElsesSync() throws {
         let bench = try quiet()
