@@ -9,11 +9,11 @@ FORMATTED = Package.swift Sources Tests examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build release run test sim soak mutants crash-test bench bench-accept fmt lint \
-	check clean
+.PHONY: help setup build release run test sim soak mutants crash-test crash-test-long bench \
+	bench-accept fmt lint check clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the Debian packages that are missing (as root)
 	@Scripts/setup.sh
@@ -45,6 +45,9 @@ mutants: setup ## Check that each planted mistake is found
 
 crash-test: release ## Kill the real program again and again; check that nothing acknowledged is lost
 	python3 Scripts/crash-test.py
+
+crash-test-long: release ## The same with 500 kills, and recovery of a full segment: some twenty minutes
+	python3 Scripts/crash-test.py --kills 500 --full-segment
 
 bench: release ## Measure: BENCH="arguments of pulse-bench"
 	.build/release/pulse-bench $(BENCH)

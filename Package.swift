@@ -140,6 +140,10 @@ let package = Package(
         ),
         tests("PulseIOTests", ["PulseCore", "PulseLog", "PulseDelivery", "PulseIO"]),
         tests("PulseServerTests", ["PulseCore", "PulseDelivery", "PulseServer"]),
+        tests(
+            "GoldenTests",
+            ["PulseCore", "PulseLog", "PulseBroker", "PulseIO", "PulseServer"]
+        ),
         tests("SimulationTests", ["PulseCore", "PulseBroker", "PulseSimulator"]),
         tests(
             "IntegrationTests",

@@ -11,11 +11,16 @@ Then the producers stop, and when the broker has come to rest:
     - every acknowledged notification was delivered (and is at the receiver), or is dead with a cause;
     - nothing waits for ever, and nothing that was acknowledged is unknown;
     - a key has one identifier, and the broker accepted exactly as many as there are keys;
+    - the log on disk, read by Tests/reader.py, verifies; at the place that an identifier names lies what
+      was handed in with its key, byte for byte: nothing was altered, no offset was used twice;
     - the ledger balances: accepted is the sum of all states;
     - what arrived more than once is no more than the intents that a kill left open;
     - every start took at most two seconds, from exec to the ready line.
 
-    crash-test.py [--kills 50] [--binary .build/release/pulse] [--seed N]
+    crash-test.py [--kills 50] [--binary .build/release/pulse] [--seed N] [--full-segment]
+
+With --full-segment a second broker fills a segment of 64 MiB nearly to its end, and is killed and started
+ten times: how long recovery takes when there is most to recover.
 
 Exit code 0 when all holds, 1 when something does not, 2 when the test itself could not run. Needs
 nothing but the standard library, and aiosmtpd for the mail server.
@@ -23,9 +28,12 @@ nothing but the standard library, and aiosmtpd for the mail server.
 
 import argparse
 import collections
+import hashlib
 import http.client
+import importlib.util
 import json
 import os
+import pathlib
 import random
 import re
 import shutil
@@ -40,6 +48,10 @@ import time
 
 START_SECONDS_MAX = 2.0
 KILLING_SECONDS_MAX = 240
+# How full the active segment is when its recovery is measured, of 64 MiB.
+FULL_BYTES = 61 << 20
+# For each kill, when there are many of them.
+KILL_SECONDS_MAX = 5
 RESTING_SECONDS_MAX = 90
 # Deliveries that may be outstanding before producers slow down: the receivers are not the point.
 BACKLOG_MAX = 1500
@@ -106,6 +118,35 @@ def record_batch(records):
     ) + body
     inner = struct.pack(">ibI", 0, 2, crc32c(checked)) + checked
     return struct.pack(">qi", 0, len(inner)) + inner
+
+
+def fields_of(data):
+    """Tag to value of a notification envelope, spec/02-wire.md; of the repeated ones the last."""
+    place, found = 0, {}
+    while place < len(data):
+        tag, length, shift = data[place], 0, 0
+        place += 1
+        while True:
+            length |= (data[place] & 127) << shift
+            place, shift = place + 1, shift + 7
+            if data[place - 1] < 128:
+                break
+        found[tag] = data[place : place + length]
+        place += length
+    return found
+
+
+def place_of(id):
+    """The stream and the offset that an identifier names."""
+    number = int(id.replace("-", ""), 16)
+    high, low = number >> 64, number & (1 << 64) - 1
+    return (high & 0xFFF) << 16 | (low >> 48 & 0x3FF) << 4 | low >> 58 & 0xF, high >> 16
+
+
+def text_for(key):
+    """What is said under a key: of any length up to 1.6 kB, and never the same twice."""
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return f"hello {key}: " + digest * (1 + int(digest[:2], 16) % 25)
 
 
 class Native:
@@ -381,7 +422,8 @@ class Producer(threading.Thread):
             records = []
             for key, address in work:
                 user = f"user-{key}".encode()
-                fields = [(1, user), (2, address.encode()), (5, b"crash"), (6, b"hello")]
+                fields = [(1, user), (2, address.encode()), (5, b"crash")]
+                fields.append((6, text_for(key).encode()))
                 records.append((user, envelope(fields + [(10, key.encode())])))
             ids = self.connection.produce(f"notify.{channel}", records)
             return [(id, "native") for id in ids]
@@ -394,7 +436,7 @@ class Producer(threading.Thread):
             body = {
                 "to": {"user": f"user-{key}", name[channel]: address},
                 "channel": channel,
-                "content": {"text": "hello"},
+                "content": {"text": text_for(key)},
                 "idempotency_key": key,
             }
             if channel == "email":
@@ -406,7 +448,7 @@ class Producer(threading.Thread):
                 "user_id": f"user-{key}",
                 "to": address,
                 "channel": channel,
-                "context": {"name": key},
+                "context": {"name": text_for(key)},
                 "idempotency_key": key,
             }
         self.connection.request(
@@ -527,12 +569,16 @@ class Test:
         self.broker.wait_until_ready()
         self.look()
         self.broker.stop()
+        self.read_log()
+        if self.arguments.full_segment:
+            self.recover_full_segment(smtp)
 
     def kill_again_and_again(self):
         began = time.monotonic()
         kills = 0
         while kills < self.arguments.kills:
-            if time.monotonic() - began > KILLING_SECONDS_MAX:
+            limit = max(KILLING_SECONDS_MAX, KILL_SECONDS_MAX * self.arguments.kills)
+            if time.monotonic() - began > limit:
                 self.check("the kills fit into their time", False, f"{kills} were done")
                 break
             time.sleep(self.random.uniform(0.2, 3.0 if kills % 2 else 1.5))
@@ -670,6 +716,75 @@ class Test:
             thread.join()
         return states, lost, stuck, missing, causeless
 
+    def read_log(self):
+        """Compares what was acknowledged with what lies in the log, read without the broker."""
+        path = pathlib.Path(__file__).resolve().parent.parent / "Tests" / "reader.py"
+        sys.dont_write_bytecode = True
+        specification = importlib.util.spec_from_file_location("reader", path)
+        reader = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(reader)
+        found = {}
+
+        def note(one):
+            if "value" in one:
+                found[one["stream"], one["offset"]] = one["value"]
+
+        log = reader.Log(pathlib.Path(self.folder) / "data" / "shard-0" / "log", note)
+        self.check("the log verifies, read by a stranger", not log.problems, "; ".join(log.problems[:3]))
+        altered, places = [], collections.Counter()
+        for key, (id, channel, address) in self.accepted.by_key.items():
+            place = place_of(id)
+            places[place] += 1
+            fields = fields_of(found.get(place, b""))
+            expected = {1: f"user-{key}", 2: address, 10: key}
+            if fields.get(4):
+                data = b"\x04name" + text_for(key).encode()
+                right = fields.get(11) == data
+            else:
+                right = fields.get(6) == text_for(key).encode()
+            if not right or any(fields.get(tag) != text.encode() for tag, text in expected.items()):
+                altered.append(f"{key} at {place}: {fields}")
+        self.check("none is altered", not altered, f"{len(altered)}: {altered[:2]}")
+        twice = [place for place, count in places.items() if count > 1]
+        self.check("no offset is used twice", not twice, f"{twice[:3]}")
+        self.summary.append(("entries in the log", f"{len(log.positions)} up to {log.end}"))
+
+    def recover_full_segment(self, smtp):
+        folder = os.path.join(self.folder, "full")
+        os.mkdir(folder)
+        self.broker = Broker(self.arguments.binary, folder, smtp, self.hook_port, self.random)
+        self.broker.launch()
+        self.broker.wait_until_ready()
+        native, count = Native(self.broker.native), 0
+        while (end := self.broker.metrics()["pulse_log_end_bytes"]) < FULL_BYTES:
+            for _ in range(10 if end < FULL_BYTES - (1 << 20) else 1):
+                records = []
+                for _ in range(100):
+                    user = f"user-{count % 5000}".encode()
+                    fields = [(1, user), (2, b"+4915112345678"), (6, b"hello " * 12)]
+                    records.append((user, envelope(fields + [(10, f"full-{count}".encode())])))
+                    count += 1
+                native.produce("notify.sms", records)
+        self.broker.start_seconds.clear()
+        for _ in range(10):
+            self.broker.kill()
+            self.broker.launch()
+            self.broker.wait_until_ready()
+        end = self.broker.metrics()["pulse_log_end_bytes"]
+        names = os.listdir(os.path.join(folder, "data", "shard-0", "log"))
+        segments = sum(name.endswith(".seg") for name in names)
+        self.check("the active segment was nearly full", segments == 1 and end >= FULL_BYTES, f"{end}")
+        starts = sorted(self.broker.start_seconds)
+        self.check(
+            f"a full segment is recovered in {START_SECONDS_MAX:.0f} s",
+            starts[-1] <= START_SECONDS_MAX,
+            f"{starts[-1]:.2f} s",
+        )
+        self.broker.stop()
+        self.summary.append(("full segment", f"{end / (1 << 20):.1f} MiB, {count} notifications"))
+        middle, longest = starts[len(starts) // 2], starts[-1]
+        self.summary.append(("its recovery, median and longest", f"{middle:.3f} s, {longest:.3f} s"))
+
     def end(self):
         """Ends every process that was started here, each by its own number."""
         self.giving_up.set()
@@ -696,6 +811,7 @@ def main():
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--binary", default=".build/release/pulse")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
+    parser.add_argument("--full-segment", action="store_true", help="measure that recovery too")
     parser.add_argument("--keep", action="store_true", help="leave the data directory behind")
     arguments = parser.parse_args()
     if not os.access(arguments.binary, os.X_OK):

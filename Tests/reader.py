@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Reads and verifies a Pulse data directory; written from spec/03-storage.md alone.
+
+reader.py [--dump] DIR: prints counts and problems; exit code 1 when there is a problem. --dump: a line of
+JSON for each record and command. DIR: a data directory or one log's. About 8 MB of entries a second.
+"""
+import collections, functools, json, pathlib, re, struct, sys
+
+BLOCK = 4096
+TABLES = [[functools.reduce(lambda c, _: c >> 1 ^ 0x82F63B78 * (c & 1), range(8), n) for n in range(256)]]
+for _ in range(7):
+    TABLES.append([crc >> 8 ^ TABLES[0][crc & 255] for crc in TABLES[-1]])
+
+def crc32c(data, seed=0):
+    t0, t1, t2, t3, t4, t5, t6, t7 = TABLES
+    crc, whole = seed ^ 0xFFFFFFFF, len(data) & ~7
+    for a, b, c, d, e, f, g, h in struct.iter_unpack("8B", data[:whole]):
+        crc = (t7[a ^ crc & 255] ^ t6[b ^ crc >> 8 & 255] ^ t5[c ^ crc >> 16 & 255]
+               ^ t4[d ^ crc >> 24] ^ t3[e] ^ t2[f] ^ t1[g] ^ t0[h])
+    for byte in data[whole:]:
+        crc = crc >> 8 ^ t0[crc & 255 ^ byte]
+    return crc ^ 0xFFFFFFFF
+
+def verifies(block, magic, seed=0):
+    return block.startswith(magic) and struct.pack("<I", crc32c(block[:4092], seed)) == block[4092:]
+
+def varint(data, at):
+    end = next(end for end in range(at, len(data)) if data[end] < 128)
+    value = functools.reduce(lambda sofar, byte: sofar << 7 | byte & 127, data[at:end + 1][::-1], 0)
+    return value >> 1 ^ -(value & 1), end + 1
+
+def field(data, at):
+    length, at = varint(data, at)
+    return (None, at) if length < 0 else (data[at:at + length], at + length)
+
+def records(body):
+    base, length, _, magic, crc, attributes, last, time = struct.unpack_from(">qiibIhiq", body)
+    count, at, right = struct.unpack_from(">i", body, 57)[0], 61, crc == crc32c(body[21:])
+    if not right or magic != 2 or length + 12 != len(body) or last + 1 != count or attributes & ~11:
+        raise ValueError("the record batch has impossible fields or fails its checksum")
+    for index in range(count):
+        if attributes & 7:  # compressed: counted, and its checksum verified, but not inflated
+            yield {"offset": base + index, "key": None, "value": None}
+            continue
+        length, at = varint(body, at)
+        end, (delta, at) = at + length, varint(body, at + 1)
+        number, at = varint(body, at)
+        key, at = field(body, at)
+        value, at = field(body, at)
+        headers, at = varint(body, at)
+        for _ in range(2 * headers):
+            _, at = field(body, at)
+        if number != index or at != end or index == last and at != len(body):
+            raise ValueError(f"record {index} of the batch is malformed")
+        yield {"offset": base + index, "time": time + delta, "key": key, "value": value}
+
+STEP = "group:H attempt:H stream:I offset:q previous:Q origin:B from:q "
+COMMANDS = {1: "intent " + STEP, 2: "delivered " + STEP + "code:i detail:s",
+            3: "held " + STEP + "due:q reason:B code:i detail:s",
+            4: "dead " + STEP + "dead_offset:q cause:B code:i detail:s",
+            5: "template channel:B saved:q name:s subject:s text:t html:t",
+            6: "group group:H topic:H name:s starts:*", 7: "began wall:q"}
+
+def commands(body):
+    at = 0
+    while at < len(body):
+        kind, length = struct.unpack_from("<BI", body, at)
+        (name, *layout), rest, at = COMMANDS[kind].split(), body[at + 5:at + 5 + length], at + 5 + length
+        found = {"command": name}
+        for name, form in (part.split(":") for part in layout):
+            width = "<" + {"s": "H", "t": "I", "*": "I"}.get(form, form)
+            (value,), rest = struct.unpack_from(width, rest), rest[struct.calcsize(width):]
+            if form in "st*":
+                size = value * 12 if form == "*" else value
+                value, rest = rest[:size] if form == "*" else rest[:size].decode(), rest[size:]
+            found[name] = value
+        if rest or at > len(body):
+            raise ValueError(f"a command of kind {kind} has a wrong length")
+        yield found
+
+class Log:
+    def __init__(self, path, dump=None):
+        self.dump, self.problems, self.notes, self.counts = dump, [], [], collections.Counter()
+        self.identity, self.end, self.promised, self.stop, self.floor = None, 0, 0, None, (0, None, 0, 0)
+        self.ends, self.positions, after, footers = {}, {}, None, {}
+        names = sorted(file.name for file in path.iterdir())
+        for start in (0, BLOCK) if "floor" in names else ():
+            slot = (path / "floor").read_bytes()[start:start + BLOCK]
+            if verifies(slot, b"PULSEFLR"):
+                self.floor = max(self.floor, struct.unpack_from("<8xQ16sQI", slot))
+            elif any(slot):
+                self.problem("floor", start, "the slot fails its checksum")
+        for name in names:
+            if re.fullmatch(r"\d{20}\.seg", name):
+                after = footers[name[:20]] = self.segment(name, (path / name).read_bytes(), after)
+        self.promised = max(self.promised, self.floor[2])
+        if self.floor[1] not in (None, self.identity) or self.floor[2] and not self.positions:
+            self.problem("floor", 16, "it is another log's, or its log is gone")
+        if self.stop and self.promised > self.stop[0]:
+            self.problem(*self.stop[1:])
+        elif self.stop and not self.stop[3].endswith("end here"):
+            self.notes.append("  {1} at byte {2}: torn, never acknowledged: {3}\n".format(*self.stop))
+        for name in names:
+            if name.endswith(".idx"):
+                self.index(name, (path / name).read_bytes(), footers.get(name[:20]))
+            elif not re.fullmatch(r"\d{20}\.seg|spare-\d+|floor", name):
+                self.notes.append(f"  {name} is unfinished, or not a file of the log\n")
+
+    def problem(self, name, byte, text):
+        self.problems.append(f"{name} at byte {byte}: {text}")
+
+    def segment(self, name, data, after):
+        """Returns what the header of the next segment must say that it follows."""
+        major, identity, number, size, *before, synced, chain = (
+            struct.unpack_from("<8xH6x16sQQQQ8xQI", data.ljust(BLOCK, b"\0")))
+        base, limit, at, entries, fault = number * size, size - BLOCK, BLOCK, 0, "the entries end here"
+        self.identity = self.identity or identity
+        right = verifies(data[:BLOCK], b"PULSELOG") and major == 1 and identity == self.identity
+        if not right or size != len(data) or int(name[:20]) != base:
+            return self.problem(name, 0, f"not a header of this log and segment in format 1, but {major}")
+        if after == (*before, chain):
+            self.stop = None  # at worst a footer is missing, which can be made again
+        elif after and not self.stop:
+            self.problem(name, 48, "the segment does not follow the one before it")
+        self.seed, chain = crc32c(identity), crc32c(data[4092:4096], chain)
+        self.promised = max(self.promised, synced)
+        while at + 64 <= limit and any(data[at:at + 64]):
+            header, fault = self.header(data, at, base, limit), "no entry that follows the last verifies"
+            if not header or header[9] != chain:
+                break
+            body, next_at = data[at + 64:at + 64 + header[6]], at + 64 + header[6] + -header[6] % 8
+            if any(data[at + 64 + header[6]:next_at]) or (
+                    crc32c(body, crc32c(data[at + 8:at + 16], self.seed)) != header[1]):
+                break
+            self.look_into(name, at, body, header)
+            at, entries, fault = next_at, entries + 1, "the entries end here"
+            chain = crc32c(struct.pack("<II", header[13], header[1]), chain)
+            if self.floor[2] == base + at and self.floor[3] != chain:
+                self.problem("floor", 40, "the chain of the log at that position is another")
+        self.end, footer = base + at, data[limit:]
+        if verifies(footer, b"PULSEEND", self.seed):
+            *ends, synced, foot_chain = struct.unpack_from("<8xQQQ16xQI", footer)
+            self.promised = max(self.promised, synced)
+            if (*ends, foot_chain) == (number, self.end, entries, chain):
+                return number, self.end, chain
+        self.stop = self.stop or (self.end, name, at, fault)
+        for match in re.finditer(b"PLSE", data[at:limit - 60]):
+            later = self.header(data, at + match.start(), base, limit)
+            self.promised = max(self.promised, later[3] if later else 0)
+        return number, self.end, chain
+
+    def header(self, data, at, base, limit):
+        """The fields of the entry header at a byte, or None when none verifies there."""
+        fields = struct.unpack_from("<4sIQQqqIIIIHBBI", data, at)
+        if fields[0] == b"PLSE" and fields[2] == base + at >= fields[3] and at + 64 + fields[6] <= limit:
+            return fields if fields[13] == crc32c(data[at:at + 60], self.seed) else None
+
+    def look_into(self, name, at, body, header):
+        _, _, position, synced, wall, base, _, stream, _, _, count, kind, _, _ = header
+        self.promised = max(self.promised, synced)
+        self.positions[position] = kind
+        try:
+            found = list(records(body) if kind == 1 else commands(body))
+        except (ValueError, LookupError, struct.error) as error:
+            return self.problem(name, at + 64, f"a body of kind {kind} is malformed: {error!r}")
+        if kind == 1:
+            if (len(found), found[0]["offset"], self.ends.get(stream, base)) != (count, base, base):
+                self.problem(name, at, f"stream {stream} has {base} after {self.ends.get(stream)}")
+            self.ends[stream] = base + count
+        for one in found:
+            self.counts[one.get("command", "records")] += 1
+            if next(iter(self.positions)) <= one.get("previous", position) not in self.positions:
+                self.problem(name, at + 64, f"a step follows {one['previous']}, where no entry begins")
+            if self.dump:
+                self.dump({"position": position, "wall": wall, "stream": stream} | one)
+
+    def index(self, name, data, after):
+        """An index file: its checksums, and that it is this very segment's."""
+        major, *place, keys, tables = struct.unpack_from("<8xH6xQQI4xQ24xI", data.ljust(BLOCK, b"\0"))
+        good = verifies(data[:BLOCK], b"PULSEIDX", self.seed) and major == 1 and tuple(place) == after
+        pages = -(keys // -340) if good else 0
+        blocks = (data[page * BLOCK:(page + 1) * BLOCK] for page in range(1, pages + 1))
+        if not (good and all(verifies(block, b"", self.seed) for block in blocks)
+                and crc32c(data[BLOCK * (1 + pages):], self.seed) == tables):
+            self.problem(name, 0, "it fails its checksums, or is not the index of this segment")
+
+def main():
+    root = pathlib.Path(sys.argv[-1])
+    failed = (root / "FORMAT").exists() and b", layout 1, " not in (root / "FORMAT").read_bytes()
+    dump = (lambda one: print(json.dumps(one, default=bytes.hex))) if "--dump" in sys.argv else None
+    for path in sorted(root.glob("shard-*/log")) or [root]:
+        log = Log(path, dump)
+        print(f"{path}: {len(log.positions)} entries to {log.end}", json.dumps(log.counts, sort_keys=True))
+        print("".join(f"  PROBLEM: {text}\n" for text in log.problems) + "".join(log.notes), end="")
+        failed = failed or log.problems or not log.positions
+    sys.exit(1 if failed else 0)
+
+if __name__ == "__main__":
+    main()
