@@ -171,11 +171,40 @@ extension Shard {
                 try complete(&candidate)
             }
             if Int(candidate.attempt) >= configuration.retry.attemptsMax, group.isDelivery {
+                // A record that cannot be read was never tried: it waits for its repair.
+                guard try isReadable(candidate.message) else { continue }
                 try endUsedUp(candidate, at: now)
                 continue
             }
             return candidate
         }
+    }
+
+    /// Whether a message's record reads well; noted as damage otherwise.
+    private func isReadable(_ message: MessageKey) throws(ShardError) -> Bool {
+        do throws(ShardError) {
+            try withRecord(message.stream, message.offset) { _, _, _ in }
+            return true
+        } catch {
+            guard error.isUnreadable else { throw error }
+            stranded.insert(message)
+            return false
+        }
+    }
+
+    /// Takes a lease back whose record cannot be read. The message stays where it was and is not leased
+    /// again by this process: its story goes on after the repair, or with the next start.
+    package func strand(_ lease: Lease) {
+        leaseTimers.cancel(lease.timer)
+        leases.remove(lease.id)
+        count(lease, in: Int(lease.message.group.rawValue) - 1, -1)
+        if case .subscription(let id) = lease.owner {
+            subscriptions.change(id) {
+                $0.unsettled -= 1
+                $0.credit += 1
+            }
+        }
+        stranded.insert(lease.message)
     }
 
     /// Fills in where a fresh message's story stands.

@@ -133,7 +133,11 @@ extension Shard {
         }
         let key = MessageKey(group: group.id, stream: stream, offset: offset)
         do throws(LogError) {
-            guard let position = try log.locate(stream, offset) else { return nil }
+            guard let position = try log.locate(stream, offset) else {
+                // Released or lost: while there is damage nobody can tell.
+                if let range = log.damaged.first { throw LogError.damaged(range) }
+                return nil
+            }
             var found: (wall: WallTimestamp, envelope: [UInt8])?
             try log.read(at: position) { header, body in
                 let delta = Int(offset.rawValue - header.baseOffset.rawValue)

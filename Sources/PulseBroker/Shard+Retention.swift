@@ -32,7 +32,7 @@ extension Shard {
         guard below > log.firstPosition else { return }
         try forgetDeadLetters(below: below)
         try forgetLateEnds(below: below)
-        log.releaseSegments(below: below, jobs: &logJobs)
+        try fromLog { () throws(LogError) in try log.releaseSegments(below: below, jobs: &logJobs) }
         statistics.releases += 1
     }
 

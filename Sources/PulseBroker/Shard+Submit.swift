@@ -46,7 +46,7 @@ package struct SubmitOutcome: Hashable, Sendable {
 extension Shard {
     /// Whether new work can be taken in. Outcomes are still written when it cannot.
     package var acceptsWork: ErrorCode? {
-        if !recovery.damaged.isEmpty { return .dataCorrupt }
+        if log.isDamaged { return .dataCorrupt }
         if log.isShortOfSpace { return .diskFull }
         return nil
     }

@@ -86,6 +86,8 @@ package final class Shard {
     var settling = FIFO<(lease: UInt64, position: LogPosition)>()
     var turnAnnounced: [UInt64] = []
     var turnSettled: [UInt64] = []
+    /// Messages whose record cannot be read: left where they are.
+    package internal(set) var stranded: Set<MessageKey> = []
     /// Leases of workers that became open and wait to be called; taken by the node.
     var opened: [UInt64] = []
     var workerLeases: [Int] = Array(repeating: 0, count: Channel.allCases.count)
@@ -294,7 +296,7 @@ package final class Shard {
     }
 
     private func makeDue(_ row: HeldRow, in index: Int) {
-        guard !leases.holds(row.message) else { return }
+        guard !leases.holds(row.message), !stranded.contains(row.message) else { return }
         var candidate = Candidate(
             message: row.message,
             attempt: row.attempt,

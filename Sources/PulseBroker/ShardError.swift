@@ -32,6 +32,16 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
     }
 }
 
+extension ShardError {
+    /// What was asked about cannot be read, and everything else can: no reason to stop.
+    package var isUnreadable: Bool {
+        switch self {
+        case .log(.damaged), .log(.missing), .log(.noEntry): true
+        default: false
+        }
+    }
+}
+
 /// Runs a log operation and says its failure as the shard's.
 func fromLog<T>(_ operation: () throws(LogError) -> T) throws(ShardError) -> T {
     do throws(LogError) { return try operation() } catch { throw .log(error) }

@@ -57,6 +57,7 @@ enum EntryFault: Hashable, Sendable {
     case bodyChecksum
     case padding
     case chain
+    case unreadable
 
     var reason: String {
         switch self {
@@ -67,6 +68,7 @@ enum EntryFault: Hashable, Sendable {
         case .fields: "the entry header has impossible fields"
         case .bodyChecksum: "the entry body fails its checksum"
         case .padding: "the padding after the entry body is not zero"
+        case .unreadable: "the disk cannot read it"
         case .chain: "the entry does not follow the one before it"
         }
     }

@@ -1,9 +1,12 @@
-// The `floor` file: how far the log is known to be durable, written when idle and on a clean close.
-// It closes the one gap that `syncedUpTo` leaves: damage to the very last synced entries.
+// The `floor` file: where the log must begin, how far it is known to be durable, and what is about to be
+// cut off. Written when idle, on a clean close, before segments are released and before a torn tail is
+// cut. It closes two gaps that the segments leave: damage to the very last synced entries, and the loss
+// of the oldest files.
 //
 //     slot 0 at byte 0, slot 1 at byte 4096, written in turn; the best that verifies counts.
 //        0  magic "PULSEFLR"      16  log identity, high u64, low u64     40  chain u32
-//        8  sequence u64          32  durable position u64                44  zeros
+//        8  sequence u64          32  durable position u64                44  minor u16, flags u16
+//       48  first position u64    56  cut position u64                    64  cut chain u32
 //     4092  CRC32C, not seeded
 //
 // Source: spec/03-storage.md, "Floor".
@@ -20,6 +23,19 @@ struct Floor: Hashable, Sendable {
     var position: UInt64
     /// The chain of the entry that begins, or would begin, at `position`.
     var chain: UInt32
+    /// Where the oldest segment begins that must still exist; nil in a slot of format minor 0.
+    var first: UInt64?
+    /// A torn tail that is being cut; nil when none is.
+    var cut: Cut?
+
+    /// Everything from `position` on goes; `chain` is the next entry's there.
+    struct Cut: Hashable, Sendable {
+        var position: UInt64
+        var chain: UInt32
+    }
+
+    private static let formatMinor: UInt16 = 1
+    private static let cutFlag: UInt16 = 1
 
     /// The slot this sequence number is written to.
     var slot: Int { Int(sequence & 1) }
@@ -32,6 +48,15 @@ struct Floor: Hashable, Sendable {
         target.putLittle(identity.low, 24)
         target.putLittle(position, 32)
         target.putLittle(chain, 40)
+        if let first {
+            target.putLittle(Self.formatMinor, 44)
+            target.putLittle(first, 48)
+        }
+        if let cut {
+            target.putLittle(Self.cutFlag, 46)
+            target.putLittle(cut.position, 56)
+            target.putLittle(cut.chain, 64)
+        }
         target.putLittle(CRC32C.of(UnsafeRawBufferPointer(start: target, count: 4092)), 4092)
     }
 
@@ -40,12 +65,32 @@ struct Floor: Hashable, Sendable {
             CRC32C.of(UnsafeRawBufferPointer(start: bytes, count: 4092))
                 == bytes.little(4092, as: UInt32.self)
         else { return nil }
+        let minor: UInt16 = bytes.little(44)
+        let flags: UInt16 = bytes.little(46)
         return Floor(
             sequence: bytes.little(8),
             identity: LogIdentity(high: bytes.little(16), low: bytes.little(24)),
             position: bytes.little(32),
-            chain: bytes.little(40)
+            chain: bytes.little(40),
+            first: minor >= 1 ? bytes.little(48) : nil,
+            cut: flags & cutFlag != 0
+                ? Cut(position: bytes.little(56), chain: bytes.little(64)) : nil
         )
+    }
+
+    /// Writes this slot and syncs it, making the file when there is none to write into.
+    func write(in directory: any LogDirectory, makesFile: Bool) throws(StorageError) {
+        let buffer = RawBuffer(capacity: Self.fileBytes)
+        buffer.zero(0..<Self.fileBytes)
+        let start = slot * Self.slotBytes
+        encode(to: buffer.base + start)
+        guard !makesFile else {
+            let bytes = [UInt8](buffer.bytes(0..<Self.fileBytes))
+            return try directory.replace(LogFileName.floorName, with: bytes)
+        }
+        let file = try directory.open(LogFileName.floorName)
+        try file.write(buffer.bytes(start..<start + Self.slotBytes), at: start)
+        try file.sync()
     }
 
     /// What the file's two slots hold.
@@ -53,6 +98,9 @@ struct Floor: Hashable, Sendable {
         var best: Floor?
         /// Slots that hold bytes but do not verify: one may be a write that a crash cut short.
         var unreadable: [Int] = []
+        /// Nothing newer than `best` can have been there: the other slot holds what was written just
+        /// before it, or was never written.
+        var isWhole = false
     }
 
     static func read(_ file: any LogFile) throws(LogError) -> Slots {
@@ -62,14 +110,20 @@ struct Floor: Hashable, Sendable {
         _ = try storage { () throws(StorageError) in
             try file.read(into: buffer.mutableBytes(0..<fileBytes), at: 0)
         }
+        var sequences: [UInt64] = []
         for slot in 0..<2 {
             let start = slot * slotBytes
             if let floor = decode(buffer.base + start) {
+                sequences.append(floor.sequence)
                 if floor.sequence >= slots.best?.sequence ?? 0 { slots.best = floor }
             } else if !buffer.bytes(start..<start + slotBytes).isAllZero {
                 slots.unreadable.append(slot)
             }
         }
+        let newest = slots.best?.sequence ?? 0
+        slots.isWhole =
+            slots.unreadable.isEmpty
+            && (newest == 1 || newest > 1 && sequences.contains(newest - 1))
         return slots
     }
 }

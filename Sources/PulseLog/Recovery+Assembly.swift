@@ -21,6 +21,7 @@ extension Recovery {
                 )
             )
         }
+        try removeTemporaries(survey)
         let geometry = SegmentGeometry(segmentBytes: configuration.segmentBytes)
         var header = SegmentHeader(
             identity: identity,
@@ -122,7 +123,6 @@ extension Recovery {
                 )
             )
         }
-        try removeOrphans(indexed, segments, isDamaged: !report.damaged.isEmpty)
         report.segments = segments.count
         report.entries = segments.reduce(0) { $0 + Int($1.tally.entries) }
         let (spares, lastSpare) = try findSpares(survey, geometry)
@@ -217,23 +217,6 @@ extension Recovery {
                 reason: reason
             )
         )
-    }
-
-    /// Index files of no segment, left by an interrupted release. A damaged log keeps all.
-    private func removeOrphans(
-        _ indexed: Set<UInt64>,
-        _ segments: [Segment],
-        isDamaged: Bool
-    ) throws(LogError) {
-        guard !isDamaged else { return }
-        let sealed = Set(segments.lazy.filter(\.isSealed).map(\.base))
-        let present = try storage { () throws(StorageError) in try directory.list() }
-        for base in indexed.subtracting(sealed).sorted()
-        where present.contains(LogFileName.name(ofIndex: base)) {
-            try storage { () throws(StorageError) in
-                try directory.remove(LogFileName.name(ofIndex: base))
-            }
-        }
     }
 
     /// Spares of the right size, and the highest spare number in use.

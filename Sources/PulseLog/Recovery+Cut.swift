@@ -1,29 +1,45 @@
 // Cutting the log where it truly ends, and making sure of what is left.
+//
+//     settle       what will stay is durable
+//     intent       the floor says: the log ends here, what follows goes     <- from here on it is decided
+//     cut          zeros, later segments removed, synced
+//     done         the floor without the intent
+//
+// A cut that a crash interrupts is finished by the next start, at the same place: it never looks again at
+// bytes of which half are gone.
 
 import PulseCore
 
+/// What is to be cut off behind the true end. Made by looking, performed later.
+struct TailCut {
+    let tail: SegmentCandidate
+    /// Segments behind the tail, oldest first.
+    let later: [SegmentCandidate]
+    /// Bytes of the tail to overwrite with zeros.
+    let zeros: Range<Int>
+    let undoesRoll: Bool
+    /// An earlier start decided it.
+    let isResumed: Bool
+    let lostBytes: Int
+
+    var isWanted: Bool { isResumed || !later.isEmpty || !zeros.isEmpty || undoesRoll }
+}
+
 extension Recovery {
-    /// Makes the tail segment the active one: nothing after P stays, here or in later segments.
-    mutating func cut(
-        _ candidates: [SegmentCandidate],
-        _ tailIndex: Int,
+    /// Makes the tail segment the active one, in memory: nothing after P stays, here or in later segments.
+    mutating func planCut(
+        _ tail: SegmentCandidate,
+        later: [SegmentCandidate],
+        isResumed: Bool,
         _ geometry: SegmentGeometry
-    ) throws(LogError) {
-        let tail = candidates[tailIndex]
+    ) throws(LogError) -> TailCut {
         var lost = 0
-        for later in candidates[(tailIndex + 1)...].reversed() {
-            let scan = later.scan
-            lost += max(0, (scan?.reachByte ?? 0) - geometry.entriesStart)
-            report.segmentsDropped.append(later.name)
-            try storage { () throws(StorageError) in
-                if try directory.list().contains(LogFileName.name(ofIndex: later.base)) {
-                    try directory.remove(LogFileName.name(ofIndex: later.base))
-                }
-                try directory.remove(later.name)
-            }
+        for segment in later {
+            lost += max(0, (segment.scan?.reachByte ?? 0) - geometry.entriesStart)
         }
         let start = geometry.byte(of: tail.end)
-        if let scan = tail.scan, !scan.endsCleanly {
+        var end = start
+        if let scan = tail.scan, !scan.endsCleanly || isResumed {
             let scanner = SegmentScanner(
                 file: tail.file,
                 number: tail.number,
@@ -32,23 +48,95 @@ extension Recovery {
                 byte: start,
                 chain: nil
             )
-            let end = try scanner.endOfData(from: start)
+            end = try scanner.endOfData(from: start)
             lost += end - start
-            try writeZeros(tail.file, start..<end)
             tail.scan?.reachByte = start
         }
-        if tail.footer != nil {
-            report.rollUndone = true
-            try writeZeros(tail.file, geometry.entriesEnd..<geometry.segmentBytes)
-        }
         tail.isSealed = false
-        if lost > 0 {
+        return TailCut(
+            tail: tail,
+            later: later,
+            zeros: start..<end,
+            undoesRoll: tail.footer != nil,
+            isResumed: isResumed,
+            lostBytes: lost
+        )
+    }
+
+    /// Cuts, between the intent and its end in the floor; returns the floor as it is then.
+    mutating func perform(
+        _ cut: TailCut,
+        _ log: RecoveredLog,
+        _ geometry: SegmentGeometry
+    ) throws(LogError) -> Floor {
+        var floor = Floor(
+            sequence: (log.floor?.sequence ?? 0) + 1,
+            identity: log.identity,
+            position: cut.tail.end,
+            chain: cut.tail.endChain,
+            first: log.segments[0].base,
+            cut: Floor.Cut(position: cut.tail.end, chain: cut.tail.endChain)
+        )
+        try storage { () throws(StorageError) in
+            try floor.write(in: directory, makesFile: log.floor == nil)
+        }
+        for segment in cut.later.reversed() {
+            report.segmentsDropped.append(segment.name)
+            try remove(LogFileName.name(ofIndex: segment.base))
+            try remove(segment.name)
+        }
+        try writeZeros(cut.tail.file, cut.zeros)
+        if cut.undoesRoll {
+            report.rollUndone = true
+            try writeZeros(cut.tail.file, geometry.entriesEnd..<geometry.segmentBytes)
+        }
+        try storage { () throws(StorageError) in
+            try cut.tail.file.sync()
+            try directory.syncDirectory()
+        }
+        floor.sequence += 1
+        floor.cut = nil
+        try storage { () throws(StorageError) in
+            try floor.write(in: directory, makesFile: false)
+        }
+        report.cutFinished = cut.isResumed
+        if cut.lostBytes > 0 {
             report.tornTail = RecoveryReport.TornTail(
-                file: tail.name,
-                byte: start,
-                position: LogPosition(tail.end),
-                bytes: lost
+                file: cut.tail.name,
+                byte: geometry.byte(of: cut.tail.end),
+                position: LogPosition(cut.tail.end),
+                bytes: cut.lostBytes
             )
+        }
+        return floor
+    }
+
+    /// Removes what a release that was cut short has left: nothing but files below the floor's mark.
+    mutating func finishRelease(
+        _ survey: DirectorySurvey,
+        _ floor: Floor?
+    ) throws(LogError) {
+        guard let mark = floor?.first else { return }
+        for base in survey.segments where base < mark {
+            report.releasesFinished.append(LogFileName.name(ofSegment: base))
+            try remove(LogFileName.name(ofIndex: base))
+            try remove(LogFileName.name(ofSegment: base))
+            // One by one, oldest first: a hole must not outlive a crash.
+            try storage { () throws(StorageError) in try directory.syncDirectory() }
+        }
+        let present = try storage { () throws(StorageError) in try directory.list() }
+        for base in survey.indexes where base < mark {
+            let name = LogFileName.name(ofIndex: base)
+            if present.contains(name) { try remove(name) }
+        }
+    }
+
+    /// Removes a file, if it is there.
+    private func remove(_ name: String) throws(LogError) {
+        do throws(StorageError) {
+            try directory.remove(name)
+        } catch {
+            guard error.reason == .notFound else { throw .storage(error) }
         }
     }
 
@@ -66,10 +154,7 @@ extension Recovery {
     }
 
     /// What was read becomes durable only now: a crash may have left it in the page cache alone.
-    func settle(
-        _ scanned: ArraySlice<SegmentCandidate>,
-        _ checksums: LogChecksums
-    ) throws(LogError) {
+    func settle(_ scanned: ArraySlice<SegmentCandidate>) throws(LogError) {
         for candidate in scanned {
             try storage { () throws(StorageError) in try candidate.file.sync() }
         }

@@ -61,16 +61,14 @@ struct Recovery {
     ) throws(LogError) -> RecoveredLog {
         let survey = try DirectorySurvey(directory)
         report.unknownFiles = survey.unknown
-        for name in survey.temporaries {
-            try storage { () throws(StorageError) in try directory.remove(name) }
-        }
-        report.temporariesRemoved = survey.temporaries
         guard let (identity, geometry) = try survey.oldestHeader(in: directory) else {
             return try create(identityIfNew, survey, at: wall)
         }
         let checksums = LogChecksums(identity)
+        let slots = try readFloor(survey, identity)
+        let floor = slots?.best
         var candidates: [SegmentCandidate] = []
-        for base in survey.segments {
+        for base in survey.segments where base >= floor?.first ?? 0 {
             candidates.append(
                 try SegmentCandidate(
                     name: LogFileName.name(ofSegment: base),
@@ -81,26 +79,43 @@ struct Recovery {
                 )
             )
         }
-        let floor = try readFloor(survey, identity)
+        try checkBeginning(candidates, slots, geometry)
+        var doomed: [SegmentCandidate] = []
+        if let intent = floor?.cut {
+            let number = geometry.number(of: intent.position)
+            doomed = candidates.filter { $0.number > number }
+            candidates.removeAll { $0.number > number }
+            candidates.last?.cutByte = geometry.byte(of: intent.position)
+            guard candidates.last?.number == number else {
+                throw .damaged(Self.missing(number, geometry, "it was about to be cut"))
+            }
+        }
         let (promised, scannedFrom) = try promise(candidates, floor, geometry, checksums)
         let stop = try walk(candidates, scannedFrom, geometry, checksums)
         let tail = candidates[stop.tail]
-        if tail.end < promised {
+        var cut: TailCut?
+        let isAstray = floor?.cut.map { $0.chain != tail.endChain } ?? false
+        if tail.end < promised || isAstray {
+            let reason = isAstray ? "the log does not lead to where it was to be cut" : stop.reason
             report.damaged.append(
                 DamagedRange(
                     file: stop.file,
                     byte: stop.byte,
                     from: LogPosition(tail.end),
-                    to: LogPosition(stop.resumesAt ?? promised),
-                    reason: stop.reason
+                    to: LogPosition(stop.resumesAt ?? max(promised, tail.end)),
+                    reason: reason
                 )
             )
         } else {
-            try cut(candidates, stop.tail, geometry)
+            cut = try planCut(
+                candidates[stop.tail],
+                later: Array(candidates[(stop.tail + 1)...]) + doomed,
+                isResumed: floor?.cut != nil,
+                geometry
+            )
             candidates.removeSubrange((stop.tail + 1)...)
         }
-        try settle(candidates[min(scannedFrom, candidates.count)...], checksums)
-        return try assemble(
+        var recovered = try assemble(
             candidates,
             survey,
             identity,
@@ -108,6 +123,73 @@ struct Recovery {
             floor: floor,
             promised: promised
         )
+        // Nothing was written so far. Where there is damage, nothing is.
+        let scanned = candidates[min(scannedFrom, candidates.count)...]
+        guard report.damaged.isEmpty, let cut else {
+            try settle(scanned)
+            return recovered
+        }
+        try removeTemporaries(survey)
+        for candidate in candidates where candidate.wantsFooter {
+            try rebuildFooter(of: candidate, geometry, checksums)
+        }
+        try settle(scanned)
+        if cut.isWanted { recovered.floor = try perform(cut, recovered, geometry) }
+        try finishRelease(survey, floor)
+        return recovered
+    }
+
+    /// Unfinished files of an earlier run.
+    mutating func removeTemporaries(_ survey: DirectorySurvey) throws(LogError) {
+        for name in survey.temporaries {
+            try storage { () throws(StorageError) in try directory.remove(name) }
+        }
+        report.temporariesRemoved = survey.temporaries
+    }
+
+    static func missing(
+        _ number: UInt64,
+        _ geometry: SegmentGeometry,
+        _ reason: String
+    ) -> DamagedRange {
+        let base = geometry.base(of: number)
+        let start = LogPosition(base + UInt64(geometry.entriesStart))
+        return DamagedRange(
+            file: LogFileName.name(ofSegment: base),
+            byte: 0,
+            from: LogPosition(base),
+            to: start,
+            reason: "the file is missing: \(reason)"
+        )
+    }
+
+    // MARK: The beginning
+
+    /// Tells segments that were released from segments that are lost.
+    ///
+    /// The floor's mark decides. Without it (the file is lost, a slot is, or an older program wrote it)
+    /// the oldest header still says whether anything came before it; what became of that nobody knows,
+    /// and the report says so.
+    private mutating func checkBeginning(
+        _ candidates: [SegmentCandidate],
+        _ slots: Floor.Slots?,
+        _ geometry: SegmentGeometry
+    ) throws(LogError) {
+        let mark = slots?.best?.first
+        report.floorLost = slots?.best == nil
+        guard let oldest = candidates.first else {
+            let number = geometry.number(of: mark ?? 0)
+            throw .damaged(Self.missing(number, geometry, "it is the oldest that must exist"))
+        }
+        if let mark, oldest.base > mark, slots?.isWhole == true {
+            var lost = Self.missing(geometry.number(of: mark), geometry, "it was never released")
+            lost.to = LogPosition(oldest.base + UInt64(geometry.entriesStart))
+            report.damaged.append(lost)
+        } else if mark != oldest.base {
+            let cameFirst =
+                oldest.number == 0 || oldest.header?.previousNumber == SegmentHeader.noPrevious
+            if !cameFirst { report.beginningUnknown = oldest.name }
+        }
     }
 
     // MARK: The promise, S
@@ -115,7 +197,7 @@ struct Recovery {
     private mutating func readFloor(
         _ survey: DirectorySurvey,
         _ identity: LogIdentity
-    ) throws(LogError) -> Floor? {
+    ) throws(LogError) -> Floor.Slots? {
         guard survey.hasFloor else { return nil }
         let file = try storage { () throws(StorageError) in
             try directory.open(LogFileName.floorName)
@@ -130,7 +212,7 @@ struct Recovery {
                 found: floor.identity
             )
         }
-        return slots.best
+        return slots
     }
 
     /// How far the log was promised, and the first segment that had to be scanned to know it.
@@ -197,7 +279,7 @@ struct Recovery {
                     )
                 }
             }
-            if index < scannedFrom, let footer = candidate.footer {
+            if index < scannedFrom, let footer = candidate.footer, candidate.header != nil {
                 candidate.seal(footer)
                 continue
             }
@@ -213,14 +295,15 @@ struct Recovery {
             }
             if index + 1 < candidates.count, candidate.isFollowed(by: candidates[index + 1]) {
                 candidate.isSealed = true
-                try rebuildFooter(of: candidate, geometry, checksums)
+                candidate.wantsFooter = true
                 continue
             }
             return Stop(
                 tail: index,
                 file: candidate.name,
-                byte: scan.stopByte,
-                reason: scan.fault?.reason ?? "the entries end here",
+                byte: candidate.header == nil ? 0 : scan.stopByte,
+                reason: candidate.header == nil
+                    ? candidate.headerFault : scan.fault?.reason ?? "the entries end here",
                 resumesAt: scan.nextHeaderByte.map { candidate.base + UInt64($0) }
             )
         }

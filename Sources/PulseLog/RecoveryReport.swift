@@ -24,6 +24,14 @@ package struct RecoveryReport: Hashable, Sendable {
     package var footersRebuilt: [String] = []
     /// Segments of an unfinished roll, which held nothing promised: removed.
     package var segmentsDropped: [String] = []
+    /// An earlier start had decided where to cut and was interrupted: finished.
+    package var cutFinished = false
+    /// Segments below the floor's mark, left by an interrupted release: removed.
+    package var releasesFinished: [String] = []
+    /// The oldest segment, when something came before it and nothing tells whether that was released.
+    package var beginningUnknown: String?
+    /// The floor file is missing, or neither of its slots verifies.
+    package var floorLost = false
     /// The last segment was already sealed, its successor not there yet: opened again.
     package var rollUndone = false
     /// The `floor` file exists and neither of its slots verifies, or one is damaged.
@@ -52,6 +60,20 @@ package struct RecoveryReport: Hashable, Sendable {
         for name in footersRebuilt { lines.append("rebuilt the footer of \(name)") }
         for name in segmentsDropped {
             lines.append("removed \(name): an unfinished roll, nothing in it was acknowledged")
+        }
+        if cutFinished { lines.append("finished the cut that an earlier start had begun") }
+        for name in releasesFinished { lines.append("removed \(name): its release was cut short") }
+        if floorLost {
+            lines.append(
+                "the floor file is missing or unreadable: a loss of the newest entries would look like"
+                    + " a torn tail; it is written again"
+            )
+        }
+        if let name = beginningUnknown {
+            lines.append(
+                "\(name) is the oldest segment and was not the first: nothing says whether those"
+                    + " before it were released or are lost"
+            )
         }
         if rollUndone {
             lines.append("reopened the last segment: the roll to the next was cut short")

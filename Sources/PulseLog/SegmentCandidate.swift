@@ -38,6 +38,10 @@ final class SegmentCandidate {
     var endChain: UInt32 = 0
     var tally = SegmentTally()
     var isSealed = false
+    /// Its footer is missing, and can be made again from its entries.
+    var wantsFooter = false
+    /// Where the log ends because an earlier start decided to cut it there; nil when none did.
+    var cutByte: Int?
 
     /// Reads header and footer. Throws when the file is another log's or of a newer format.
     init(
@@ -55,7 +59,7 @@ final class SegmentCandidate {
         self.file = file
         let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
         var header: SegmentHeader?
-        var fault = "the file ends inside the segment header"
+        var fault = "the segment header cannot be read"
         if try readBlock(file, at: 0, into: buffer) {
             switch SegmentHeader.decode(UnsafeRawPointer(buffer.base)) {
             case .unreadable(let reason): fault = reason
@@ -137,6 +141,7 @@ final class SegmentCandidate {
         // Without a header there is no chain to follow; all entries are then "after the stop".
         scanning: while header != nil {
             let at = scanner.byte
+            if let cutByte, at >= cutByte { break scanning }
             switch try scanner.next() {
             case .entry(let header, let body):
                 builder.add(header, body, byte: at)
@@ -190,31 +195,50 @@ struct DirectorySurvey {
         spares.sort()
     }
 
-    /// Whose log this is, from the header of the oldest segment; everything else depends on it.
+    /// Whose log this is, from the header of the oldest segment that has a good one; everything else
+    /// depends on it. With no good header at all, the floor knows the log and the file its size.
     func oldestHeader(
         in directory: any LogDirectory
     ) throws(LogError) -> (identity: LogIdentity, geometry: SegmentGeometry)? {
-        guard let base = segments.first else { return nil }
-        let name = LogFileName.name(ofSegment: base)
-        let file = try storage { () throws(StorageError) in try directory.open(name) }
-        let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
-        var reason = "the file ends inside the segment header"
-        if try readBlock(file, at: 0, into: buffer) {
-            switch SegmentHeader.decode(UnsafeRawPointer(buffer.base)) {
-            case .header(let header):
-                return (header.identity, SegmentGeometry(segmentBytes: header.segmentBytes))
-            case .newer(let major): throw .newerFormat(file: name, byte: 8, major: major)
-            case .unreadable(let why): reason = why
+        var first: DamagedRange?
+        for base in segments {
+            let name = LogFileName.name(ofSegment: base)
+            let file = try storage { () throws(StorageError) in try directory.open(name) }
+            let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
+            var reason = "the segment header cannot be read"
+            if try readBlock(file, at: 0, into: buffer) {
+                switch SegmentHeader.decode(UnsafeRawPointer(buffer.base)) {
+                case .header(let header):
+                    return (header.identity, SegmentGeometry(segmentBytes: header.segmentBytes))
+                case .newer(let major): throw .newerFormat(file: name, byte: 8, major: major)
+                case .unreadable(let why): reason = why
+                }
             }
-        }
-        throw .damaged(
-            DamagedRange(
+            guard first == nil else { continue }
+            first = DamagedRange(
                 file: name,
                 byte: 0,
                 from: LogPosition(base),
                 to: LogPosition(base),
                 reason: reason
             )
-        )
+        }
+        guard let first else { return nil }
+        if let known = try identityFromFloor(in: directory, first.file) { return known }
+        throw .damaged(first)
+    }
+
+    private func identityFromFloor(
+        in directory: any LogDirectory,
+        _ segment: String
+    ) throws(LogError) -> (identity: LogIdentity, geometry: SegmentGeometry)? {
+        guard hasFloor else { return nil }
+        let file = try storage { () throws(StorageError) in
+            try directory.open(LogFileName.floorName)
+        }
+        guard let floor = try Floor.read(file).best else { return nil }
+        let size = try storage { () throws(StorageError) in try directory.open(segment).size() }
+        guard size >= 32 << 10, size <= 32 << 30, size & (size - 1) == 0 else { return nil }
+        return (floor.identity, SegmentGeometry(segmentBytes: size))
     }
 }

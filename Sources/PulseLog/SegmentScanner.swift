@@ -28,6 +28,8 @@ final class SegmentScanner {
     private let window: RawBuffer
     private var windowStart = 0
     private var windowCount = 0
+    /// Bytes of the file that the disk refused to read; they stand in the window as zeros.
+    private var unreadable: [Range<Int>] = []
 
     init(
         file: any LogFile,
@@ -51,6 +53,15 @@ final class SegmentScanner {
 
     /// Reads the entry at ``byte`` and moves past it when it verifies.
     func next() throws(LogError) -> Step {
+        let at = byte
+        let step = try decodeNext()
+        guard !unreadable.isEmpty, case .fault(_, let header) = step else { return step }
+        let end = header.map { Int($0.endPosition.rawValue - base) } ?? at + EntryHeader.bytes
+        let isUnread = unreadable.contains { $0.overlaps(at..<end) }
+        return isUnread ? .fault(.unreadable, header) : step
+    }
+
+    private func decodeNext() throws(LogError) -> Step {
         let room = geometry.entriesEnd - byte
         guard room >= EntryHeader.bytes else { return .full }
         let head = try bytes(at: byte, count: EntryHeader.bytes)
@@ -131,16 +142,52 @@ final class SegmentScanner {
         let wanted = max(count, min(window.capacity, geometry.segmentBytes - start))
         windowCount = 0
         let target = window.mutableBytes(0..<wanted)
-        let file = file
-        let got = try storage { () throws(StorageError) in try file.read(into: target, at: start) }
+        let got = try read(into: target, at: start)
         if got < wanted { window.zero(got..<wanted) }
         windowStart = start
         windowCount = wanted
         return UnsafeRawPointer(window.base)
     }
+
+    private func read(
+        into target: UnsafeMutableRawBufferPointer,
+        at start: Int
+    ) throws(LogError) -> Int {
+        do throws(StorageError) {
+            return try file.read(into: target, at: start)
+        } catch {
+            guard error.isUnreadable else { throw .storage(error) }
+        }
+        // One bad sector must not hide the rest of the window: block by block.
+        var got = 0
+        while got < target.count {
+            let block = SegmentGeometry.blockBytes
+            let count = min(block - (start + got) % block, target.count - got)
+            let piece = UnsafeMutableRawBufferPointer(rebasing: target[got..<got + count])
+            do throws(StorageError) {
+                let part = try file.read(into: piece, at: start + got)
+                got += part
+                guard part == count else { return got }
+            } catch {
+                guard error.isUnreadable else { throw .storage(error) }
+                for index in piece.indices { piece[index] = 0 }
+                unreadable.append(start + got..<start + got + count)
+                got += count
+            }
+        }
+        return got
+    }
 }
 
-/// Reads one 4,096-byte block; false when the file is too short for it.
+extension StorageError {
+    /// EIO: the medium lost these bytes. Anything else (no descriptors, a dying machine) says nothing of
+    /// the data and must never be taken for damage.
+    var isUnreadable: Bool {
+        if operation == .read, case .failed(code: 5, _) = reason { true } else { false }
+    }
+}
+
+/// Reads one 4,096-byte block; false when the file is too short for it or the disk cannot read it.
 func readBlock(
     _ file: any LogFile,
     at byte: Int,
@@ -148,6 +195,10 @@ func readBlock(
 ) throws(LogError) -> Bool {
     buffer.reserve(SegmentGeometry.blockBytes, keeping: 0)
     let target = buffer.mutableBytes(0..<SegmentGeometry.blockBytes)
-    let got = try storage { () throws(StorageError) in try file.read(into: target, at: byte) }
-    return got == SegmentGeometry.blockBytes
+    do throws(StorageError) {
+        return try file.read(into: target, at: byte) == SegmentGeometry.blockBytes
+    } catch {
+        guard error.isUnreadable else { throw .storage(error) }
+        return false
+    }
 }

@@ -169,7 +169,7 @@ extension ShardLog {
     /// background work. After an error nothing more can be appended: close and reopen the log.
     package func flush(jobs: inout [LogJob]) throws(LogError) {
         if !turn.parts.isEmpty { try writeTurn() }
-        if wantsJobs { requestJobs(into: &jobs) }
+        if wantsJobs { try requestJobs(into: &jobs) }
     }
 
     private func writeTurn() throws(LogError) {

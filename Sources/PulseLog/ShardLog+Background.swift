@@ -8,7 +8,7 @@ extension ShardLog {
     private static let retryMilliseconds: Int64 = 1000
 
     /// Adds the jobs that are wanted now and not yet under way.
-    func requestJobs(into jobs: inout [LogJob]) {
+    func requestJobs(into jobs: inout [LogJob]) throws(LogError) {
         guard refusal == nil, latestWall >= jobsNotBefore else { return }
         wantsJobs = false
         while spares.count + sparesComing.count < configuration.spareSegments {
@@ -17,7 +17,7 @@ extension ShardLog {
             sparesComing.insert(name)
             jobs.append(.prepareSpare(name: name, bytes: geometry.segmentBytes))
         }
-        requestRelease(into: &jobs)
+        try requestRelease(into: &jobs)
         for segment in kept {
             guard let footer = segment.footer, !segment.indexJobPending,
                 case .memory(let index) = segment.index
@@ -43,8 +43,24 @@ extension ShardLog {
         if wall > latestWall { latestWall = wall }
     }
 
-    private func requestRelease(into jobs: inout [LogJob]) {
+    /// No file goes before the floor says, durably, that the log begins above it: otherwise nobody could
+    /// tell a released segment from one that was lost.
+    private func requestRelease(into jobs: inout [LogJob]) throws(LogError) {
         guard !releasing.isEmpty, !releaseJobPending else { return }
+        if releaseMarkDue {
+            do throws(LogError) {
+                try writeReleasedMark()
+            } catch {
+                // Only a floor file that has to be made needs room.
+                guard case .storage(let failed) = error, failed.reason == .noSpace else {
+                    throw error
+                }
+                wantsJobs = true
+                jobsNotBefore = latestWall.advanced(byMilliseconds: Self.retryMilliseconds)
+                return
+            }
+            releaseMarkDue = false
+        }
         releaseJobPending = true
         jobs.append(.release(releasing))
     }
@@ -97,8 +113,14 @@ extension ShardLog {
     ///
     /// The caller has made sure that nothing needs them: the state store's checkpoint is above, and
     /// what must outlive them has been copied.
-    package func releaseSegments(below: LogPosition, jobs: inout [LogJob]) {
-        guard refusal == nil else { return }
+    ///
+    /// The new beginning is noted in the floor and synced before the job is asked for.
+    package func releaseSegments(
+        below: LogPosition,
+        jobs: inout [LogJob]
+    ) throws(LogError) {
+        // A damaged log keeps all it has until somebody has looked.
+        guard refusal == nil, damaged.isEmpty else { return }
         let before = releasing.count
         while let oldest = kept.first, oldest !== active, oldest.end <= below.rawValue,
             oldest.end <= durable, geometry.base(of: oldest.number + 1) < durable,
@@ -121,7 +143,8 @@ extension ShardLog {
             kept.removeFirst()
         }
         guard releasing.count > before else { return }
+        releaseMarkDue = true
         // Not held back by an earlier failure: on a full disk this is what helps.
-        requestRelease(into: &jobs)
+        try requestRelease(into: &jobs)
     }
 }

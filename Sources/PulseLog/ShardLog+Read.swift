@@ -33,13 +33,17 @@ extension ShardLog {
         defer { scratch = buffer }
         let byte = geometry.byte(of: at)
         let first = min(Self.readAhead, room)
-        let got = try fill(buffer, 0..<first, from: segment, at: byte)
-        guard got >= EntryHeader.bytes else { throw damage(segment, at, "the file ends here") }
+        // Read-ahead must not meet damage that lies behind the entry.
+        var got = try fillAhead(buffer, first, from: segment, at: byte)
+        if got == nil { got = try fill(buffer, 0..<EntryHeader.bytes, of: at, from: segment) }
+        guard let got, got >= EntryHeader.bytes else {
+            throw damage(segment, at, "the file ends here")
+        }
         let header = try decode(UnsafeRawPointer(buffer.base), of: segment, at: at, room: room)
         let size = Int(header.endPosition.rawValue - at)
         if size > got {
             buffer.reserve(size, keeping: got)
-            let more = try fill(buffer, got..<size, from: segment, at: byte + got)
+            let more = try fill(buffer, got..<size, of: at, from: segment)
             guard got + more == size else {
                 throw damage(segment, at, "the file ends inside the entry")
             }
@@ -142,29 +146,35 @@ extension ShardLog {
         }
     }
 
-    private func fill(
+    /// Nil when the disk cannot read all of it.
+    private func fillAhead(
         _ buffer: RawBuffer,
-        _ range: Range<Int>,
+        _ count: Int,
         from segment: Segment,
         at byte: Int
-    ) throws(LogError) -> Int {
-        let target = buffer.mutableBytes(range)
+    ) throws(LogError) -> Int? {
+        let target = buffer.mutableBytes(0..<count)
         do throws(StorageError) {
             return try segment.file.read(into: target, at: byte)
         } catch {
-            throw .storage(error)
+            guard error.isUnreadable else { throw .storage(error) }
+            return nil
         }
     }
 
-    func damage(_ segment: Segment, _ position: UInt64, _ reason: String) -> LogError {
-        .damaged(
-            DamagedRange(
-                file: segment.name,
-                byte: geometry.byte(of: position),
-                from: LogPosition(position),
-                to: LogPosition(max(position, segment.end)),
-                reason: reason
-            )
-        )
+    private func fill(
+        _ buffer: RawBuffer,
+        _ range: Range<Int>,
+        of position: UInt64,
+        from segment: Segment
+    ) throws(LogError) -> Int {
+        let target = buffer.mutableBytes(range)
+        let byte = geometry.byte(of: position) + range.lowerBound
+        do throws(StorageError) {
+            return try segment.file.read(into: target, at: byte)
+        } catch {
+            guard error.isUnreadable else { throw .storage(error) }
+            throw damage(segment, position, EntryFault.unreadable.reason)
+        }
     }
 }

@@ -66,34 +66,35 @@ extension ShardLog {
         syncInFlight = nil
     }
 
-    /// Notes on disk how far the log is durable. Called when idle and on a clean close, never while
-    /// somebody waits: it syncs.
+    /// Notes on disk how far the log is durable, and where it begins. Called when idle and on a clean
+    /// close, never while somebody waits: it syncs.
     package func writeFloor() throws(LogError) {
-        guard refusal == nil, floor?.position != durable else { return }
+        guard refusal == nil, floor?.position != durable || floor?.first != firstBase else {
+            return
+        }
+        try writeNextFloor()
+    }
+
+    /// Where the oldest segment begins that is neither released nor about to be.
+    var firstBase: UInt64 { (kept.first ?? active).base }
+
+    /// Writes the released mark into both slots, so that either of them alone tells of it.
+    func writeReleasedMark() throws(LogError) {
+        try writeNextFloor()
+        try writeNextFloor()
+    }
+
+    private func writeNextFloor() throws(LogError) {
         let next = Floor(
             sequence: (floor?.sequence ?? 0) + 1,
             identity: identity,
             position: durable,
-            chain: durableChain
+            chain: durableChain,
+            first: firstBase
         )
-        let buffer = RawBuffer(capacity: Floor.fileBytes)
-        buffer.zero(0..<Floor.fileBytes)
-        next.encode(to: buffer.base + next.slot * Floor.slotBytes)
-        do throws(StorageError) {
-            if floor == nil {
-                try directory.replace(
-                    LogFileName.floorName,
-                    with: [UInt8](buffer.bytes(0..<Floor.fileBytes))
-                )
-            } else {
-                let file = try directory.open(LogFileName.floorName)
-                let start = next.slot * Floor.slotBytes
-                try file.write(buffer.bytes(start..<start + Floor.slotBytes), at: start)
-                try file.sync()
-            }
-        } catch {
-            // The log itself is untouched; a floor that is behind only weakens one check.
-            throw .storage(error)
+        // The log itself is untouched by a failure; a floor that is behind only weakens one check.
+        try storage { () throws(StorageError) in
+            try next.write(in: directory, makesFile: floor == nil)
         }
         floor = next
     }

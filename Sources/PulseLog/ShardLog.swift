@@ -59,6 +59,8 @@ package final class ShardLog {
     /// leaves them here, because a younger one must never go before an older one.
     var releasing: [ReleasedSegment] = []
     var releaseJobPending = false
+    /// The floor does not say yet that they are released.
+    var releaseMarkDue = false
     /// Set when the next ``flush(jobs:)`` has background work to ask for.
     var wantsJobs = true
     /// After a failed job: not before an entry with this time.
@@ -68,8 +70,8 @@ package final class ShardLog {
     var floor: Floor?
     /// Why nothing can be appended any more; nil while all is well.
     var refusal: LogError?
-    /// What recovery found damaged; not empty means read-only.
-    package let damaged: [DamagedRange]
+    /// What recovery found damaged, which makes the log read-only, and what was met since.
+    package internal(set) var damaged: [DamagedRange]
 
     /// Reused by reads; taken out while one is under way, so that a nested read gets its own.
     var scratch: RawBuffer?

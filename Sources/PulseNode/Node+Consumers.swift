@@ -99,7 +99,14 @@ extension Node {
             ) {
                 isStale = try !end(lease)
             } else if kind == .acknowledge,
-                try shard.wasAcknowledged(token.stream, token.offset, token.attempt, by: id)
+                try unlessUnreadable({ () throws(ShardError) in
+                    try self.shard.wasAcknowledged(
+                        token.stream,
+                        token.offset,
+                        token.attempt,
+                        by: id
+                    )
+                }) == true
             {
                 isStale = false
             } else {
@@ -153,18 +160,20 @@ extension Node {
             var end = start
             while end < handouts.count, handouts[end].subscription == id { end += 1 }
             let first = effects.bytes.count
-            try write(handouts[start..<end], to: id, at: now, into: &effects.bytes)
+            let stranded = try write(handouts[start..<end], to: id, into: &effects.bytes)
             effects.append(.send(id.connection, first..<effects.bytes.count))
+            for lease in stranded { strand(lease, into: &effects) }
             start = end
         }
     }
 
+    /// Writes what can be read; returns the leases of what cannot.
     private func write(
         _ handouts: ArraySlice<Handout>,
         to id: SubscriptionID,
-        at now: Now,
         into bytes: inout [UInt8]
-    ) throws(ShardError) {
+    ) throws(ShardError) -> [Lease] {
+        var stranded: [Lease] = []
         var writer = DeliverWriter(subscription: id.number, in: &bytes)
         for handout in handouts {
             let lease = handout.lease
@@ -193,19 +202,10 @@ extension Node {
                 }
             }
             guard given == nil else { continue }
-            // Damage met on the way out: looked at again in an hour, in case the file is put back.
-            shard.addCredit(1, to: id)
-            try shard.settle(
-                lease.id,
-                .retry(
-                    afterMilliseconds: 3_600_000,
-                    reason: .rejected,
-                    code: 0,
-                    detail: "the stored record is damaged"
-                ),
-                at: now
-            )
+            // Damage met on the way out says nothing against the message: it stays where it was.
+            stranded.append(lease)
         }
         writer.close(in: &bytes)
+        return stranded
     }
 }

@@ -28,7 +28,12 @@ extension Node {
             guard let channel = Channel(topic: lease.message.stream.topic) else {
                 preconditionFailure("workers lease from channel topics only")
             }
-            switch try plan(lease, channel, at: now) {
+            guard let plan = try plan(lease, channel, at: now) else {
+                // Damage met on the way out says nothing against the message: it stays where it was.
+                strand(lease, into: &effects)
+                continue
+            }
+            switch plan {
             case .catch(let caught):
                 outbox.keep(caught)
                 metrics.caught += 1
@@ -64,11 +69,30 @@ extension Node {
         }
     }
 
+    /// Leaves a message whose record cannot be read, and says so.
+    func strand(_ lease: Lease, into effects: inout EffectQueue) {
+        shard.strand(lease)
+        let message = lease.message
+        effects.append(
+            .log(
+                LogEvent(
+                    .error,
+                    "a stored record cannot be read: its delivery waits for a repair",
+                    [
+                        .init("notification_id", "\(shard.id(message.stream, message.offset))"),
+                        .init("channel", Channel(topic: message.stream.topic)?.name ?? ""),
+                    ]
+                )
+            )
+        )
+    }
+
+    /// What to do for a leased message; nil when its record cannot be read.
     private func plan(
         _ lease: Lease,
         _ channel: Channel,
         at now: Now
-    ) throws(ShardError) -> DeliveryPlan {
+    ) throws(ShardError) -> DeliveryPlan? {
         let stream = lease.message.stream
         let offset = lease.message.offset
         var failure: ShardError?
@@ -96,8 +120,7 @@ extension Node {
             }
         }
         if let failure { throw failure }
-        // Damage met on the way out: this one cannot be delivered, and the others can.
-        return plan ?? .payloadBad(reason: "the stored record is damaged")
+        return plan
     }
 
     /// The template as it was at a place in the log.

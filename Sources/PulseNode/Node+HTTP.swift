@@ -246,7 +246,7 @@ extension Node {
                 ? .outbox(outbox.entries, asPage: asPage) : .notFound(.path, .v1)
         case .metrics: response = .metrics(metricsText())
         case .live: response = .live()
-        case .ready: response = .ready(obstacle?.name)
+        case .ready: response = .ready(readiness)
         case .serverStatus: response = .serverStatus(serverStatus())
         case .answered(let decided): response = decided
         }

@@ -158,6 +158,15 @@ extension Node {
             ),
             ("pulse_connections", "Connections open.", UInt64(http.count + native.count)),
             ("pulse_provider_calls", "Provider calls under way.", UInt64(calls.count)),
+            (
+                "pulse_log_damaged_ranges", "Places of the log that do not verify, as far as met.",
+                UInt64(shard.log.damaged.count)
+            ),
+            (
+                "pulse_stranded_deliveries",
+                "Messages not delivered because their record cannot be read.",
+                UInt64(shard.stranded.count)
+            ),
             ("pulse_ready", "1 when work is taken in.", obstacle == nil ? 1 : 0),
         ]
         for (name, help, value) in gauges {

@@ -283,13 +283,15 @@ extension Node {
         if let problem = problem(of: row) {
             return refuse(problem.code, problem.message, correlation, &output)
         }
-        guard
-            let saved = try unlessFull({ () throws(ShardError) in
-                try self.shard.put(row, at: now)
-            })
-        else { return refuse(.diskFull, "the disk is full", correlation, &output) }
-        wait(conversation, durableAt: saved.durableAt) {
-            TemplateMessage.encodeReply(correlation: correlation, into: &$0)
+        let taken = try unlessRefused { () throws(ShardError) in
+            try self.shard.put(row, at: now)
+        }
+        switch taken {
+        case .failure(let refusal): refuse(refusal.code, refusal.code.title, correlation, &output)
+        case .success(let saved):
+            wait(conversation, durableAt: saved.durableAt) {
+                TemplateMessage.encodeReply(correlation: correlation, into: &$0)
+            }
         }
     }
 }

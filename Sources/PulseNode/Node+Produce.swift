@@ -4,6 +4,7 @@
 import PulseBroker
 import PulseCore
 import PulseDelivery
+import PulseGateway
 import PulseLog
 import PulseWire
 
@@ -26,14 +27,14 @@ extension Node {
         if let channel = Channel.allCases.first(where: {
             $0.topicName.utf8.elementsEqual(request.topic)
         }) {
-            let reply = try unlessFull { () throws(ShardError) in
+            let reply = try unlessRefused { () throws(ShardError) in
                 try self.take(batch, request.lane, channel, correlation, at: now)
             }
-            if let reply {
-                frame = reply
-            } else {
-                // What went in before the disk was full stays in; a repeat is recognised by its keys.
-                refuse(.diskFull, "the disk is full", correlation, &frame)
+            switch reply {
+            case .success(let reply): frame = reply
+            case .failure(let refusal):
+                // What went in before stays in; a repeat is recognised by its keys.
+                refuse(refusal.code, refusal.code.title, correlation, &frame)
             }
         } else {
             let name = String(decoding: request.topic, as: UTF8.self)

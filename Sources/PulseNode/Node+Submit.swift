@@ -46,23 +46,22 @@ extension Node {
                 respond(.tooLarge(dialect), slot: slot, to: conversation, into: &effects)
                 return
             }
-            guard
-                let outcome = try unlessFull({ () throws(ShardError) in
-                    try self.submit(admitted, at: now)
-                })
-            else {
-                let full = HTTPResponse.unavailable(.diskFull, retryAfterSeconds: 5, dialect)
-                respond(full, slot: slot, to: conversation, into: &effects)
-                return
+            let taken = try unlessRefused { () throws(ShardError) in
+                try self.submit(admitted, at: now)
             }
-            try answer(
-                outcome,
-                dialect,
-                slot: slot,
-                of: conversation,
-                at: now,
-                into: &effects
-            )
+            switch taken {
+            case .failure(let refusal):
+                respond(refusal.response(dialect), slot: slot, to: conversation, into: &effects)
+            case .success(let outcome):
+                try answer(
+                    outcome,
+                    dialect,
+                    slot: slot,
+                    of: conversation,
+                    at: now,
+                    into: &effects
+                )
+            }
         }
     }
 
@@ -74,24 +73,37 @@ extension Node {
         do throws(ShardError) {
             return try read()
         } catch {
-            switch error {
-            case .log(.damaged), .log(.missing), .log(.noEntry):
-                metrics.unreadable += 1
-                return nil
-            default: throw error
-            }
+            guard error.isUnreadable else { throw error }
+            metrics.unreadable += 1
+            return nil
         }
     }
 
-    /// Nil when the disk has no room for another segment: nothing was changed, and the client may try
-    /// again later.
-    func unlessFull<T>(_ take: () throws(ShardError) -> T) throws(ShardError) -> T? {
+    /// What keeps one piece of work from being taken in, with nothing changed: no room for another
+    /// segment, or damage where it had to be looked up whether the work is new.
+    struct RefusedWork: Error {
+        var code: ErrorCode
+
+        func response(_ dialect: APIDialect) -> HTTPResponse {
+            .unavailable(code, retryAfterSeconds: code == .diskFull ? 5 : nil, dialect)
+        }
+    }
+
+    func unlessRefused<T>(
+        _ take: () throws(ShardError) -> T
+    ) throws(ShardError) -> Result<T, RefusedWork> {
         do throws(ShardError) {
-            return try take()
+            return .success(try take())
         } catch {
-            guard case .log(.diskFull) = error else { throw error }
-            metrics.refused += 1
-            return nil
+            switch error {
+            case .log(.diskFull):
+                metrics.refused += 1
+                return .failure(RefusedWork(code: .diskFull))
+            case .log(.damaged):
+                metrics.refused += 1
+                return .failure(RefusedWork(code: .dataCorrupt))
+            default: throw error
+            }
         }
     }
 
@@ -134,7 +146,14 @@ extension Node {
         case (.accepted, _): response = .accepted(outcome.id, dialect)
         // System 000's clients expect the first identifier, whatever the body.
         case (.duplicate, _), (.conflict, .compatible):
-            let story = try shard.story(of: outcome.id, withSteps: false)
+            let found = try unlessUnreadable { () throws(ShardError) in
+                try self.shard.story(of: outcome.id, withSteps: false)
+            }
+            guard let story = found else {
+                let refusal = RefusedWork(code: .dataCorrupt).response(dialect)
+                respond(refusal, slot: slot, to: conversation, into: &effects)
+                return
+            }
             response = .duplicate(
                 outcome.id,
                 story?.state ?? .ready,

@@ -37,17 +37,16 @@ extension Node {
             return
         }
         let created = shard.revisionInForce(of: name) == nil
-        guard
-            let saved = try unlessFull({ () throws(ShardError) in
-                try self.shard.put(row, at: now)
-            })
-        else {
-            let full = HTTPResponse.unavailable(.diskFull, retryAfterSeconds: 5, .v1)
-            respond(full, slot: slot, to: conversation, into: &effects)
-            return
+        let taken = try unlessRefused { () throws(ShardError) in
+            try self.shard.put(row, at: now)
         }
-        let response = HTTPResponse.template(view(saved.revision), created: created, .v1)
-        wait(.http(conversation.id, slot: slot, response), durableAt: saved.durableAt)
+        switch taken {
+        case .failure(let refusal):
+            respond(refusal.response(.v1), slot: slot, to: conversation, into: &effects)
+        case .success(let saved):
+            let response = HTTPResponse.template(view(saved.revision), created: created, .v1)
+            wait(.http(conversation.id, slot: slot, response), durableAt: saved.durableAt)
+        }
     }
 
     /// What keeps a template from being saved, or nil.

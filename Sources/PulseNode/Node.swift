@@ -41,6 +41,8 @@ package final class Node {
     /// No later than this, however busy.
     private var floorLatest: MonotonicInstant?
     private(set) var drain = Drain.serving
+    /// Damaged ranges of the log that were told of.
+    private var damagesTold: Int
     /// Set when the shard cannot go on; everything after is refused.
     private var failure: ShardError?
     /// Counts turns, and the connections whose requests wait for the next one.
@@ -83,6 +85,7 @@ package final class Node {
             at: now
         )
         sessionTimers = TimingWheel(at: now.monotonic)
+        damagesTold = shard.log.damaged.count
         if configuration.development { try loadSampleTemplate(at: now) }
     }
 
@@ -149,7 +152,20 @@ package final class Node {
             fail(error, into: &effects)
             return
         }
+        tellOfDamage(into: &effects)
         askForWake(at: now, into: &effects)
+    }
+
+    /// Says what was found damaged since the last turn.
+    private func tellOfDamage(into effects: inout EffectQueue) {
+        for range in shard.log.damaged.dropFirst(damagesTold) {
+            effects.append(
+                .log(
+                    LogEvent(.error, "DAMAGED, nothing new is taken", [.init("range", "\(range)")])
+                )
+            )
+        }
+        damagesTold = shard.log.damaged.count
     }
 
     private func fail(_ error: ShardError, into effects: inout EffectQueue) {
@@ -289,6 +305,15 @@ package final class Node {
     package var obstacle: ErrorCode? {
         if isDraining { return .draining }
         return shard.acceptsWork
+    }
+
+    /// What `/readyz` says: nil when requests are welcome, else why not.
+    var readiness: String? {
+        guard let obstacle else { return nil }
+        guard obstacle == .dataCorrupt, let range = shard.log.damaged.first else {
+            return obstacle.name
+        }
+        return "degraded: \(obstacle.name): \(range)"
     }
 
     /// Stops with a sentence when something that is always true is not; called by the simulator.

@@ -69,7 +69,23 @@ import Testing
             48 10 00 00 00 00 00 00 b6 bc 84 27
             """
         )
-        expect(bytes[8188..<8192], "e3 37 22 08")
+        expect(
+            bytes[4140..<4168],
+            "01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00"
+        )
+        expect(bytes[8188..<8192], "41 f5 e7 8e")
+    }
+
+    /// Minor 0 had nothing behind the chain; it is read, and says nothing of the beginning.
+    @Test func theFloorOfMinorZeroIsRead() throws {
+        let driver = try oneEntry()
+        driver.disk.damage("floor") { bytes in
+            bytes[4140] = 0
+            bytes.replaceSubrange(8188..<8192, with: [0xe3, 0x37, 0x22, 0x08])
+        }
+        let again = try LogDriver(driver.disk)
+        #expect(again.report.floorSlotsUnreadable.isEmpty && !again.report.floorLost)
+        #expect(again.log.durablePosition == driver.log.durablePosition)
     }
 
     @Test func theFloorAlternatesBetweenItsSlots() throws {

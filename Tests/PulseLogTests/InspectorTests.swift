@@ -87,7 +87,10 @@ import Testing
             if index % 20 == 19 {
                 try driver.sync()
                 driver.failSpareJobs()
-                driver.log.releaseSegments(below: driver.log.durablePosition, jobs: &driver.jobs)
+                try driver.log.releaseSegments(
+                    below: driver.log.durablePosition,
+                    jobs: &driver.jobs
+                )
                 driver.runJobs()
             }
         }

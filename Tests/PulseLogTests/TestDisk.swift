@@ -28,6 +28,8 @@ final class TestDisk: LogDirectory, @unchecked Sendable {
     var operationsLeft: Int?
     var isFull = false
     var failsSyncs = false
+    /// A byte of each file that the medium has lost.
+    var unreadable: [String: Int] = [:]
 
     func step(_ operation: StorageError.Operation, _ name: String) throws(StorageError) {
         guard let left = operationsLeft else { return }
@@ -194,6 +196,9 @@ final class TestFile: LogFile, @unchecked Sendable {
         at position: Int
     ) throws(StorageError) -> Int {
         let end = min(content.current.count, position + buffer.count)
+        if let lost = disk.unreadable[name], position <= lost, lost < end {
+            throw StorageError(.read, file: name, reason: .failed(code: 5, text: "I/O error"))
+        }
         guard position < end else { return 0 }
         content.current.withUnsafeBytes { bytes in
             buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[position..<end]))

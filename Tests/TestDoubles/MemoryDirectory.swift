@@ -48,6 +48,12 @@ package final class MemoryDirectory: LogDirectory, @unchecked Sendable {
         return other
     }
 
+    /// Changes bytes behind everybody's back.
+    package func damage(_ name: String, _ change: (inout [UInt8]) -> Void) {
+        guard let file = live[name] else { preconditionFailure("a file that exists is damaged") }
+        change(&file.bytes)
+    }
+
     package func list() throws(StorageError) -> [String] { live.keys.sorted() }
 
     package func open(_ name: String) throws(StorageError) -> any LogFile {

@@ -1,0 +1,55 @@
+// Damage that is met while the log is in use: noted once, told to whoever asks, never skipped.
+
+import PulseCore
+
+extension ShardLog {
+    /// Ranges that are kept; a medium that fails altogether would name thousands.
+    static let damagedRangesMax = 1024
+
+    /// Whether bytes were found, at open or later, that do not verify. New work is refused then; what is
+    /// whole is served.
+    package var isDamaged: Bool { !damaged.isEmpty }
+
+    /// The known damage that a position lies in.
+    func knownDamage(at position: UInt64) -> DamagedRange? {
+        damaged.first { $0.from.rawValue <= position && position < $0.to.rawValue }
+    }
+
+    /// The error for promised bytes that do not verify. Notes the range when it is new.
+    func damage(_ segment: Segment, _ position: UInt64, _ reason: String) -> LogError {
+        if let known = knownDamage(at: position) { return .damaged(known) }
+        let range = DamagedRange(
+            file: segment.name,
+            byte: geometry.byte(of: position),
+            from: LogPosition(position),
+            to: LogPosition(endOfDamage(segment, from: position)),
+            reason: reason
+        )
+        if damaged.count < Self.damagedRangesMax { damaged.append(range) }
+        return .damaged(range)
+    }
+
+    /// Where the segment reads well again behind a bad place, or its end.
+    private func endOfDamage(_ segment: Segment, from position: UInt64) -> UInt64 {
+        let byte = geometry.byte(of: position)
+        let scanner = SegmentScanner(
+            file: segment.file,
+            number: segment.number,
+            geometry: geometry,
+            checksums: checksums,
+            byte: byte,
+            chain: nil
+        )
+        let end = max(segment.end, position)
+        do throws(LogError) {
+            // A good header with a bad body still says how long the entry is.
+            if case .fault(_, let header?) = try scanner.next() {
+                return min(header.endPosition.rawValue, end)
+            }
+            guard let next = try scanner.nextHeader(from: byte + 8) else { return end }
+            return min(segment.base + UInt64(next.byte), end)
+        } catch {
+            return end
+        }
+    }
+}

@@ -1,0 +1,145 @@
+// A node whose log rots while it serves: nothing new is taken, nothing wrong leaves, nothing is declared
+// dead that only cannot be read.
+
+import PulseBroker
+import PulseCore
+import PulseDelivery
+import PulseLog
+import PulseNode
+import TestDoubles
+import Testing
+
+@Suite struct NodeDamageTests {
+    private let segment = "00000000000000000000.seg"
+
+    /// Flips a bit of the first place in the log that holds `text`.
+    private func damage(_ bench: NodeBench, _ text: String) throws {
+        let wanted = Array(text.utf8)
+        var found = false
+        bench.directory.damage(segment) { bytes in
+            guard
+                let at = bytes.indices.first(where: {
+                    $0 + wanted.count <= bytes.count
+                        && bytes[$0..<$0 + wanted.count].elementsEqual(wanted)
+                })
+            else { return }
+            bytes[at] ^= 1
+            found = true
+        }
+        try #require(found)
+    }
+
+    private func submission(_ text: String, key: String, more: String = "") -> String {
+        """
+        {"to":{"email":"ada@example.org","user":"\(key)"},"content":{"subject":"s","text":"\(text)"},\
+        "idempotency_key":"\(key)"\(more)}
+        """
+    }
+
+    private func send(
+        _ bench: NodeBench,
+        _ text: String,
+        key: String,
+        more: String = ""
+    ) throws -> String {
+        let reply = try bench.exchange(
+            "POST",
+            "/v1/notifications",
+            submission(text, key: key, more: more)
+        )
+        #expect(reply.status == 202)
+        return try #require(reply.field("id"))
+    }
+
+    @Test func everyAnswerAboutDamagedDataSaysSo() throws {
+        let bench = try NodeBench()
+        let lost = try send(bench, "first words", key: "a")
+        let whole = try send(bench, "second words", key: "b")
+        for call in bench.calls {
+            bench.step(
+                .providerAnswered(
+                    call.id,
+                    .answered(code: 250, detail: "ok", retryAfterSeconds: nil)
+                )
+            )
+        }
+        #expect(try bench.exchange("GET", "/readyz").status == 200)
+        try damage(bench, "first words")
+        // Nobody has looked: nobody knows. The first who reads it makes it known.
+        #expect(try bench.exchange("GET", "/v1/notifications/\(lost)").status == 503)
+        for path in ["/v1/notifications/\(lost)", "/v1/notifications", "/v1/notifications?user=a"] {
+            let reply = try bench.exchange("GET", path)
+            #expect(
+                reply.status == 503 && reply.body.contains("data_corrupt"),
+                "\(path): \(reply.body)"
+            )
+        }
+        let compatible = try bench.exchange("GET", "/api/notifications/status/\(lost)/")
+        #expect(compatible.status == 503, "\(compatible.body)")
+        #expect(try bench.exchange("GET", "/v1/notifications/\(whole)").status == 200)
+        #expect(try bench.exchange("GET", "/v1/notifications?user=b").status == 200)
+        let refused = try bench.exchange("POST", "/v1/notifications", submission("third", key: "c"))
+        #expect(refused.status == 503 && refused.body.contains("data_corrupt"))
+        let ready = try bench.exchange("GET", "/readyz")
+        #expect(
+            ready.status == 503 && ready.body.contains("degraded: data_corrupt: \(segment) at byte")
+        )
+        #expect(try bench.metric("pulse_log_damaged_ranges") == 1)
+        #expect(bench.stopped == nil)
+        #expect(bench.events.filter { $0.message.contains("DAMAGED") }.count == 1)
+    }
+
+    @Test func aMessageWhoseRecordIsDamagedIsLeftAndNotBuried() throws {
+        let bench = try NodeBench()
+        let lost = try send(
+            bench,
+            "first words",
+            key: "a",
+            more: #","deliver_at":"2026-11-18T12:00:00Z""#
+        )
+        let whole = try send(
+            bench,
+            "second words",
+            key: "b",
+            more: #","deliver_at":"2026-11-18T12:00:00Z""#
+        )
+        #expect(bench.calls.isEmpty)
+        try damage(bench, "first words")
+        bench.pass(milliseconds: 3 * 86_400_000)
+        bench.step(.timeReached)
+        bench.step(.timeReached)
+        #expect(bench.calls.count == 1, "only the one that can be read")
+        for call in bench.calls {
+            bench.step(
+                .providerAnswered(
+                    call.id,
+                    .answered(code: 250, detail: "ok", retryAfterSeconds: nil)
+                )
+            )
+        }
+        #expect(try bench.status(whole) == "delivered", "outcomes are recorded")
+        #expect(try bench.exchange("GET", "/v1/notifications/\(lost)").status == 503)
+        #expect(
+            try bench.metric(#"pulse_notifications_finished_total{channel="email",state="dead"}"#)
+                == 0
+        )
+        #expect(try bench.metric("pulse_stranded_deliveries") == 1)
+        for _ in 0..<5 { bench.pass(milliseconds: 7_200_000) }
+        #expect(bench.calls.count == 1)
+        #expect(
+            try bench.metric(#"pulse_notifications_finished_total{channel="email",state="dead"}"#)
+                == 0
+        )
+        bench.node.checkInvariants()
+        // Put back, it is delivered by the next process.
+        bench.directory.damage(segment) { bytes in
+            let wanted = Array("girst words".utf8)
+            let at = bytes.indices.first { bytes[$0...].starts(with: wanted) }
+            if let at { bytes[at] ^= 1 }
+        }
+        try bench.restart()
+        bench.pass(milliseconds: 7_200_000)
+        #expect(bench.calls.count == 1)
+        #expect(try bench.exchange("GET", "/readyz").status == 200)
+    }
+}
