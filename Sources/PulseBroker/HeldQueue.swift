@@ -60,7 +60,8 @@ package struct HeldQueue: Sendable {
         var early: [HeldRow] = []
         wheel.advance(to: now.monotonic) { row in
             // The wall clock was set back, or runs slower: the row's own time decides.
-            if row.due > now.wall { early.append(row) } else { release(row) }
+            let isEarly = row.due > now.wall && !Mutant.isOn(.heldEarly)
+            if isEarly { early.append(row) } else { release(row) }
         }
         for row in early { place(row, at: now) }
         if loadedThrough != nil, wheel.count < max(1, limit / 2) {
@@ -70,7 +71,8 @@ package struct HeldQueue: Sendable {
 
     private mutating func place(_ row: HeldRow, at now: Now) {
         // A day at most: a far row comes round again, and a wait cannot overflow.
-        let wait = min(max(0, row.due.milliseconds - now.wall.milliseconds), 86_400_000)
+        var wait = min(max(0, row.due.milliseconds - now.wall.milliseconds), 86_400_000)
+        if Mutant.isOn(.heldEarly) { wait = max(0, wait - 1000) }
         _ = wheel.schedule(row, at: now.monotonic.advanced(byMilliseconds: wait))
     }
 
@@ -83,9 +85,11 @@ package struct HeldQueue: Sendable {
         let below = HeldRow.prefix(GroupID(group.rawValue + 1))
         let rows = try store.scan(from: through + [0], below: below, limit: limit)
         for stored in rows {
-            guard let row = HeldRow(stored), !isOut(row.message) else { continue }
+            guard let row = HeldRow(stored), Mutant.isOn(.dueTwice) || !isOut(row.message)
+            else { continue }
             place(row, at: now)
         }
         loadedThrough = rows.count == limit ? rows.last?.key : nil
+        if Mutant.isOn(.loadRowsOnce) { loadedThrough = nil }
     }
 }

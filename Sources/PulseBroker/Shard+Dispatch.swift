@@ -34,6 +34,7 @@ extension Shard {
             count(lease, in: index, 1)
             turnAnnounced.append(lease.id)
             Command.intent(step(of: lease)).append(to: &turnCommands)
+            if configuration.log.buggify?.fires(.oneAtATime) == true { return }
         }
     }
 
@@ -83,7 +84,9 @@ extension Shard {
                     $0.unsettled += 1
                 }
                 handouts.append(Handout(subscription: subscription.id, lease: lease))
-                if bytes >= Limits.dealBytesPerTurn || handouts.count >= Limits.creditMax {
+                if bytes >= Limits.dealBytesPerTurn || handouts.count >= Limits.creditMax
+                    || configuration.log.buggify?.fires(.oneAtATime) == true
+                {
                     hasMoreToDeal = true
                     return handouts
                 }
@@ -173,6 +176,7 @@ extension Shard {
             if Int(candidate.attempt) >= configuration.retry.attemptsMax, group.isDelivery {
                 // A record that cannot be read was never tried: it waits for its repair.
                 guard try isReadable(candidate.message) else { continue }
+                configuration.log.buggify?.saw(.candidateUsedUp)
                 try endUsedUp(candidate, at: now)
                 continue
             }
@@ -210,7 +214,9 @@ extension Shard {
     /// Fills in where a fresh message's story stands.
     private func complete(_ candidate: inout Candidate) throws(ShardError) {
         let message = candidate.message
-        if !state.openIntents.isEmpty, let intent = state.openIntents[message] {
+        if !state.openIntents.isEmpty, !Mutant.isOn(.forgetCutOffAttempt),
+            let intent = state.openIntents[message]
+        {
             // An attempt that a crash cut off: it counts, and its outcome is unknown.
             candidate.attempt = intent.attempt
             candidate.newest = intent.position
@@ -310,11 +316,14 @@ extension Shard {
         } catch {
             guard case .log(.diskFull) = error else { throw error }
             isWaitingForRoom = true
+            if Mutant.isOn(.dropCommandsWhenFull) { turnCommands.removeAll() }
         }
     }
 
     func openAnnounced() {
-        while let first = announcing.first, first.position < log.durablePosition {
+        while let first = announcing.first,
+            first.position < log.durablePosition || Mutant.isOn(.callBeforeIntent)
+        {
             _ = announcing.popFirst()
             leases.update(first.lease) {
                 $0.state = .open

@@ -92,11 +92,27 @@ extension Shard {
             guard isWhole else { throw .storeLost(first: log.firstPosition) }
             return ShardState()
         }
-        guard let state = ShardState(encoded: saved) else { throw .unreadableCheckpoint }
+        guard var state = ShardState(encoded: saved) else {
+            if Mutant.isOn(.emptyForBadCheckpoint) { return ShardState() }
+            throw .unreadableCheckpoint
+        }
+        if Mutant.isOn(.replayFromRows), let rows = try appliedRow(store) {
+            state.applied = max(state.applied, LogPosition(rows))
+        }
         guard state.applied <= log.appendPosition else {
             throw .storeAhead(applied: state.applied, end: log.appendPosition)
         }
         return state
+    }
+
+    /// How far the rows reach, nil when none was written.
+    private static func appliedRow(_ store: any StateStore) throws(ShardError) -> UInt64? {
+        let row = try fromStore { () throws(StorageError) in try store.get(appliedKey) }
+        let applied = row?.withUnsafeBytes { bytes -> UInt64? in
+            var reader = ByteReader(bytes)
+            return reader.littleEndian()
+        }
+        return applied ?? nil
     }
 
     /// Rows may reach further than the checkpoint, but never further than the log.
@@ -104,12 +120,9 @@ extension Shard {
         _ log: ShardLog,
         _ store: any StateStore
     ) throws(ShardError) {
-        let row = try fromStore { () throws(StorageError) in try store.get(appliedKey) }
-        let applied = row?.withUnsafeBytes { bytes -> UInt64? in
-            var reader = ByteReader(bytes)
-            return reader.littleEndian()
-        }
-        guard let applied = applied ?? nil, applied > log.appendPosition.rawValue else { return }
+        guard let applied = try appliedRow(store), applied > log.appendPosition.rawValue,
+            !Mutant.isOn(.takeRowsFromTheFuture)
+        else { return }
         throw .storeAhead(applied: LogPosition(applied), end: log.appendPosition)
     }
 
@@ -145,8 +158,10 @@ extension Shard {
 
     /// Saves the state when enough of the log has gone by since the last time.
     func checkpointIfDue() throws(ShardError) {
+        let bytes = state.applied.rawValue - checkpointed.rawValue
         guard checkpointInFlight == nil,
-            state.applied.rawValue - checkpointed.rawValue >= UInt64(configuration.checkpointBytes)
+            bytes >= UInt64(configuration.checkpointBytes)
+                || bytes > 0 && configuration.log.buggify?.fires(.forceCheckpoint) == true
         else { return }
         try checkpoint()
     }
@@ -160,6 +175,7 @@ extension Shard {
             try store.write(batch)
         } catch { throw .storage(error) }
         checkpointed = state.applied
+        if Mutant.isOn(.releaseBeforeFlush) { durableCheckpoint = state.applied }
         checkpointInFlight = state.applied
         wantsStoreFlush = true
         statistics.checkpoints += 1

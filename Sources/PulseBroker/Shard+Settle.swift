@@ -30,7 +30,7 @@ extension Shard {
         _ outcome: AttemptOutcome,
         at now: Now
     ) throws(ShardError) -> Bool {
-        guard let held = leases[lease], held.state == .open else {
+        guard let held = leases[lease], held.state == .open || Mutant.isOn(.settleTwice) else {
             statistics.lateOutcomes += 1
             return false
         }
@@ -108,7 +108,7 @@ extension Shard {
 
     /// A lease's time is over: the attempt counts, and the message waits before the next.
     func expire(_ lease: UInt64, at now: Now) throws(ShardError) {
-        guard leases[lease]?.state == .open else { return }
+        guard leases[lease]?.state == .open, !Mutant.isOn(.forgetExpiry) else { return }
         statistics.leasesExpired += 1
         // The credit stays with the delivery: its holder gives it back when it lets the delivery go.
         // Given back here too, one slow consumer would get more and more, its own returns among them.
@@ -138,7 +138,9 @@ extension Shard {
 
     /// Leases whose outcome is folded into the state are over.
     func closeSettled() {
-        while let first = settling.first, first.position < state.applied {
+        while let first = settling.first,
+            first.position < state.applied || Mutant.isOn(.leaseEndsBeforeSync)
+        {
             _ = settling.popFirst()
             guard let lease = leases.remove(first.lease) else {
                 preconditionFailure("a settling lease is in the table")

@@ -125,7 +125,9 @@ extension Shard {
         nextOffsets[stream] = base.advanced(by: records)
         // A turn that takes in much is written in pieces, so that memory stays bounded; the sync at its
         // end covers them all.
-        if log.bytesInTurn >= Limits.turnBytesMax {
+        if log.bytesInTurn >= Limits.turnBytesMax
+            || configuration.log.buggify?.fires(.flushMidTurn) == true
+        {
             try fromLog { () throws(LogError) in try log.flush(jobs: &logJobs) }
         }
         return base
@@ -172,6 +174,7 @@ extension Shard {
                         )
                     }
                 }
+                if found != nil { noteSight(ofDuplicateAt: position) }
                 return found == nil && !tooOld
             }
         } catch { throw .log(error) }
@@ -181,6 +184,16 @@ extension Shard {
         case .accepted, nil: break
         }
         return found
+    }
+
+    /// For the simulator: where duplicates are found.
+    private func noteSight(ofDuplicateAt position: LogPosition) {
+        guard let buggify = configuration.log.buggify else { return }
+        if position >= log.durablePosition { buggify.saw(.duplicateInTurn) }
+        let segment = UInt64(log.segmentBytes)
+        if position.rawValue / segment < log.appendPosition.rawValue / segment {
+            buggify.saw(.duplicateInSealed)
+        }
     }
 
     /// Saves a template: the revision, and where it is durable. Its entry is appended at once, so that

@@ -118,6 +118,10 @@ extension Shard {
         offset: Offset,
         of subscription: SubscriptionID
     ) -> Lease? {
+        if Mutant.isOn(.lateAcknowledgement), let group = subscriptions[subscription]?.group {
+            let key = MessageKey(group: group, stream: stream, offset: offset)
+            return leases.lease(of: key).flatMap { $0.state == .open ? $0 : nil }
+        }
         guard let lease = leases[token], lease.owner == .subscription(subscription),
             lease.message.stream == stream, lease.message.offset == offset, lease.state == .open
         else { return nil }

@@ -151,6 +151,8 @@ package final class Shard {
     package func flush(at now: Now) throws(ShardError) -> SyncTicket? {
         isWaitingForRoom = false
         try appendCommandsUnlessFull(at: now)
+        if Mutant.isOn(.callBeforeIntent) { openAnnounced() }
+        if Mutant.isOn(.leaseEndsBeforeSync) { closeSettled() }
         log.noteTime(now.wall)
         do throws(LogError) {
             try log.flush(jobs: &logJobs)
@@ -180,7 +182,9 @@ package final class Shard {
             addQueues(at: now)
             guard !rows.changes.isEmpty else { continue }
             // With the rows goes how far they reach: a store can be told from one of another moment.
-            rows.put(Self.appliedKey, Self.encoded(state.applied))
+            if !Mutant.isOn(.rowsWithoutApplied) {
+                rows.put(Self.appliedKey, Self.encoded(state.applied))
+            }
             do throws(StorageError) {
                 try store.write(rows)
                 // Before the rows are noted: a lease that is over must not hide its own new row from
@@ -196,10 +200,16 @@ package final class Shard {
         var gathered = StateBatch()
         var failure: ShardError?
         var isWhole = true
+        let isSmall = configuration.log.buggify?.fires(.smallFold) == true
+        let rowsMax = isSmall ? 1 : Self.rowsPerBatch
         do throws(LogError) {
             try log.scan(from: state.applied) { header, body throws(LogError) in
-                guard header.endPosition <= self.log.durablePosition else { return false }
-                guard gathered.changes.count < Self.rowsPerBatch else {
+                guard
+                    header.endPosition <= self.log.durablePosition
+                        || Mutant.isOn(.foldBeforeSync)
+                            && header.endPosition <= self.log.appendPosition
+                else { return false }
+                guard gathered.changes.count < rowsMax else {
                     isWhole = false
                     return false
                 }
@@ -296,7 +306,9 @@ package final class Shard {
     }
 
     private func makeDue(_ row: HeldRow, in index: Int) {
-        guard !leases.holds(row.message), !stranded.contains(row.message) else { return }
+        guard !leases.holds(row.message) || Mutant.isOn(.dueTwice),
+            !stranded.contains(row.message)
+        else { return }
         var candidate = Candidate(
             message: row.message,
             attempt: row.attempt,
@@ -305,7 +317,7 @@ package final class Shard {
             newest: row.position
         )
         // An intent that a crash cut off counts as an attempt that was made.
-        if let intent = state.openIntents[row.message] {
+        if !Mutant.isOn(.forgetCutOffAttempt), let intent = state.openIntents[row.message] {
             candidate.attempt = max(candidate.attempt, intent.attempt)
             candidate.newest = intent.position
         }
@@ -319,9 +331,12 @@ package final class Shard {
             Int64(now.monotonic.nanoseconds / 1_000_000)
             - Int64(clockBase.monotonic.nanoseconds / 1_000_000)
         let wall = now.wall.milliseconds - clockBase.wall.milliseconds
-        guard abs(wall - monotonic) > 1000 else { return }
+        guard abs(wall - monotonic) > 1000, !Mutant.isOn(.ignoreClockStep) else { return }
         clockBase = now
         statistics.clockChanges += 1
+        if queues.contains(where: { $0.held.countInMemory > 0 }) {
+            configuration.log.buggify?.saw(.clockSetWithHeld)
+        }
         for index in queues.indices { try reloadQueue(index, at: now) }
     }
 

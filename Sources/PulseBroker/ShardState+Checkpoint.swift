@@ -23,11 +23,16 @@ extension ShardState {
             bytes.append(littleEndian: UInt32(group.streams.count))
             for (stream, progress) in group.streams {
                 bytes.append(littleEndian: stream.rawValue)
+                if Mutant.isOn(.cursorAhead), !group.isDelivery {
+                    StreamProgress(floor: progress.end, end: progress.end).append(to: &bytes)
+                    continue
+                }
                 progress.append(to: &bytes)
             }
         }
         bytes.append(littleEndian: UInt32(openIntents.count))
-        for (key, intent) in openIntents.sorted(by: { $0.key < $1.key }) {
+        let byKey = openIntents.sorted { $0.key < $1.key }
+        for (key, intent) in Mutant.isOn(.checkpointInAnyOrder) ? Array(openIntents) : byKey {
             bytes.append(littleEndian: key.group.rawValue)
             bytes.append(littleEndian: key.stream.rawValue)
             bytes.append(littleEndian: key.offset.rawValue)

@@ -167,7 +167,7 @@ package struct ShardState: Sendable {
             let row = HeldRow(
                 message: step.message,
                 due: due,
-                attempt: step.attempt,
+                attempt: Mutant.isOn(.forgetAttempts) ? 0 : step.attempt,
                 reason: reason,
                 position: position
             )
@@ -189,7 +189,7 @@ package struct ShardState: Sendable {
                 offset: step.message.offset,
                 position: position
             )
-            rows.put(row.key, row.value)
+            if !Mutant.isOn(.forgetDeadRow) { rows.put(row.key, row.value) }
         case .templatePut(let row):
             var value: [UInt8] = []
             row.append(to: &value)
@@ -235,6 +235,7 @@ package struct ShardState: Sendable {
         case .scheduled: count(step.message) { $0.scheduledRows -= 1 }
         case .held: count(step.message) { $0.heldRows -= 1 }
         }
+        if Mutant.isOn(.keepHeldRow) { return }
         rows.delete(HeldRow.key(step.message, due: WallTimestamp(milliseconds: step.heldDue)))
     }
 

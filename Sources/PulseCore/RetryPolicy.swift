@@ -60,7 +60,8 @@ package struct RetryPolicy: Hashable, Sendable {
         let floor = max(1, baseMs / 10)
         if let retryAtSeconds {
             let asked = min(max(0, retryAtSeconds), Self.retryAtMsMax / 1000) * 1000
-            return max(floor, asked) + Int64(random.below(Int(baseMs)))
+            return max(floor, Mutant.isOn(.ignoreRetryAfter) ? 0 : asked)
+                + Int64(random.below(Int(baseMs)))
         }
         let ceiling = ceilingMs(afterAttempt: attempt)
         return floor + Int64(random.below(Int(ceiling - floor + 1)))

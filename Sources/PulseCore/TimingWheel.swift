@@ -159,7 +159,7 @@ package struct TimingWheel<Payload: BitwiseCopyable & Sendable>: Sendable {
             while index >= 0 {
                 let next = nodes[Int(index)].next
                 link(index)
-                index = next
+                index = Mutant.isOn(.cascadeOnlyOne) ? -1 : next
             }
             level += 1
         }

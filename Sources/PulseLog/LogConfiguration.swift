@@ -13,6 +13,8 @@ package struct LogConfiguration: Sendable {
     package var spareSegments: Int
     /// Written into every entry.
     package var leaderEpoch: LeaderEpoch
+    /// Set by the simulator only.
+    package var buggify: Buggify?
 
     package init(
         segmentBytes: Int = Limits.segmentBytes,

@@ -95,7 +95,7 @@ struct Recovery {
         let tail = candidates[stop.tail]
         var cut: TailCut?
         let isAstray = floor?.cut.map { $0.chain != tail.endChain } ?? false
-        if tail.end < promised || isAstray {
+        if tail.end < promised || isAstray, !Mutant.isOn(.cutDamage) {
             let reason = isAstray ? "the log does not lead to where it was to be cut" : stop.reason
             report.damaged.append(
                 DamagedRange(
@@ -234,7 +234,7 @@ struct Recovery {
         repeat {
             index -= 1
             // What the disk holds, not what a failed sync left in memory.
-            candidates[index].file.dropCache()
+            if !Mutant.isOn(.keepCache) { candidates[index].file.dropCache() }
             let scan = try candidates[index].scanned(geometry, checksums, indexer)
             promised = max(promised, scan.syncedUpTo)
         } while index > 0 && promised < candidates[index].base
@@ -254,7 +254,7 @@ struct Recovery {
             if index > 0 {
                 let previous = candidates[index - 1]
                 let start = candidate.base + UInt64(geometry.entriesStart)
-                if candidate.number != previous.number + 1 {
+                if candidate.number != previous.number + 1, !Mutant.isOn(.skipMissingFile) {
                     let missing = LogFileName.name(
                         ofSegment: geometry.base(of: previous.number + 1)
                     )
@@ -266,7 +266,7 @@ struct Recovery {
                         resumesAt: start
                     )
                 }
-                if !previous.isFollowed(by: candidate) {
+                if !previous.isFollowed(by: candidate), !Mutant.isOn(.skipSegmentLink) {
                     let reason =
                         candidate.header == nil
                         ? candidate.headerFault : "the segment does not follow the one before it"

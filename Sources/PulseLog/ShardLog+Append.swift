@@ -31,7 +31,10 @@ extension ShardLog {
         precondition(recordCount >= 0 && recordCount <= UInt16.max, "a record count has 16 bits")
         let padded = EntryHeader.padded(body.count)
         let size = EntryHeader.bytes + padded
-        if geometry.entriesEnd - Int(position - active.base) < size { try roll(at: wall) }
+        let isFull = geometry.entriesEnd - Int(position - active.base) < size
+        if isFull || active.tally.entries > 8 && configuration.buggify?.fires(.forceRoll) == true {
+            try roll(at: wall)
+        }
 
         let segment = active
         guard case .memory(let index) = segment.index else {
@@ -53,6 +56,9 @@ extension ShardLog {
         }
         // Over the copy, not the original: what is checked is what will be written.
         let copied = UnsafeRawBufferPointer(start: bodyTarget, count: body.count)
+        var syncedUpTo = durable
+        if Mutant.isOn(.syncedUpToHigh) { syncedUpTo = at }
+        if Mutant.isOn(.syncedUpToLow) { syncedUpTo = 0 }
         var header = EntryHeader(
             position: LogPosition(at),
             kind: kind,
@@ -62,7 +68,7 @@ extension ShardLog {
             wall: wall,
             epoch: configuration.leaderEpoch,
             bodyLength: body.count,
-            syncedUpTo: LogPosition(durable),
+            syncedUpTo: LogPosition(syncedUpTo),
             chain: chain,
             bodyCRC: checksums.body(copied, at: at),
             headerCRC: 0
@@ -91,7 +97,8 @@ extension ShardLog {
         let number = active.number + 1
         let base = geometry.base(of: number)
         let file = try takeFile(named: LogFileName.name(ofSegment: base))
-        directoryIsDirty = true
+        if syncInFlight != nil { configuration.buggify?.saw(.rollDuringSync) }
+        directoryIsDirty = !Mutant.isOn(.rollWithoutDirectorySync)
 
         let sealed = active
         let footer = SegmentFooter(
@@ -136,6 +143,7 @@ extension ShardLog {
         )
         header.encode(to: turn.extend(next, at: 0, by: SegmentGeometry.blockBytes))
         chain = checksums.chain(afterSegmentHeader: header.crc, previous: chain)
+        if Mutant.isOn(.rollLosesSealedFile) { dirty.removeAll { $0 === sealed.file } }
         next.startChain = chain
         kept.append(next)
         active = next
@@ -146,7 +154,9 @@ extension ShardLog {
     /// A file for the next segment, under its final name: a spare if one is ready, otherwise made
     /// here and now, with its room reserved but not written: slower syncs are better than a stall.
     private func takeFile(named name: String) throws(LogError) -> any LogFile {
-        let spare = spares.first
+        let isReady = configuration.buggify?.fires(.spareNotReady) != true
+        let spare = isReady ? spares.first : nil
+        if spare == nil { configuration.buggify?.saw(.rollWithoutSpare) }
         do throws(StorageError) {
             if let spare {
                 spares.removeFirst()

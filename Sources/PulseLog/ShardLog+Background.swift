@@ -29,7 +29,7 @@ extension ShardLog {
                         identity: identity,
                         footer: footer,
                         base: segment.base,
-                        nodes: index.nodes,
+                        nodes: Mutant.isOn(.forgetKeysAtSeal) ? [] : index.nodes,
                         streams: index.streams,
                         runs: index.runs
                     )

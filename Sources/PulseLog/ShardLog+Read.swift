@@ -32,7 +32,8 @@ extension ShardLog {
         scratch = nil
         defer { scratch = buffer }
         let byte = geometry.byte(of: at)
-        let first = min(Self.readAhead, room)
+        let isSmall = configuration.buggify?.fires(.smallRead) == true
+        let first = min(isSmall ? EntryHeader.bytes : Self.readAhead, room)
         // Read-ahead must not meet damage that lies behind the entry.
         var got = try fillAhead(buffer, first, from: segment, at: byte)
         if got == nil { got = try fill(buffer, 0..<EntryHeader.bytes, of: at, from: segment) }

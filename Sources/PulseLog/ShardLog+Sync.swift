@@ -51,6 +51,8 @@ extension ShardLog {
         do throws(StorageError) {
             try work.perform()
         } catch {
+            if Mutant.isOn(.ignoreSyncError) { return }
+            if Mutant.isOn(.retrySync) { return try work.perform() }
             refusal = .storage(error)
             throw error
         }
@@ -61,7 +63,7 @@ extension ShardLog {
         guard let work = syncInFlight, work.ticket == ticket else {
             preconditionFailure("only the sync in flight can complete")
         }
-        durable = work.position.rawValue
+        durable = Mutant.isOn(.durableAtAppend) ? written : work.position.rawValue
         durableChain = work.chain
         syncInFlight = nil
     }
@@ -88,7 +90,7 @@ extension ShardLog {
         let next = Floor(
             sequence: (floor?.sequence ?? 0) + 1,
             identity: identity,
-            position: durable,
+            position: Mutant.isOn(.floorAhead) ? position : durable,
             chain: durableChain,
             first: firstBase
         )

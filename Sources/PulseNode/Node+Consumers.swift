@@ -62,7 +62,7 @@ extension Node {
             lanes: request.lanes.rawValue,
             at: now
         )
-        wait(conversation, durableAt: durableAt) {
+        wait(conversation, durableAt: Mutant.isOn(.groupBeforeSync) ? .zero : durableAt) {
             SubscribeReply(leaseMilliseconds: UInt32(clamping: lease))
                 .encode(correlation: correlation, into: &$0)
         }
@@ -108,6 +108,7 @@ extension Node {
                     )
                 }) == true
             {
+                configuration.shard.log.buggify?.saw(.staleTokenForgiven)
                 isStale = false
             } else {
                 shard.noteLateOutcome()
@@ -115,7 +116,8 @@ extension Node {
             reply.append(stale: isStale, into: &frame)
         }
         reply.close(in: &frame)
-        wait(.native(conversation.id, frame), durableAt: shard.endOfTurnIfPending)
+        let durableAt = Mutant.isOn(.settleBeforeSync) ? .zero : shard.endOfTurnIfPending
+        wait(.native(conversation.id, frame), durableAt: durableAt)
     }
 
     func extend(

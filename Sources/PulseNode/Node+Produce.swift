@@ -40,7 +40,8 @@ extension Node {
             let name = String(decoding: request.topic, as: UTF8.self)
             refuse(.unknownTopic, "there is no topic \"\(name)\"", correlation, &frame)
         }
-        wait(.native(conversation.id, frame), durableAt: shard.log.appendPosition)
+        let durableAt = Mutant.isOn(.produceBeforeSync) ? .zero : shard.log.appendPosition
+        wait(.native(conversation.id, frame), durableAt: durableAt)
     }
 
     /// What refuses a batch as a whole.

@@ -164,7 +164,7 @@ extension Node {
         }
         wait(
             .http(conversation.id, slot: slot, response),
-            durableAt: outcome.durableAt
+            durableAt: Mutant.isOn(.httpBeforeSync) ? .zero : outcome.durableAt
         )
         if outcome.durableAt <= shard.log.durablePosition {
             try answerDurable(at: now, into: &effects)

@@ -45,7 +45,8 @@ extension Node {
             respond(refusal.response(.v1), slot: slot, to: conversation, into: &effects)
         case .success(let saved):
             let response = HTTPResponse.template(view(saved.revision), created: created, .v1)
-            wait(.http(conversation.id, slot: slot, response), durableAt: saved.durableAt)
+            let durableAt = Mutant.isOn(.templateBeforeSync) ? .zero : saved.durableAt
+            wait(.http(conversation.id, slot: slot, response), durableAt: durableAt)
         }
     }
 

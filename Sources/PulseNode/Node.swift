@@ -144,6 +144,7 @@ package final class Node {
                 try deal(at: now, into: &effects)
             }
             if let ticket = try shard.flush(at: now) { effects.append(.sync(ticket)) }
+            if Mutant.isOn(.callBeforeIntent) { try callOpened(at: now, into: &effects) }
             try writeFloorIfDue(at: now)
             try shard.releaseOldSegments(at: now)
             startJobs(into: &effects)
@@ -195,7 +196,9 @@ package final class Node {
     }
 
     private func writeFloorIfDue(at now: Now) throws(ShardError) {
-        guard let due = floorDue, now.monotonic >= due else { return }
+        guard let due = floorDue,
+            now.monotonic >= due || configuration.shard.log.buggify?.fires(.forceFloor) == true
+        else { return }
         floorDue = nil
         floorLatest = nil
         try shard.writeFloor()
@@ -221,14 +224,18 @@ package final class Node {
         if shard.isWaitingForRoom {
             consider(now.monotonic.advanced(byMilliseconds: Self.roomMilliseconds))
         }
-        if wantsTurn { next = now.monotonic }
+        if wantsTurn || configuration.shard.log.buggify?.fires(.earlyTick) == true {
+            next = now.monotonic
+        }
         effects.append(.wake(at: next))
     }
 
     // MARK: - Background jobs
 
     private func startJobs(into effects: inout EffectQueue) {
-        for job in shard.takeLogJobs() { start(.log(job), into: &effects) }
+        var logJobs = shard.takeLogJobs()
+        if configuration.shard.log.buggify?.fires(.reverseJobs) == true { logJobs.reverse() }
+        for job in logJobs { start(.log(job), into: &effects) }
         if shard.wantsStoreFlush {
             shard.wantsStoreFlush = false
             start(.flushStore, into: &effects)

@@ -1,4 +1,4 @@
-// The deliberate mistakes by name: what each breaks, and who is expected to find it. Only in a build
+// The deliberate mistakes by name: the bug class of each, and who is expected to find it. Only in a build
 // with `-DMUTANTS`; `Scripts/mutants.sh` walks the table, spec/09-simulation.md shows it.
 
 #if MUTANTS
@@ -21,36 +21,78 @@ package struct MutantRow: Sendable {
     package var hunter: Hunter
     /// Seeds in which it is found at the latest when the quick form runs; 0 leaves it to the full form.
     package var quickSeeds: Int
-    package var mistake: String
 
     init(
         _ name: String,
         _ mutant: Mutant,
         _ bugClass: String,
         by hunter: Hunter = .world,
-        within quickSeeds: Int = 40,
-        _ mistake: String
+        within quickSeeds: Int = 40
     ) {
         self.name = name
         self.mutant = mutant
         self.bugClass = bugClass
         self.hunter = hunter
         self.quickSeeds = quickSeeds
-        self.mistake = mistake
     }
 }
 
 extension Mutant {
     package static var table: [MutantRow] {
         [
-            MutantRow(
-                "answer-before-sync",
-                .answerBeforeSync,
-                "B1",
-                "answers do not wait for the sync"
-            ),
-            MutantRow("skip-deduplication", .skipDeduplication, "B12", "keys are not looked up"),
-            MutantRow("forget-wheel", .forgetWheel, "B14", "the timing wheel is not laid out anew"),
+            MutantRow("answer-before-sync", .answerBeforeSync, "B1"),
+            MutantRow("http-before-sync", .httpBeforeSync, "B1"),
+            MutantRow("produce-before-sync", .produceBeforeSync, "B1"),
+            MutantRow("template-before-sync", .templateBeforeSync, "B1"),
+            MutantRow("settle-before-sync", .settleBeforeSync, "B1"),
+            MutantRow("group-before-sync", .groupBeforeSync, "B1"),
+            MutantRow("durable-at-append", .durableAtAppend, "B1"),
+            MutantRow("ignore-sync-error", .ignoreSyncError, "B2"),
+            MutantRow("retry-sync", .retrySync, "B2"),
+            MutantRow("keep-cache", .keepCache, "B2"),
+            MutantRow("cut-damage", .cutDamage, "B3"),
+            MutantRow("skip-body-crc", .skipBodyCRC, "B3"),
+            MutantRow("skip-header-crc", .skipHeaderCRC, "B3"),
+            MutantRow("skip-seed", .skipSeed, "B3"),
+            MutantRow("synced-up-to-high", .syncedUpToHigh, "B3"),
+            MutantRow("synced-up-to-low", .syncedUpToLow, "B3"),
+            MutantRow("floor-ahead", .floorAhead, "B13"),
+            MutantRow("skip-chain", .skipChain, "B4"),
+            MutantRow("skip-missing-file", .skipMissingFile, "B4"),
+            MutantRow("skip-segment-link", .skipSegmentLink, "B4"),
+            MutantRow("roll-without-directory-sync", .rollWithoutDirectorySync, "B1"),
+            MutantRow("roll-loses-sealed-file", .rollLosesSealedFile, "B1"),
+            MutantRow("empty-for-bad-checkpoint", .emptyForBadCheckpoint, "B5"),
+            MutantRow("replay-from-rows", .replayFromRows, "B13"),
+            MutantRow("rows-without-applied", .rowsWithoutApplied, "B13"),
+            MutantRow("take-rows-from-the-future", .takeRowsFromTheFuture, "B13"),
+            MutantRow("release-before-flush", .releaseBeforeFlush, "B5"),
+            MutantRow("checkpoint-in-any-order", .checkpointInAnyOrder, "B5"),
+            MutantRow("fold-before-sync", .foldBeforeSync, "B13"),
+            MutantRow("cursor-ahead", .cursorAhead, "B13"),
+            MutantRow("forget-dead-row", .forgetDeadRow, "B5"),
+            MutantRow("keep-held-row", .keepHeldRow, "B14"),
+            MutantRow("skip-deduplication", .skipDeduplication, "B12"),
+            MutantRow("forget-keys-at-start", .forgetKeysAtStart, "B12"),
+            MutantRow("forget-keys-at-seal", .forgetKeysAtSeal, "B12"),
+            MutantRow("filter-forgets", .filterForgets, "B12"),
+            MutantRow("skip-page-crc", .skipPageCRC, "B12"),
+            MutantRow("any-index", .anyIndex, "B12"),
+            MutantRow("forget-wheel", .forgetWheel, "B14"),
+            MutantRow("held-early", .heldEarly, "B14"),
+            MutantRow("due-twice", .dueTwice, "B14"),
+            MutantRow("load-rows-once", .loadRowsOnce, "B14"),
+            MutantRow("ignore-clock-step", .ignoreClockStep, "B14"),
+            MutantRow("cascade-only-one", .cascadeOnlyOne, "B14"),
+            MutantRow("ignore-retry-after", .ignoreRetryAfter, "B14"),
+            MutantRow("late-acknowledgement", .lateAcknowledgement, "B15"),
+            MutantRow("forget-expiry", .forgetExpiry, "B15"),
+            MutantRow("lease-ends-before-sync", .leaseEndsBeforeSync, "B15"),
+            MutantRow("settle-twice", .settleTwice, "B15"),
+            MutantRow("forget-attempts", .forgetAttempts, "B15"),
+            MutantRow("forget-cut-off-attempt", .forgetCutOffAttempt, "B15"),
+            MutantRow("call-before-intent", .callBeforeIntent, "B15"),
+            MutantRow("drop-commands-when-full", .dropCommandsWhenFull, "B5"),
         ]
     }
 
