@@ -9,8 +9,8 @@ FORMATTED = Package.swift Sources Tests examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build release run test sim soak mutants crash-test crash-test-long bench \
-	bench-accept fmt lint check clean
+.PHONY: help setup build release run test sim soak mutants crash-test crash-test-long ten-million \
+	bench bench-accept fmt lint check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ crash-test: release ## Kill the real program again and again; check that nothing
 
 crash-test-long: release ## The same with 500 kills, and recovery of a full segment: some twenty minutes
 	python3 Scripts/crash-test.py --kills 500 --full-segment
+
+ten-million: release ## Load millions of notifications and measure the starts: COUNT=n (10000000)
+	python3 Scripts/ten-million.py --count $(or $(COUNT),10000000)
 
 bench: release ## Measure: BENCH="arguments of pulse-bench"
 	.build/release/pulse-bench $(BENCH)

@@ -1,8 +1,15 @@
-// The keys under which the log's index finds entries: a hash of what is looked for and of its kind,
-// seeded with the data directory's secret, since outsiders choose the keys.
+// The keys under which the log's index finds entries: the kind of what is looked for, and its hash,
+// seeded with the data directory's secret, since outsiders choose what is hashed.
 
 package import PulseCore
 package import PulseLog
+
+extension KeyClass {
+    /// Asked for with every submission, hence the class that is merged.
+    static let idempotency = merged
+    static let message = KeyClass(1)
+    static let recipient = KeyClass(2)
+}
 
 package struct MessageHash: Sendable {
     private let secret: UInt64
@@ -10,31 +17,18 @@ package struct MessageHash: Sendable {
     package init(secret: UInt64) { self.secret = secret }
 
     package func idempotency(_ key: UnsafeRawBufferPointer) -> UInt64 {
-        XXH3.hash(key, seed: secret &+ 1)
+        KeyClass.idempotency.key(hash: XXH3.hash(key, seed: secret &+ 1))
     }
 
     package func recipient(_ user: UnsafeRawBufferPointer) -> UInt64 {
-        XXH3.hash(user, seed: secret &+ 2)
+        KeyClass.recipient.key(hash: XXH3.hash(user, seed: secret &+ 2))
     }
 
+    /// Not a hash: neighbours in a stream are neighbours in the index, so that walking a stream meets
+    /// the same few pages of it again and again. Offsets 2^30 apart share a key.
     package func message(_ stream: StreamID, _ offset: Offset) -> UInt64 {
-        var hasher = SplitMix(secret &+ 3)
-        hasher.mix(UInt64(stream.rawValue))
-        hasher.mix(UInt64(bitPattern: offset.rawValue))
-        return hasher.value
-    }
-
-    private struct SplitMix {
-        var value: UInt64
-
-        init(_ seed: UInt64) { value = seed }
-
-        mutating func mix(_ word: UInt64) {
-            var z = (value ^ word) &+ 0x9E37_79B9_7F4A_7C15
-            z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-            value = z ^ (z >> 31)
-        }
+        let offset = UInt64(bitPattern: offset.rawValue) & (1 << 30 - 1)
+        return KeyClass.message.key(number: UInt64(stream.rawValue) << 30 | offset)
     }
 }
 

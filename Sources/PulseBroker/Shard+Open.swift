@@ -30,12 +30,14 @@ extension Shard {
     ) throws(ShardError) -> Shard {
         var random = SeededGenerator(seed: seed)
         let fresh = LogIdentity(high: random.next(), low: random.next())
+        var logConfiguration = configuration.log
+        logConfiguration.mergedKeysMilliseconds = configuration.idempotencyWindowMilliseconds
         let log: ShardLog
         let report: RecoveryReport
         do throws(LogError) {
             (log, report) = try ShardLog.open(
                 directory: directory,
-                configuration: configuration.log,
+                configuration: logConfiguration,
                 identityIfNew: fresh,
                 indexer: BrokerIndexer(),
                 at: now.wall

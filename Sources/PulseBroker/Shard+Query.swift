@@ -219,7 +219,10 @@ extension Shard {
     private func newestStep(of key: MessageKey) throws(LogError) -> LogPosition? {
         if let intent = state.openIntents[key] { return intent.position }
         var found: LogPosition?
-        try log.lookup(hash.message(key.stream, key.offset)) { position throws(LogError) in
+        // No step of a message is older than its record.
+        let record = try log.locate(key.stream, key.offset) ?? .zero
+        try log.lookup(hash.message(key.stream, key.offset), notBelow: record) {
+            position throws(LogError) in
             guard position < self.log.durablePosition else { return true }
             try self.log.read(at: position) { header, body in
                 guard header.kind == .command else { return }

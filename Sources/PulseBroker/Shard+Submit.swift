@@ -154,7 +154,7 @@ extension Shard {
         )
         var found: SubmitOutcome?
         do throws(LogError) {
-            try log.lookup(hash.idempotency(key)) { position throws(LogError) in
+            try log.lookup(hash.idempotency(key), since: oldest) { position throws(LogError) in
                 var tooOld = false
                 try log.read(at: position) { header, body in
                     tooOld = header.wall < oldest

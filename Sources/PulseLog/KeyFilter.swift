@@ -1,56 +1,100 @@
-// A blocked Bloom filter: says "never seen" about most keys without reading the index file.
+// A blocked Bloom filter: says "never seen" about most keys without reading an index file.
 // Source: Putze, Sanders and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.
+//
+// The block follows from the key's upper bits, so ascending keys fill the blocks from first to last:
+// a filter of any size is written front to back while keys are merged, and is never held whole.
 
 import PulseCore
 
 /// 16 bits a key; all of a key's probes fall into one 64-byte block, so a question costs one cache
 /// miss. About one answer in five hundred is a false "perhaps".
-struct KeyFilter: Sendable, Equatable {
+///
+/// Holds keys of the class ``KeyClass/merged`` only. Verified by whoever reads it from a file: a bit
+/// lost would be a key that was "never seen".
+struct KeyFilter {
     static let bitsPerKey = 16
     static let probes = 6
-    /// Words of 64 bits in one block: a cache line.
-    static let blockWords = 8
+    /// A cache line.
+    static let blockBytes = 64
 
-    private(set) var words: [UInt64]
+    private let memory: RawBuffer
+    let blocks: Int
 
-    init(keyCount: Int) {
-        let blocks = (keyCount * Self.bitsPerKey + 511) / 512
-        words = [UInt64](repeating: 0, count: blocks * Self.blockWords)
+    /// `memory` holds the blocks, one after another.
+    init(_ memory: RawBuffer, blocks: Int) {
+        self.memory = memory
+        self.blocks = blocks
     }
 
-    init(words: [UInt64]) {
-        precondition(words.count % Self.blockWords == 0, "a filter is whole blocks")
-        self.words = words
-    }
+    static func blocks(forKeys count: Int) -> Int { (count * bitsPerKey + 511) / 512 }
 
-    /// The first word of the key's block, and nine bits for each probe.
+    var bytes: Int { blocks * Self.blockBytes }
+
+    /// The number of the key's block; ascending with the key.
     @inline(__always)
-    private func place(_ key: UInt64) -> (block: Int, bits: UInt64) {
-        // Mixed first: a caller's keys may be poor hashes.
-        let mixed = (key ^ key >> 32) &* 0x9E37_79B9_7F4A_7C15
-        let blocks = UInt64(words.count / Self.blockWords)
-        let block = Int(mixed.multipliedFullWidth(by: blocks).high) * Self.blockWords
-        return (block, (mixed ^ mixed >> 29) &* 0xBF58_476D_1CE4_E5B9)
+    static func block(of key: UInt64, among blocks: Int) -> Int {
+        Int(truncatingIfNeeded: (key << KeyClass.bits).multipliedFullWidth(by: UInt64(blocks)).high)
     }
 
-    mutating func insert(_ key: UInt64) {
-        guard !words.isEmpty else { return }
+    /// Nine bits for each probe, from bit 5 on.
+    @inline(__always)
+    private static func bits(of key: UInt64) -> UInt64 {
+        let mixed = (key ^ key >> 32) &* 0x9E37_79B9_7F4A_7C15
+        return (mixed ^ mixed >> 29) &* 0xBF58_476D_1CE4_E5B9
+    }
+
+    /// Notes a key in its block of 64 bytes.
+    static func insert(_ key: UInt64, into block: UnsafeMutableRawPointer) {
         if Mutant.isOn(.filterForgets), key & 3 == 0 { return }
-        let (block, bits) = place(key)
-        for probe in 0..<Self.probes {
+        let bits = bits(of: key)
+        for probe in 0..<probes {
             let bit = bits >> UInt64(9 * probe + 5) & 511
-            words[block + Int(bit >> 6)] |= 1 << (bit & 63)
+            let word = Int(bit >> 6) * 8
+            let old = UnsafeRawPointer(block).little(word, as: UInt64.self)
+            block.putLittle(old | 1 << (bit & 63), word)
         }
     }
 
     /// False: certainly never inserted.
     func mayContain(_ key: UInt64) -> Bool {
-        guard !words.isEmpty else { return false }
-        let (block, bits) = place(key)
+        guard blocks > 0 else { return false }
+        let block = memory.bytesPointer + Self.block(of: key, among: blocks) * Self.blockBytes
+        let bits = Self.bits(of: key)
         for probe in 0..<Self.probes {
             let bit = bits >> UInt64(9 * probe + 5) & 511
-            if words[block + Int(bit >> 6)] & 1 << (bit & 63) == 0 { return false }
+            let word = block.little(Int(bit >> 6) * 8, as: UInt64.self)
+            if word & 1 << (bit & 63) == 0 { return false }
         }
         return true
     }
+}
+
+extension KeyFilter {
+    /// Reads a filter from a file; nil when it does not verify.
+    static func read(
+        from file: any LogFile,
+        at byte: Int,
+        blocks: Int,
+        crc: UInt32,
+        _ checksums: LogChecksums
+    ) throws(LogError) -> KeyFilter? {
+        let count = blocks * blockBytes
+        let memory = RawBuffer(capacity: count)
+        guard try readWhole(file, at: byte, count, into: memory),
+            Mutant.isOn(.skipPageCRC) || checksums.block(memory.bytes(0..<count)) == crc
+        else { return nil }
+        return KeyFilter(memory, blocks: blocks)
+    }
+}
+
+/// Reads exactly `count` bytes to the front of `buffer`; false when the file is too short.
+func readWhole(
+    _ file: any LogFile,
+    at byte: Int,
+    _ count: Int,
+    into buffer: RawBuffer
+) throws(LogError) -> Bool {
+    buffer.reserve(count, keeping: 0)
+    let target = buffer.mutableBytes(0..<count)
+    return try storage { () throws(StorageError) in try file.read(into: target, at: byte) } == count
 }

@@ -15,11 +15,21 @@ package struct LogConfiguration: Sendable {
     package var leaderEpoch: LeaderEpoch
     /// Set by the simulator only.
     package var buggify: Buggify?
+    /// How many segments, and then generations of one level, become one of the next.
+    package var mergeFanOut: Int
+    /// Levels of generations: the largest is of `mergeFanOut` to the power of this many segments.
+    package var mergeLevels = 3
+    /// Pages written by one piece of a merge: about a tenth of a second, then others have their turn.
+    package var mergePiecePages = 4096
+    /// Age up to which keys of the merged class are asked for; nil without end. What is older is
+    /// neither merged nor has its filter in memory.
+    package var mergedKeysMilliseconds: Int64?
 
     package init(
         segmentBytes: Int = Limits.segmentBytes,
         spareSegments: Int = 1,
-        leaderEpoch: LeaderEpoch = LeaderEpoch(0)
+        leaderEpoch: LeaderEpoch = LeaderEpoch(0),
+        mergeFanOut: Int = 8
     ) {
         precondition(
             segmentBytes >= 32 << 10 && segmentBytes & (segmentBytes - 1) == 0,
@@ -29,6 +39,8 @@ package struct LogConfiguration: Sendable {
         self.segmentBytes = segmentBytes
         self.spareSegments = spareSegments
         self.leaderEpoch = leaderEpoch
+        precondition(mergeFanOut >= 2, "merging makes fewer files of more")
+        self.mergeFanOut = mergeFanOut
     }
 }
 
@@ -62,7 +74,7 @@ package enum EntryKind: UInt8, Sendable, CaseIterable {
 /// Tells the index which keys an entry is found under.
 ///
 /// Pure: the same bytes always give the same keys, because a lost index is rebuilt with it.
-/// Keys are uniformly distributed hashes; two things may share one, so whoever looks up verifies.
+/// A key carries its ``KeyClass`` in its top bits. Two things may share one, so whoever looks up verifies.
 package protocol EntryIndexer: Sendable {
     ///
     /// - Parameter secret: The data directory's, ``LogIdentity/key``: outsiders choose what is hashed.

@@ -70,6 +70,23 @@ extension LogError: CustomStringConvertible {
     }
 }
 
+extension LogError {
+    private static func isRebuildable(_ file: String) -> Bool {
+        switch LogFileName(file) {
+        case .index, .generation: true
+        case .segment, .spare, .floor, .temporary, .unknown: false
+        }
+    }
+
+    private static func formatMajor(ofFile file: String) -> UInt16 {
+        switch LogFileName(file) {
+        case .index: IndexShape.formatMajor
+        case .generation: GenerationShape.formatMajor
+        case .segment, .spare, .floor, .temporary, .unknown: SegmentHeader.formatMajor
+        }
+    }
+}
+
 /// Runs a storage operation and says its failure as a ``LogError``.
 func storage<T>(_ operation: () throws(StorageError) -> T) throws(LogError) -> T {
     do throws(StorageError) {

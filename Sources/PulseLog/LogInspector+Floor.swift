@@ -1,4 +1,4 @@
-// Inspecting the two kinds of file beside the segments: the floor, and the indexes.
+// Inspecting the files beside the segments: the floor, the indexes and the generations.
 
 import PulseCore
 
@@ -66,11 +66,33 @@ extension LogInspector {
             add(name, 0, "the index is damaged or not this segment's; opening the log remakes it")
             return
         }
-        if verify, let page = try index.firstDamagedPage() {
-            add(name, IndexShape.pageStart(page), "the index page fails its checksum")
+        if verify, let byte = try index.firstDamagedByte() {
+            add(name, byte, "this part of the index fails its checksum")
         }
         if let place = result.segments.firstIndex(where: { $0.name == candidate.name }) {
             result.segments[place].hasIndex = true
+        }
+    }
+
+    /// Generations are looked at by themselves; whether they fit the segments is for opening to see.
+    mutating func lookAtGenerations(
+        _ survey: DirectorySurvey,
+        _ checksums: LogChecksums
+    ) throws(LogError) {
+        for range in survey.generations {
+            let name = LogFileName.name(ofGeneration: range.lowerBound, range.upperBound)
+            let generation = try Generation.open(
+                in: directory,
+                segments: range,
+                checksums: checksums
+            )
+            guard let generation else {
+                add(name, 0, "the generation is damaged; opening the log remakes it")
+                continue
+            }
+            if verify, let byte = try generation.firstDamagedByte() {
+                add(name, byte, "this part of the generation fails its checksum")
+            }
         }
     }
 }

@@ -82,6 +82,7 @@ package struct LogInspector {
         for candidate in candidates where candidate.isSealed {
             try lookAtIndex(of: candidate, survey, checksums)
         }
+        try lookAtGenerations(survey, checksums)
     }
 
     // MARK: One segment

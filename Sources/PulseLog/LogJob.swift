@@ -9,6 +9,10 @@ package enum LogJob: Sendable {
     case prepareSpare(name: String, bytes: Int)
     /// Sort and write the index of a sealed segment.
     case sealIndex(IndexDraft)
+    /// Do a piece of a merge; asked for again until it is done.
+    case merge(GenerationMerge)
+    /// Remove files whose content is found elsewhere, or of no use any more.
+    case discard(names: [String])
     /// Let go of segments, oldest first.
     case release([ReleasedSegment])
 
@@ -16,6 +20,8 @@ package enum LogJob: Sendable {
     package enum Subject: Hashable, Sendable {
         case spare(name: String)
         case index(segment: UInt64)
+        case merge(first: UInt64, last: UInt64)
+        case discard(names: [String])
         case release(count: Int, spares: [String])
     }
 
@@ -23,6 +29,9 @@ package enum LogJob: Sendable {
         switch self {
         case .prepareSpare(let name, _): .spare(name: name)
         case .sealIndex(let draft): .index(segment: draft.segmentNumber)
+        case .merge(let merge):
+            .merge(first: merge.range.lowerBound, last: merge.range.upperBound)
+        case .discard(let names): .discard(names: names)
         case .release(let segments):
             .release(count: segments.count, spares: segments.compactMap(\.spareName))
         }
@@ -38,6 +47,13 @@ package enum LogJob: Sendable {
             try directory.syncDirectory()
         case .sealIndex(let draft):
             try directory.replace(draft.name, with: draft.encode())
+        case .merge(let merge):
+            try merge.perform(in: directory)
+        case .discard(let names):
+            for name in names {
+                try unlessMissing { () throws(StorageError) in try directory.remove(name) }
+            }
+            try directory.syncDirectory()
         case .release(let segments):
             for segment in segments { try segment.release(in: directory) }
         }
@@ -64,13 +80,13 @@ package struct ReleasedSegment: Hashable, Sendable {
         }
         try directory.syncDirectory()
     }
+}
 
-    /// A file that is not there was dealt with by an attempt before this one.
-    private func unlessMissing(_ step: () throws(StorageError) -> Void) throws(StorageError) {
-        do throws(StorageError) {
-            try step()
-        } catch {
-            guard error.reason == .notFound else { throw error }
-        }
+/// A file that is not there was dealt with by an attempt before this one.
+private func unlessMissing(_ step: () throws(StorageError) -> Void) throws(StorageError) {
+    do throws(StorageError) {
+        try step()
+    } catch {
+        guard error.reason == .notFound else { throw error }
     }
 }

@@ -9,6 +9,8 @@ struct StreamRun: Hashable, Sendable, BitwiseCopyable {
     /// Byte of the entry in its segment, divided by 8.
     var slot: UInt32
     var count: UInt32
+
+    var endOffset: Int64 { baseOffset + Int64(count) }
 }
 
 /// One sighting of a key.
@@ -56,6 +58,12 @@ final class MemoryIndex {
 
     var keyCount: Int { nodes.count }
 
+    /// Bytes held in memory.
+    var bytes: Int {
+        nodes.capacity * MemoryLayout<KeyNode>.stride + 4 << bucketBits
+            + runs.reduce(0) { $0 + $1.capacity * MemoryLayout<StreamRun>.stride }
+    }
+
     @inline(__always)
     private static func bucket(_ key: UInt64, _ bits: UInt64) -> Int {
         Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> (64 &- bits))
@@ -93,7 +101,7 @@ final class MemoryIndex {
         guard let place = streamIndex[stream.rawValue], let last = runs[place].last else {
             return nil
         }
-        return last.baseOffset + Int64(last.count)
+        return last.endOffset
     }
 
     func add(stream: StreamID, baseOffset: Offset, count: Int, byte: Int) {
@@ -123,12 +131,12 @@ final class MemoryIndex {
         return runs[place].withUnsafeBufferPointer { find(offset.rawValue, in: $0) }
     }
 
-    /// The bytes of the entries seen under `key`, newest first.
-    func bytes(of key: UInt64, into found: inout [Int]) {
+    /// Appends the positions of the entries seen under `key`, newest first; `base` is the segment's.
+    func positions(of key: UInt64, base: UInt64, into found: inout [UInt64]) {
         var index = heads[Self.bucket(key, bucketBits)]
         while index != Self.none {
             let node = nodes[Int(index)]
-            if node.key == key { found.append(Int(node.slot) << 3) }
+            if node.key == key { found.append(base + UInt64(node.slot) << 3) }
             index = node.previous
         }
     }
@@ -144,5 +152,5 @@ func find(_ offset: Int64, in runs: UnsafeBufferPointer<StreamRun>) -> Int? {
     }
     guard low > 0 else { return nil }
     let run = runs[low - 1]
-    return offset < run.baseOffset + Int64(run.count) ? Int(run.slot) << 3 : nil
+    return offset < run.endOffset ? Int(run.slot) << 3 : nil
 }

@@ -107,8 +107,9 @@ extension Recovery {
             if let index {
                 found = index
             } else {
-                found = .memory(try memoryIndex(of: candidate, footer, geometry, checksums))
+                let rebuilt = try memoryIndex(of: candidate, footer, geometry, checksums)
                 if !isActive { report.indexesRebuilt += 1 }
+                found = try written(rebuilt, footer, candidate.base, identity)
             }
             segments.append(
                 Segment(
@@ -137,8 +138,38 @@ extension Recovery {
             spares: spares,
             lastSpareNumber: lastSpare,
             floor: floor,
-            damaged: report.damaged
+            damaged: report.damaged,
+            generations: survey.generations
         )
+    }
+
+    /// Indexes that are made again and stay in memory until a background job has written them.
+    private static let rebuiltInMemoryMax = 4
+
+    /// When many indexes are lost, the others are written here and now: memory stays bounded.
+    private func written(
+        _ index: MemoryIndex,
+        _ footer: SegmentFooter?,
+        _ base: UInt64,
+        _ identity: LogIdentity
+    ) throws(LogError) -> Segment.Index {
+        guard let footer, report.damaged.isEmpty,
+            report.indexesRebuilt > Self.rebuiltInMemoryMax
+        else { return .memory(index) }
+        let draft = IndexDraft(index, identity: identity, footer: footer, base: base)
+        do throws(StorageError) {
+            try directory.replace(draft.name, with: draft.encode())
+        } catch {
+            guard error.reason == .noSpace else { throw .storage(error) }
+            return .memory(index)
+        }
+        let made = try SealedIndex.open(
+            in: directory,
+            name: draft.name,
+            footer: footer,
+            checksums: LogChecksums(identity)
+        )
+        return made.map { .file($0) } ?? .memory(index)
     }
 
     /// The index from the scan, or from a scan made for it. Entries that do not verify are left out

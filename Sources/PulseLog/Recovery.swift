@@ -26,6 +26,8 @@ struct RecoveredLog {
     var lastSpareNumber: UInt64
     var floor: Floor?
     var damaged: [DamagedRange] = []
+    /// Files found, not looked into yet.
+    var generations: [ClosedRange<UInt64>] = []
 }
 
 struct Recovery {

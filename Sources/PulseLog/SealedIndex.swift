@@ -1,167 +1,212 @@
-// Reading a sealed segment's index file: small tables in memory, keys read a page at a time.
+// A sealed segment's index file in use: fences and streams in memory, keys and runs read a page at a
+// time, the filter only while no generation covers the segment.
 
 import PulseCore
 
+/// One stream of a segment: where its runs lie, and which offsets they span.
+struct StreamRow: Hashable, Sendable, BitwiseCopyable {
+    var stream: UInt32
+    var firstRun: Int
+    var runs: Int
+    var firstOffset: Int64
+    var endOffset: Int64
+}
+
 /// An index file that verified when it was opened. Its pages verify each time they are read.
 final class SealedIndex {
-    private let file: any LogFile
-    private let shape: IndexShape
-    private let checksums: LogChecksums
+    let paged: PagedFile
+    let shape: IndexShape
+    let streams: [StreamRow]
     private let fences: [UInt64]
-    private let filter: KeyFilter
-    private let streams: [UInt32]
-    /// Where each stream's runs begin in `runs`; one more than streams.
-    private let starts: [Int]
-    private let runs: [StreamRun]
-    private let page = RawBuffer(capacity: IndexShape.pageBytes)
+    private let runFences: [Int64]
+    private let filterCRC: UInt32
+    private var filter: KeyFilter?
 
-    /// Opens the index of the segment with this footer; nil when the file is missing, damaged, or
-    /// was made for another content.
+    /// Opens the index of the segment with this footer; nil when the file is missing, damaged, of an
+    /// older format, or was made for another content.
+    ///
+    /// - Throws: ``LogError/newerFormat(file:byte:major:)``: a newer program's work is not thrown away.
     static func open(
         in directory: any LogDirectory,
         name: String,
         footer: SegmentFooter,
         checksums: LogChecksums
     ) throws(LogError) -> SealedIndex? {
+        let file: any LogFile
+        let size: Int
         do throws(StorageError) {
-            let file = try directory.open(name)
-            let size = try file.size()
-            guard size >= IndexShape.pageBytes else { return nil }
-            let buffer = RawBuffer(capacity: IndexShape.pageBytes)
-            let head = buffer.mutableBytes(0..<IndexShape.pageBytes)
-            guard try file.read(into: head, at: 0) == IndexShape.pageBytes,
-                let (shape, tables) = IndexShape.decodeHeader(
-                    buffer.base,
-                    footer: footer,
-                    fileBytes: size,
-                    checksums
-                )
-            else { return nil }
-            let count = size - shape.fencesStart
-            buffer.reserve(count, keeping: 0)
-            guard
-                try file.read(into: buffer.mutableBytes(0..<count), at: shape.fencesStart) == count,
-                Mutant.isOn(.skipPageCRC) || checksums.block(buffer.bytes(0..<count)) == tables
-            else { return nil }
-            return SealedIndex(file, shape, checksums, tables: UnsafeRawPointer(buffer.base))
+            file = try directory.open(name)
+            size = try file.size()
         } catch {
             if error.reason == .notFound { return nil }
             throw .storage(error)
         }
+        let buffer = RawBuffer(capacity: PagedFile.pageBytes)
+        guard try readWhole(file, at: 0, PagedFile.pageBytes, into: buffer) else { return nil }
+        let decoded = IndexShape.decodeHeader(
+            buffer.bytesPointer,
+            footer: footer,
+            fileBytes: size,
+            checksums
+        )
+        switch decoded {
+        case .unusable: return nil
+        case .newer(let major): throw .newerFormat(file: name, byte: 8, major: major)
+        case .header(let shape, let tables, let filter):
+            let count = shape.tables.count
+            guard try readWhole(file, at: shape.tables.lowerBound, count, into: buffer),
+                Mutant.isOn(.skipPageCRC) || checksums.block(buffer.bytes(0..<count)) == tables
+            else { return nil }
+            let paged = PagedFile(
+                file: file,
+                checksums: checksums,
+                first: footer.number,
+                last: footer.number
+            )
+            return SealedIndex(paged, shape, filterCRC: filter, tables: buffer.bytesPointer)
+        }
     }
 
     private init(
-        _ file: any LogFile,
+        _ paged: PagedFile,
         _ shape: IndexShape,
-        _ checksums: LogChecksums,
+        filterCRC: UInt32,
         tables: UnsafeRawPointer
     ) {
-        self.file = file
+        self.paged = paged
         self.shape = shape
-        self.checksums = checksums
-        let start = shape.fencesStart
+        self.filterCRC = filterCRC
         fences = (0..<shape.pages).map { tables.little($0 * 8) }
-        let words = tables + (shape.filterStart - start)
-        filter = KeyFilter(words: (0..<shape.filterWords).map { words.little($0 * 8) })
-        let table = tables + (shape.streamsStart - start)
-        streams = (0..<shape.streams).map { table.little($0 * 8) }
-        var starts = [0]
-        for index in 0..<shape.streams {
-            let count = Int(table.little(index * 8 + 4, as: UInt32.self))
-            starts.append(min(shape.runs, starts[index] + count))
-        }
-        self.starts = starts
-        let list = tables + (shape.runsStart - start)
-        runs = (0..<shape.runs).map {
-            StreamRun(
-                baseOffset: list.little($0 * 16),
-                slot: list.little($0 * 16 + 8),
-                count: list.little($0 * 16 + 12)
-            )
-        }
-    }
-
-    var keyCount: Int { shape.keys }
-    var fileBytes: Int { shape.fileBytes }
-
-    func locate(_ stream: StreamID, _ offset: Offset) -> Int? {
-        var low = 0
-        var high = streams.count
-        while low < high {
-            let middle = (low + high) / 2
-            if streams[middle] < stream.rawValue { low = middle + 1 } else { high = middle }
-        }
-        guard low < streams.count, streams[low] == stream.rawValue else { return nil }
-        return runs.withUnsafeBufferPointer {
-            find(
-                offset.rawValue,
-                in: UnsafeBufferPointer(rebasing: $0[starts[low]..<starts[low + 1]])
-            )
-        }
-    }
-
-    /// Appends the bytes of the entries seen under `key`, newest first. False when a page does not
-    /// verify: the index must then be rebuilt.
-    func bytes(of key: UInt64, into found: inout [Int]) throws(LogError) -> Bool {
-        guard filter.mayContain(key) else { return true }
-        var number = firstPage(of: key)
-        while number < shape.pages, fences[number] <= key {
-            guard try load(number) else { return false }
-            let count = min(IndexShape.pageKeys, shape.keys - number * IndexShape.pageKeys)
-            var index = firstEntry(of: key, among: count)
-            while index < count, keyOfEntry(index) == key {
-                found.append(
-                    Int(
-                        page.bytesPointer.little(index * IndexShape.entryBytes + 8, as: UInt32.self)
-                    )
-                        << 3
+        let runTable = tables + 8 * shape.pages
+        runFences = (0..<shape.runPages).map { runTable.little($0 * 8) }
+        var row = runTable + 8 * shape.runPages
+        var rows: [StreamRow] = []
+        rows.reserveCapacity(shape.streams)
+        var firstRun = 0
+        for _ in 0..<shape.streams {
+            // Verified by checksum; the bound only keeps a bug of the writer from reaching further.
+            let runs = min(shape.runs - firstRun, Int(row.little(4, as: UInt32.self)))
+            rows.append(
+                StreamRow(
+                    stream: row.little(0),
+                    firstRun: firstRun,
+                    runs: runs,
+                    firstOffset: row.little(8),
+                    endOffset: row.little(16)
                 )
+            )
+            firstRun += runs
+            row += IndexShape.streamBytes
+        }
+        streams = rows
+    }
+
+    /// Bytes kept in memory, without the filter and with it.
+    var tableBytes: Int { shape.tables.count }
+    var filterBytes: Int { filter?.bytes ?? 0 }
+
+    // MARK: The filter
+
+    /// Reads the filter into memory unless it is there; false when it does not verify.
+    func loadFilter() throws(LogError) -> Bool {
+        if filter != nil { return true }
+        filter = try KeyFilter.read(
+            from: paged.file,
+            at: shape.filter.lowerBound,
+            blocks: shape.filterBlocks,
+            crc: filterCRC,
+            paged.checksums
+        )
+        return filter != nil
+    }
+
+    func dropFilter() { filter = nil }
+
+    // MARK: Looking up
+
+    /// What a question to the file came to.
+    enum Answer {
+        case byte(Int)
+        case absent
+        /// A page does not verify: the index has to be made anew.
+        case damaged
+    }
+
+    /// The byte of the entry that holds `offset`: one page read.
+    func locate(
+        _ stream: StreamID,
+        _ offset: Offset,
+        _ pages: IndexPages
+    ) throws(LogError) -> Answer {
+        let raw = stream.rawValue
+        let place = lowerBound(streams.count) { streams[$0].stream < raw }
+        guard place < streams.count, streams[place].stream == raw else { return .absent }
+        let row = streams[place]
+        guard row.runs > 0, row.firstOffset <= offset.rawValue, offset.rawValue < row.endOffset
+        else { return .absent }
+        // The page where the stream begins may begin with another stream; all others are its own.
+        let first = row.firstRun / IndexShape.pageRuns
+        let last = (row.firstRun + row.runs - 1) / IndexShape.pageRuns
+        let page =
+            first + lowerBound(last - first) { runFences[first + 1 + $0] <= offset.rawValue }
+        guard let bytes = try pages.page(shape.pages + page, of: paged) else { return .damaged }
+        let start = max(row.firstRun, page * IndexShape.pageRuns) - page * IndexShape.pageRuns
+        let end =
+            min(row.firstRun + row.runs, (page + 1) * IndexShape.pageRuns)
+            - page * IndexShape.pageRuns
+        let after =
+            start
+            + lowerBound(end - start) {
+                bytes.little((start + $0) * IndexShape.runBytes, as: Int64.self) <= offset.rawValue
+            }
+        guard after > start else { return .absent }
+        let run = bytes + (after - 1) * IndexShape.runBytes
+        let base = run.little(0, as: Int64.self)
+        guard offset.rawValue < base + Int64(run.little(12, as: UInt32.self)) else {
+            return .absent
+        }
+        return .byte(Int(run.little(8, as: UInt32.self)) << 3)
+    }
+
+    /// Appends the positions of the entries seen under `key`, newest first; `base` is the segment's.
+    /// False when something does not verify: the index must then be rebuilt.
+    func positions(
+        of key: UInt64,
+        base: UInt64,
+        _ pages: IndexPages,
+        into found: inout [UInt64]
+    ) throws(LogError) -> Bool {
+        if KeyClass.isMerged(key) {
+            guard try loadFilter() else { return false }
+            guard let filter, filter.mayContain(key) else { return true }
+        }
+        // The page before the first whose fence is not below the key: equal keys may begin there.
+        var number = max(0, lowerBound(fences.count) { fences[$0] < key } - 1)
+        while number < shape.pages, fences[number] <= key {
+            guard let page = try pages.page(number, of: paged) else { return false }
+            let count = min(IndexShape.pageKeys, shape.keys - number * IndexShape.pageKeys)
+            var index = lowerBound(count) {
+                page.little($0 * IndexShape.entryBytes, as: UInt64.self) < key
+            }
+            while index < count {
+                let entry = page + index * IndexShape.entryBytes
+                guard entry.little(0, as: UInt64.self) == key else { return true }
+                found.append(base + UInt64(entry.little(8, as: UInt32.self)) << 3)
                 index += 1
             }
-            if index < count { break }
             number += 1
         }
         return true
     }
 
-    /// Checks every page; what inspection asks for. The number of the first that fails, or nil.
-    func firstDamagedPage() throws(LogError) -> Int? {
-        for number in 0..<shape.pages where !(try load(number)) { return number }
-        return nil
-    }
-
-    /// The page before the first whose fence is not below the key: equal keys may begin there.
-    private func firstPage(of key: UInt64) -> Int {
-        var low = 0
-        var high = fences.count
-        while low < high {
-            let middle = (low + high) / 2
-            if fences[middle] < key { low = middle + 1 } else { high = middle }
+    /// Checks every page and the filter; what inspection asks for. The first byte of what fails, or nil.
+    func firstDamagedByte() throws(LogError) -> Int? {
+        let pages = IndexPages()
+        for number in 0..<shape.pages + shape.runPages
+        where try pages.page(number, of: paged) == nil {
+            return PagedFile.start(ofPage: number)
         }
-        return max(0, low - 1)
-    }
-
-    private func firstEntry(of key: UInt64, among count: Int) -> Int {
-        var low = 0
-        var high = count
-        while low < high {
-            let middle = (low + high) / 2
-            if keyOfEntry(middle) < key { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
-
-    private func keyOfEntry(_ index: Int) -> UInt64 {
-        page.bytesPointer.little(index * IndexShape.entryBytes)
-    }
-
-    private func load(_ number: Int) throws(LogError) -> Bool {
-        guard try readBlock(file, at: IndexShape.pageStart(number), into: page) else {
-            return false
-        }
-        return Mutant.isOn(.skipPageCRC)
-            || checksums.block(page.bytes(0..<4092))
-                == page.bytesPointer.little(4092, as: UInt32.self)
+        return try loadFilter() ? nil : shape.filter.lowerBound
     }
 }
 

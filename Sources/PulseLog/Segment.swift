@@ -21,6 +21,8 @@ struct SegmentTally: Hashable, Sendable {
 ///     active --roll--> sealed, index in memory --job finished--> sealed, index in its file
 ///                              ^                                        |
 ///                              `-------- an index page is damaged ------'
+///
+/// A sealed segment whose index is in its file may be part of a generation.
 final class Segment {
     enum Index {
         case memory(MemoryIndex)
@@ -34,6 +36,8 @@ final class Segment {
     /// The chain of its first entry.
     var startChain: UInt32
     var index: Index
+    /// Where its keys of the merged class are found too, and then asked for.
+    var generation: Generation?
     var tally: SegmentTally
     /// Set when it is sealed; nil while it is the active one.
     var footer: SegmentFooter?
@@ -65,14 +69,9 @@ final class Segment {
 
     var isSealed: Bool { footer != nil }
 
-    func locate(_ stream: StreamID, _ offset: Offset) -> LogPosition? {
-        let byte =
-            switch index {
-            case .memory(let index): index.locate(stream, offset)
-            case .file(let index): index.locate(stream, offset)
-            }
-        return byte.map { LogPosition(base + UInt64($0)) }
-    }
+    /// Whether all its entries are from before `time`. One that has none is never too old.
+    @inline(__always)
+    func isOlder(than time: WallTimestamp) -> Bool { tally.entries > 0 && tally.latestWall < time }
 }
 
 /// A segment as shown to people: disk usage and `pulse inspect`.

@@ -174,6 +174,8 @@ struct DirectorySurvey {
     /// Base positions, ascending.
     var segments: [UInt64] = []
     var indexes: [UInt64] = []
+    /// By their first and last segment.
+    var generations: [ClosedRange<UInt64>] = []
     var spares: [UInt64] = []
     var hasFloor = false
     var temporaries: [String] = []
@@ -184,6 +186,7 @@ struct DirectorySurvey {
             switch LogFileName(name) {
             case .segment(let base): segments.append(base)
             case .index(let base): indexes.append(base)
+            case .generation(let first, let last): generations.append(first...last)
             case .spare(let number): spares.append(number)
             case .floor: hasFloor = true
             case .temporary: temporaries.append(name)

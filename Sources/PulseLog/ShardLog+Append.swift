@@ -118,6 +118,7 @@ extension ShardLog {
         )
         turn.closePart(terminator: false)
         sealed.footer = footer
+        streamDirectory.add(sealed)
 
         var header = SegmentHeader(
             identity: identity,

@@ -25,17 +25,12 @@ extension ShardLog {
             segment.indexJobPending = true
             jobs.append(
                 .sealIndex(
-                    IndexDraft(
-                        identity: identity,
-                        footer: footer,
-                        base: segment.base,
-                        nodes: Mutant.isOn(.forgetKeysAtSeal) ? [] : index.nodes,
-                        streams: index.streams,
-                        runs: index.runs
-                    )
+                    IndexDraft(index, identity: identity, footer: footer, base: segment.base)
                 )
             )
         }
+        requestMerge(into: &jobs)
+        requestDiscard(into: &jobs)
     }
 
     /// Tells the log what time it is, so that failed work is tried again although nothing is appended.
@@ -80,6 +75,11 @@ extension ShardLog {
             guard let segment = kept.first(where: { $0.number == number }) else { return }
             segment.indexJobPending = false
             if failure == nil { adoptIndexFile(of: segment) }
+        case .merge: mergeFinished(failure)
+        case .discard(let names):
+            discardJobPending = false
+            guard failure == nil else { return }
+            discarding.removeAll { names.contains($0) }
         case .release(let count, let names):
             releaseJobPending = false
             guard failure == nil else { return }
@@ -101,6 +101,10 @@ extension ShardLog {
                 checksums: checksums
             ) {
                 segment.index = .file(index)
+                pages.forget()
+                // Read now rather than by the first who asks; damage is met, and mended, by that one.
+                if segment.generation == nil { _ = try index.loadFilter() }
+                wantsJobs = true
             }
         } catch {
             wantsJobs = true
@@ -141,9 +145,14 @@ extension ShardLog {
                 )
             )
             kept.removeFirst()
+            if let generation = oldest.generation, generation !== kept.first?.generation {
+                discard(generation.name)
+            }
         }
         guard releasing.count > before else { return }
         releaseMarkDue = true
+        streamDirectory.forget(before: (kept.first ?? active).number)
+        wantsJobs = true
         // Not held back by an earlier failure: on a full disk this is what helps.
         try requestRelease(into: &jobs)
     }

@@ -3,58 +3,137 @@
 package import PulseCore
 
 extension ShardLog {
-    /// The entry that holds a record, or nil when the log does not have it (any more).
+    /// The entry that holds a record, or nil when the log does not have it (any more). At most one page
+    /// of an index file is read.
     package func locate(_ stream: StreamID, _ offset: Offset) throws(LogError) -> LogPosition? {
-        for segment in kept.reversed() {
-            if let position = segment.locate(stream, offset) { return position }
+        if case .memory(let index) = active.index, let byte = index.locate(stream, offset) {
+            return LogPosition(active.base + UInt64(byte))
         }
-        return nil
+        guard let number = streamDirectory.segment(holding: offset, of: stream),
+            let segment = segment(at: geometry.base(of: number))
+        else { return nil }
+        let byte: Int?
+        switch segment.index {
+        case .memory(let index): byte = index.locate(stream, offset)
+        case .file(let index):
+            switch try index.locate(stream, offset, pages) {
+            case .byte(let found): byte = found
+            case .absent: byte = nil
+            case .damaged: byte = try remakeIndex(of: segment).locate(stream, offset)
+            }
+        }
+        return byte.map { LogPosition(segment.base + UInt64($0)) }
     }
 
     /// Visits the entries seen under `key`, newest first, until `visit` answers false.
     ///
     /// Keys are hashes: two things may share one, so the visitor reads the entry and verifies.
+    ///
+    /// - Parameters:
+    ///   - since: Segments whose latest entry is older are left out: the visitor does not want them.
+    ///   - notBelow: Neither does it want entries below this position.
     package func lookup(
         _ key: UInt64,
+        since: WallTimestamp = WallTimestamp(milliseconds: .min),
+        notBelow: LogPosition = .zero,
         newestFirst visit: (LogPosition) throws(LogError) -> Bool
     ) throws(LogError) {
+        let isMerged = KeyClass.isMerged(key)
         // By number, because a visitor may append and so roll.
         var place = kept.count - 1
         while place >= 0 {
             let segment = kept[place]
             place -= 1
-            var found = foundBytes
-            foundBytes = []
-            found.removeAll(keepingCapacity: true)
-            defer { foundBytes = found }
-            try bytes(of: key, in: segment, into: &found)
-            for byte in found {
-                guard try visit(LogPosition(segment.base + UInt64(byte))) else { return }
+            if segment.end <= notBelow.rawValue { return }
+            if segment.isOlder(than: since) { continue }
+            if isMerged, let generation = segment.generation {
+                if let found = try positions(of: key, in: generation) {
+                    guard try show(found, from: notBelow, to: visit) else { return }
+                    while place >= 0, kept[place].generation === generation { place -= 1 }
+                    continue
+                }
+                // The generation is damaged and let go: its segments answer one by one.
             }
+            let found = try positions(of: key, in: segment)
+            guard try show(found, from: notBelow, to: visit) else { return }
         }
     }
 
-    private func bytes(
+    /// Shows what was found; false when the visitor has had enough. Gives the memory back for the next.
+    private func show(
+        _ found: [UInt64],
+        from notBelow: LogPosition,
+        to visit: (LogPosition) throws(LogError) -> Bool
+    ) throws(LogError) -> Bool {
+        defer { foundPositions = found }
+        let oldest = max(firstPosition, notBelow).rawValue
+        for position in found where position >= oldest {
+            guard try visit(LogPosition(position)) else { return false }
+        }
+        return true
+    }
+
+    /// Emptied memory for what is found, which a nested lookup does not get.
+    private func takeFound() -> [UInt64] {
+        var found = foundPositions
+        foundPositions = []
+        found.removeAll(keepingCapacity: true)
+        return found
+    }
+
+    private func positions(
         of key: UInt64,
-        in segment: Segment,
-        into found: inout [Int]
-    ) throws(LogError) {
+        in generation: Generation
+    ) throws(LogError) -> [UInt64]? {
+        var found = takeFound()
+        if try generation.positions(of: key, pages, into: &found) { return found }
+        foundPositions = found
+        forget(generation)
+        return nil
+    }
+
+    private func positions(of key: UInt64, in segment: Segment) throws(LogError) -> [UInt64] {
+        var found = takeFound()
         switch segment.index {
         case .memory(let index):
-            index.bytes(of: key, into: &found)
+            index.positions(of: key, base: segment.base, into: &found)
         case .file(let index):
-            if try index.bytes(of: key, into: &found) { return }
-            // The index file is damaged, not the log: make it anew from the segment.
-            let rebuilt = try rebuildIndex(of: segment)
-            segment.index = .memory(rebuilt)
-            segment.indexJobPending = false
-            wantsJobs = true
+            if try index.positions(of: key, base: segment.base, pages, into: &found) { break }
             found.removeAll(keepingCapacity: true)
-            rebuilt.bytes(of: key, into: &found)
+            try remakeIndex(of: segment).positions(of: key, base: segment.base, into: &found)
         }
+        return found
     }
 
-    private func rebuildIndex(of segment: Segment) throws(LogError) -> MemoryIndex {
+    /// The index file is damaged, not the log: it is made anew from the segment, for now in memory.
+    @discardableResult
+    func remakeIndex(of segment: Segment) throws(LogError) -> MemoryIndex {
+        let rebuilt = try rebuildIndex(of: segment)
+        segment.index = .memory(rebuilt)
+        segment.indexJobPending = false
+        wantsJobs = true
+        return rebuilt
+    }
+
+    /// Bytes that indexes hold in memory: those of segments whose index is not in a file yet, the active
+    /// one above all, and everything else. For metrics and for the test that bounds them.
+    package var indexBytes: (unwritten: Int, written: Int) {
+        var bytes = (unwritten: 0, written: streamDirectory.bytes + pages.bytes)
+        var counted: Generation?
+        for segment in kept {
+            switch segment.index {
+            case .memory(let index): bytes.unwritten += index.bytes
+            case .file(let index): bytes.written += index.tableBytes + index.filterBytes
+            }
+            if let generation = segment.generation, generation !== counted {
+                bytes.written += generation.tableBytes + generation.filterBytes
+                counted = generation
+            }
+        }
+        return bytes
+    }
+
+    func rebuildIndex(of segment: Segment) throws(LogError) -> MemoryIndex {
         let scanner = SegmentScanner(
             file: segment.file,
             number: segment.number,

@@ -73,9 +73,21 @@ package final class ShardLog {
     /// What recovery found damaged, which makes the log read-only, and what was met since.
     package internal(set) var damaged: [DamagedRange]
 
+    /// Which sealed segment holds which offsets.
+    var streamDirectory = StreamDirectory()
+    let pages = IndexPages()
+    /// The merge under way; one at a time.
+    var merge: GenerationMerge?
+    var mergeJobPending = false
+    /// A segment whose index is to be merged is damaged: merging waits for a start that has seen to it.
+    var mergesSuspended = false
+    /// Files to remove in the background, and those whose removal is under way.
+    var discarding: [String] = []
+    var discardJobPending = false
+
     /// Reused by reads; taken out while one is under way, so that a nested read gets its own.
     var scratch: RawBuffer?
-    var foundBytes: [Int] = []
+    var foundPositions: [UInt64] = []
 
     /// Opens the log, or creates it in a directory that has none; recovers what a crash left.
     ///
@@ -99,10 +111,9 @@ package final class ShardLog {
             indexer: indexer
         )
         let recovered = try recovery.run(identityIfNew: identityIfNew, at: wall)
-        return (
-            ShardLog(recovered, directory, configuration, indexer),
-            recovery.report
-        )
+        let log = ShardLog(recovered, directory, configuration, indexer)
+        try log.openGenerations(recovered.generations, at: wall)
+        return (log, recovery.report)
     }
 
     private init(
@@ -131,6 +142,9 @@ package final class ShardLog {
         damaged = recovered.damaged
         refusal = recovered.damaged.first.map { .damaged($0) }
         latestWall = recovered.active.tally.latestWall
+        for segment in kept where segment.isSealed || segment !== active {
+            streamDirectory.add(segment)
+        }
     }
 
     // MARK: Where the log stands
@@ -200,6 +214,12 @@ package final class ShardLog {
                 kept[index].number + 1 == kept[index + 1].number,
                 "segments follow one another"
             )
+            if let generation = kept[index].generation {
+                precondition(
+                    generation.range.contains(kept[index].number),
+                    "a generation is of its segments"
+                )
+            }
         }
     }
 }

@@ -56,6 +56,9 @@ package struct Knobs: Sendable, CustomStringConvertible {
         turnMicroseconds = choose([1, 50, 500])
     }
 
+    /// Not drawn but derived, so that nothing else is drawn differently.
+    var mergeFanOut: Int { 2 + submissions % 3 }
+
     /// Milliseconds of the longest wait after a failed attempt.
     package var backoffCapMilliseconds: Int64 { 5000 }
     package var backoffLeastMilliseconds: Int64 { retryBaseMilliseconds / 10 }
@@ -76,7 +79,7 @@ package struct Knobs: Sendable, CustomStringConvertible {
         }
         return NodeConfiguration(
             shard: ShardConfiguration(
-                log: LogConfiguration(segmentBytes: segmentBytes),
+                log: LogConfiguration(segmentBytes: segmentBytes, mergeFanOut: mergeFanOut),
                 retry: RetryPolicy(
                     baseMs: retryBaseMilliseconds,
                     factor: 2,

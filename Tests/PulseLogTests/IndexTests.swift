@@ -68,13 +68,14 @@ import Testing
         let disk = driver.disk.copy()
         disk.names[indexes[0]] = nil
         disk.damage(indexes[1]) { $0[30] ^= 1 }
+        // The filter: nobody needs it as long as there is a generation.
         disk.damage(indexes[2]) { $0[$0.count - 1] ^= 1 }
+        for name in try disk.list().filter({ $0.hasSuffix(".keys") }) { disk.names[name] = nil }
         let again = try LogDriver(disk)
-        #expect(again.report.indexesRebuilt == 3)
+        #expect(again.report.indexesRebuilt == 2)
         again.entries = driver.entries
         try again.expectIndexMatches(keys: keys, streams: streams, "rebuilt")
-        try again.flush()
-        again.runJobs()
+        try again.settle()
         let third = try LogDriver(disk)
         #expect(third.report.indexesRebuilt == 0)
     }

@@ -57,12 +57,21 @@ final class LogDriver {
         _ disk: TestDisk = TestDisk(),
         segmentBytes: Int = 32 << 10,
         spares: Int = 1,
-        identity: LogIdentity = LogDriver.identity
+        identity: LogIdentity = LogDriver.identity,
+        mergeFanOut: Int = 2,
+        mergedKeysMilliseconds: Int64? = nil
     ) throws(LogError) {
         self.disk = disk
+        var configuration = LogConfiguration(
+            segmentBytes: segmentBytes,
+            spareSegments: spares,
+            mergeFanOut: mergeFanOut
+        )
+        configuration.mergePiecePages = 3
+        configuration.mergedKeysMilliseconds = mergedKeysMilliseconds
         (log, report) = try ShardLog.open(
             directory: disk,
-            configuration: LogConfiguration(segmentBytes: segmentBytes, spareSegments: spares),
+            configuration: configuration,
             identityIfNew: identity,
             indexer: BodyIndexer(),
             at: WallTimestamp(milliseconds: wall)
@@ -151,6 +160,14 @@ final class LogDriver {
                 log.jobFinished(job.subject, failure: error)
             }
         }
+    }
+
+    /// Runs background work until none is asked for any more.
+    func settle() throws(LogError) {
+        repeat {
+            runJobs()
+            try flush()
+        } while !jobs.isEmpty
     }
 
     /// Everything the log holds, in order.
