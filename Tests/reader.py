@@ -92,7 +92,8 @@ class Log:
                 self.problem("floor", start, "the slot fails its checksum")
         for name in names:
             if re.fullmatch(r"\d{20}\.seg", name):
-                after = footers[name[:20]] = self.segment(name, (path / name).read_bytes(), after)
+                after = self.segment(name, (path / name).read_bytes(), after)
+                footers |= {after[0]: after} if after else {}
         self.promised = max(self.promised, self.floor[2])
         if self.floor[1] not in (None, self.identity) or self.floor[2] and not self.positions:
             self.problem("floor", 16, "it is another log's, or its log is gone")
@@ -101,8 +102,8 @@ class Log:
         elif self.stop and not self.stop[3].endswith("end here"):
             self.notes.append("  {1} at byte {2}: torn, never acknowledged: {3}\n".format(*self.stop))
         for name in names:
-            if name.endswith(".idx"):
-                self.index(name, (path / name).read_bytes(), footers.get(name[:20]))
+            if re.fullmatch(r"\d{20}\.idx|gen-\d+-\d+\.keys", name):
+                self.index(name, (path / name).read_bytes(), footers)
             elif not re.fullmatch(r"\d{20}\.seg|spare-\d+|floor", name):
                 self.notes.append(f"  {name} is unfinished, or not a file of the log\n")
 
@@ -174,15 +175,24 @@ class Log:
             if self.dump:
                 self.dump({"position": position, "wall": wall, "stream": stream} | one)
 
-    def index(self, name, data, after):
-        """An index file: its checksums, and that it is this very segment's."""
-        major, *place, keys, tables = struct.unpack_from("<8xH6xQQI4xQ24xI", data.ljust(BLOCK, b"\0"))
-        good = verifies(data[:BLOCK], b"PULSEIDX", self.seed) and major == 1 and tuple(place) == after
-        pages = -(keys // -340) if good else 0
-        blocks = (data[page * BLOCK:(page + 1) * BLOCK] for page in range(1, pages + 1))
-        if not (good and all(verifies(block, b"", self.seed) for block in blocks)
-                and crc32c(data[BLOCK * (1 + pages):], self.seed) == tables):
-            self.problem(name, 0, "it fails its checksums, or is not the index of this segment")
+    def index(self, name, data, footers):
+        """An index or a generation: its checksums, and that its segments are those of the log."""
+        head, one = data[:BLOCK].ljust(BLOCK, b"\0"), name.endswith(".idx")
+        major, first, *rest = struct.unpack_from("<8xH6xQ" + ("QI4xQQQQII" if one else "QQQII"), head)
+        if one and major == 1:
+            return self.notes.append(f"  {name} is of an older format, and will be made again\n")
+        pages = -(rest[2] // -340) + -(rest[5] // -255) if one else -(rest[1] // -255)
+        last, tables = first if one else rest[0], BLOCK * (1 + pages)
+        end = tables + 8 * pages + (24 * rest[4] if one else 32 * rest[2])
+        good = verifies(head, b"PULSEIDX" if one else b"PULSEGEN", self.seed) and len(data) >= end
+        rows = struct.iter_unpack("<QQ8xI4x", data[tables + 8 * pages:end] if good and not one else b"")
+        for row in [(first, *rest[:2])] if one else rows:
+            good = good and (footers.get(row[0]) == row or not one and row[0] < min(footers))
+        for page in range(pages if good else 0):
+            seed = crc32c(struct.pack("<QQQ", first, last, page), self.seed)
+            good = good and verifies(data[BLOCK * (page + 1):BLOCK * (page + 2)], b"", seed)
+        if not good or rest[-2:] != [crc32c(part, self.seed) for part in (data[tables:end], data[end:])]:
+            self.problem(name, 0, "it fails its checksums, or is not about these segments")
 
 def main():
     root = pathlib.Path(sys.argv[-1])

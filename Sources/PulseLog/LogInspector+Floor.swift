@@ -63,7 +63,15 @@ extension LogInspector {
                 checksums: checksums
             )
         else {
-            add(name, 0, "the index is damaged or not this segment's; opening the log remakes it")
+            if try isOlderIndex(name, checksums) {
+                result.notes.append("\(name) is of an older format; opening the log remakes it")
+            } else {
+                add(
+                    name,
+                    0,
+                    "the index is damaged or not this segment's; opening the log remakes it"
+                )
+            }
             return
         }
         if verify, let byte = try index.firstDamagedByte() {
@@ -72,6 +80,19 @@ extension LogInspector {
         if let place = result.segments.firstIndex(where: { $0.name == candidate.name }) {
             result.segments[place].hasIndex = true
         }
+    }
+
+    private func isOlderIndex(
+        _ name: String,
+        _ checksums: LogChecksums
+    ) throws(LogError) -> Bool {
+        let file = try storage { () throws(StorageError) in try directory.open(name) }
+        let head = RawBuffer(capacity: PagedFile.pageBytes)
+        guard try readWhole(file, at: 0, PagedFile.pageBytes, into: head) else { return false }
+        return head.bytesPointer.little(0, as: UInt64.self) == IndexShape.magic
+            && checksums.block(head.bytes(0..<4092))
+                == head.bytesPointer.little(4092, as: UInt32.self)
+            && head.bytesPointer.little(8, as: UInt16.self) < IndexShape.formatMajor
     }
 
     /// Generations are looked at by themselves; whether they fit the segments is for opening to see.
@@ -87,6 +108,9 @@ extension LogInspector {
                 checksums: checksums
             )
             guard let generation else {
+                // A running broker may have replaced it by a larger one just now.
+                let names = try storage { () throws(StorageError) in try directory.list() }
+                guard names.contains(name) else { continue }
                 add(name, 0, "the generation is damaged; opening the log remakes it")
                 continue
             }

@@ -5,7 +5,7 @@
 ///
 /// Names never contain a slash. Creating, renaming and removing become durable only with
 /// ``syncDirectory()``. Safe to use from the loop's thread and the background thread at once, on
-/// different files.
+/// different files; both may read one file that nobody writes.
 package protocol LogDirectory: AnyObject, Sendable {
     /// All file names, sorted.
     func list() throws(StorageError) -> [String]
