@@ -9,7 +9,7 @@ extension Shard {
     static let appliedKey: [UInt8] = Array("applied".utf8)
 
     /// Rows that say how far the store has come; all others are a function of the log alone.
-    package static let progressKeys = [checkpointKey, appliedKey]
+    package static let progressKeys = [checkpointKey, appliedKey, scrubKey]
 
     static func encoded(_ position: LogPosition) -> [UInt8] {
         var bytes: [UInt8] = []
@@ -58,6 +58,7 @@ extension Shard {
             recovery: report,
             at: now
         )
+        shard.scrubbing = Scrubbing(try scrubProgress(in: store, at: now))
         try shard.applyDurable(at: now)
         for (stream, end) in shard.state.streams { shard.nextOffsets[stream] = end }
         if report.damaged.isEmpty { try shard.begin(at: now) }

@@ -30,6 +30,10 @@ package struct ShardConfiguration: Sendable {
     package var retentionMilliseconds: Int64
     /// Open records above a group's floor at which it stops leasing (and says so).
     package var groupWindowMax: Int
+    /// Bytes of sealed segments read and verified in a second; 0 for no scrubbing.
+    package var scrubBytesPerSecond: Int64
+    /// From the beginning of one pass over all segments to that of the next.
+    package var scrubIntervalMilliseconds: Int64
 
     package init(
         log: LogConfiguration,
@@ -39,7 +43,9 @@ package struct ShardConfiguration: Sendable {
         heldInMemoryMax: Int = Limits.heldInMemoryMax,
         idempotencyWindowMilliseconds: Int64 = Limits.idempotencyWindowMilliseconds,
         retentionMilliseconds: Int64 = Limits.retentionMilliseconds,
-        groupWindowMax: Int = Limits.groupWindowMax
+        groupWindowMax: Int = Limits.groupWindowMax,
+        scrubBytesPerSecond: Int64 = Limits.scrubBytesPerSecond,
+        scrubIntervalMilliseconds: Int64 = Limits.scrubIntervalMilliseconds
     ) {
         // A key that is still remembered needs the record it was used for.
         self.retentionMilliseconds = max(retentionMilliseconds, idempotencyWindowMilliseconds)
@@ -50,6 +56,8 @@ package struct ShardConfiguration: Sendable {
         self.heldInMemoryMax = heldInMemoryMax
         self.idempotencyWindowMilliseconds = idempotencyWindowMilliseconds
         self.groupWindowMax = groupWindowMax
+        self.scrubBytesPerSecond = scrubBytesPerSecond
+        self.scrubIntervalMilliseconds = scrubIntervalMilliseconds
     }
 }
 
@@ -95,6 +103,7 @@ package final class Shard {
     /// Leases per group whose message came fresh, from a held row and from a scheduled row.
     var leaseOrigins: [LeaseOrigins] = []
     var logJobs: [LogJob] = []
+    package internal(set) var scrubbing: Scrubbing
     /// The records of the compressed batch that was read last.
     var lastInflated: (position: LogPosition, records: InflatedRecords)?
     /// Where the state was last saved, and whether a save is on its way to the disk.
@@ -140,6 +149,7 @@ package final class Shard {
         durableCheckpoint = state.applied
         clockBase = now
         retentionDue = now.wall
+        scrubbing = Scrubbing(ScrubProgress(began: now.wall))
         for (stream, end) in state.streams { nextOffsets[stream] = end }
     }
 
@@ -277,6 +287,9 @@ package final class Shard {
     /// No later than this, ``reachedTime(_:)`` must be called.
     package var nextDeadline: MonotonicInstant? {
         var earliest = leaseTimers.nextDeadline
+        if !scrubbing.inFlight, configuration.scrubBytesPerSecond > 0, let due = scrubbing.due {
+            earliest = earliest.map { min($0, due) } ?? due
+        }
         for queue in queues {
             guard let deadline = queue.held.nextDeadline else { continue }
             earliest = earliest.map { min($0, deadline) } ?? deadline

@@ -15,6 +15,13 @@ package enum Limits {
     /// early, and synced with the rest.
     package static let turnBytesMax = 8 << 20
 
+    /// Bytes of sealed segments verified in a second: half a percent of a core.
+    package static let scrubBytesPerSecond: Int64 = 8 << 20
+    /// Bytes verified in one piece, between two pauses.
+    package static let scrubPieceBytes = 1 << 20
+    /// Milliseconds from the beginning of one pass over all segments to that of the next.
+    package static let scrubIntervalMilliseconds: Int64 = 7 * 86_400_000
+
     // Records.
 
     /// Bytes of one notification's envelope: room for a long HTML mail.

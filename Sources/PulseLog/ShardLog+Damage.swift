@@ -29,6 +29,16 @@ extension ShardLog {
         return .damaged(range)
     }
 
+    /// Notes damage that scrubbing found; answers whether it is new.
+    func noteDamage(_ range: DamagedRange) -> Bool {
+        let isKnown = damaged.contains {
+            $0.from == range.from || $0.from < range.from && range.from < $0.to
+        }
+        guard !isKnown else { return false }
+        if damaged.count < Self.damagedRangesMax { damaged.append(range) }
+        return true
+    }
+
     /// Where the segment reads well again behind a bad place, or its end.
     private func endOfDamage(_ segment: Segment, from position: UInt64) -> UInt64 {
         let byte = geometry.byte(of: position)

@@ -8,6 +8,8 @@ package import PulseLog
 package enum Job: Sendable {
     case log(LogJob)
     case flushStore
+    /// Not to keep other jobs waiting: it reads for long, and nothing depends on it.
+    case scrub(ScrubPiece)
 
     /// Performs the work on the calling thread.
     package func perform(
@@ -17,6 +19,7 @@ package enum Job: Sendable {
         switch self {
         case .log(let job): try job.perform(in: directory)
         case .flushStore: try store.flush()
+        case .scrub(let piece): try piece.perform()
         }
     }
 }

@@ -146,6 +146,26 @@ extension Node {
                 statistics.lateOutcomes
             ),
             ("pulse_leases_expired_total", "Leases that ran out.", statistics.leasesExpired),
+            (
+                "pulse_scrub_bytes_total", "Bytes of sealed segments read and verified.",
+                shard.scrubbing.bytes
+            ),
+            (
+                "pulse_scrub_segments_total", "Sealed segments verified to their end.",
+                shard.scrubbing.segments
+            ),
+            (
+                "pulse_scrub_passes_total", "Passes over all sealed segments that ended.",
+                shard.scrubbing.passesEnded
+            ),
+            (
+                "pulse_scrub_damaged_total", "Damaged ranges that scrubbing found first.",
+                shard.scrubbing.damaged
+            ),
+            (
+                "pulse_scrub_failures_total", "Pieces that could not be read at all.",
+                shard.scrubbing.failures
+            ),
         ]
         for (name, help, value) in counters {
             text.family(name, "counter", help)

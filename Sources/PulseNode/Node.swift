@@ -125,7 +125,7 @@ package final class Node {
         case .providerAnswered(let call, let answer):
             try providerAnswered(call, answer, at: now, into: &effects)
         case .jobFinished(let job, let failure):
-            try jobFinished(job, failure, into: &effects)
+            try jobFinished(job, failure, at: now, into: &effects)
         case .drainRequested: beginDrain(at: now, into: &effects)
         }
     }
@@ -147,7 +147,7 @@ package final class Node {
             if Mutant.isOn(.callBeforeIntent) { try callOpened(at: now, into: &effects) }
             try writeFloorIfDue(at: now)
             try shard.releaseOldSegments(at: now)
-            startJobs(into: &effects)
+            startJobs(at: now, into: &effects)
             try goOnDraining(at: now, into: &effects)
         } catch {
             fail(error, into: &effects)
@@ -232,13 +232,16 @@ package final class Node {
 
     // MARK: - Background jobs
 
-    private func startJobs(into effects: inout EffectQueue) {
+    private func startJobs(at now: Now, into effects: inout EffectQueue) {
         var logJobs = shard.takeLogJobs()
         if configuration.shard.log.buggify?.fires(.reverseJobs) == true { logJobs.reverse() }
         for job in logJobs { start(.log(job), into: &effects) }
         if shard.wantsStoreFlush {
             shard.wantsStoreFlush = false
             start(.flushStore, into: &effects)
+        }
+        if drain == .serving, let piece = shard.scrubPiece(at: now) {
+            start(.scrub(piece), into: &effects)
         }
     }
 
@@ -252,6 +255,7 @@ package final class Node {
     private func jobFinished(
         _ id: JobID,
         _ failed: StorageError?,
+        at now: Now,
         into effects: inout EffectQueue
     ) throws(ShardError) {
         guard let job = jobs.removeValue(forKey: id) else { return }
@@ -262,12 +266,26 @@ package final class Node {
         }
         switch job {
         case .log(let job): shard.jobFinished(job, failure: failed)
+        case .scrub(let piece): scrubbed(piece, failed, at: now, into: &effects)
         case .flushStore:
             switch failed?.reason {
             case nil: shard.storeFlushed()
             case .noSpace: shard.storeFlushFailed()
             default: if let failed { throw .storage(failed) }
             }
+        }
+    }
+
+    private func scrubbed(
+        _ piece: ScrubPiece,
+        _ failed: StorageError?,
+        at now: Now,
+        into effects: inout EffectQueue
+    ) {
+        for range in shard.scrubbed(piece, failure: failed, at: now) {
+            effects.append(
+                .log(LogEvent(.error, "scrub found damage", [.init("range", "\(range)")]))
+            )
         }
     }
 

@@ -35,6 +35,8 @@ package final class Server {
     private let loop: EventLoop
     private let node: Node
     private let worker: BackgroundWorker<(JobID, StorageError?)>
+    /// Reads for long at a time; what others wait for must not stand behind it.
+    private let scrubber: BackgroundWorker<(JobID, StorageError?)>
     private var caller: ProviderCaller?
     private var mail: MailCaller?
     private var httpListener: Listener?
@@ -64,6 +66,7 @@ package final class Server {
         do {
             loop = try EventLoop()
             worker = try BackgroundWorker(name: "pulse-background")
+            scrubber = try BackgroundWorker(name: "pulse-scrub")
         } catch { throw ServerError(error, exitCode: 70) }
         var entropy = SystemRandomNumberGenerator()
         do {
@@ -80,8 +83,10 @@ package final class Server {
 
     private func listen() throws(IOFailure) {
         signals = try Signals(loop: loop) { [unowned self] in self.received($0) }
-        _ = try worker.completions.attach(to: loop) { [unowned self] in
-            for (job, failure) in $0 { self.step(.jobFinished(job, failure: failure)) }
+        for worker in [worker, scrubber] {
+            _ = try worker.completions.attach(to: loop) { [unowned self] in
+                for (job, failure) in $0 { self.step(.jobFinished(job, failure: failure)) }
+            }
         }
         var options = ProviderCaller.Options()
         // Never fewer connections than calls: a call that waits for one has its time running.
@@ -121,7 +126,9 @@ package final class Server {
                 log: LogConfiguration(segmentBytes: configuration.segmentBytes),
                 retry: configuration.retry,
                 idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds,
-                retentionMilliseconds: configuration.retentionMilliseconds
+                retentionMilliseconds: configuration.retentionMilliseconds,
+                scrubBytesPerSecond: configuration.scrubBytesPerSecond,
+                scrubIntervalMilliseconds: configuration.scrubIntervalMilliseconds
             ),
             providers: providers,
             concurrency: [
@@ -168,6 +175,7 @@ package final class Server {
         caller?.close()
         mail?.close()
         worker.stop()
+        scrubber.stop()
         data.close()
         log(LogEvent(.info, "stopped", [.init("code", "\(ending ?? 0)")]))
         return ending ?? 0
@@ -254,7 +262,7 @@ package final class Server {
         case .run(let id, let job):
             let directory = data.log
             let store = data.store
-            worker.submit {
+            thread(for: job).submit {
                 do throws(StorageError) {
                     try job.perform(in: directory, store: store)
                     return (id, nil)
@@ -264,6 +272,10 @@ package final class Server {
         case .drained: ending = 0
         case .stop(let code, let reason): stop(code, reason)
         }
+    }
+
+    private func thread(for job: Job) -> BackgroundWorker<(JobID, StorageError?)> {
+        if case .scrub = job { scrubber } else { worker }
     }
 
     private func sync(_ ticket: SyncTicket) {

@@ -34,6 +34,8 @@ package struct Configuration: Sendable {
     package var logLevel: LogEvent.Level
     package var segmentBytes: Int
     package var retentionMilliseconds: Int64
+    package var scrubBytesPerSecond: Int64
+    package var scrubIntervalMilliseconds: Int64
     package var idempotencyWindowMilliseconds: Int64
     package var httpConnectionsMax: Int
     /// Whether channels without a provider go to the built-in catcher.
@@ -116,6 +118,8 @@ package struct Configuration: Sendable {
         logLevel = Self.level(settings.text(.logLevel))
         segmentBytes = count(.segmentBytes)
         retentionMilliseconds = settings.number(.retention)
+        scrubBytesPerSecond = settings.number(.scrubRate)
+        scrubIntervalMilliseconds = settings.number(.scrubInterval)
         idempotencyWindowMilliseconds = settings.number(.idempotencyWindow)
         httpConnectionsMax = count(.httpConnections)
         self.dev = dev

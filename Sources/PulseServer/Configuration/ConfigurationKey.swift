@@ -38,6 +38,8 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
     case logLevel = "log.level"
     case segmentBytes = "storage.segment_bytes"
     case retention = "storage.retention"
+    case scrubRate = "storage.scrub_rate"
+    case scrubInterval = "storage.scrub_interval"
     case idempotencyWindow = "idempotency.window"
     case httpConnections = "limits.http_connections"
 
@@ -76,6 +78,8 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         // An entry of the largest size must fit in half a segment (Limits.checkRelations).
         case .segmentBytes: return .size(16 << 20...1 << 30)
         case .retention: return .duration(60_000...3650 * day)
+        case .scrubRate: return .size(0...1 << 30)
+        case .scrubInterval: return .duration(60_000...365 * day)
         case .idempotencyWindow: return .duration(1000...30 * day)
         case .httpConnections: return .integer(1...Int64(Limits.connectionsMax))
         }
@@ -100,6 +104,8 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         case .logLevel: "info"
         case .segmentBytes: "64MiB"
         case .retention: "168h"
+        case .scrubRate: "8MiB"
+        case .scrubInterval: "168h"
         case .idempotencyWindow: "24h"
         case .httpConnections: String(Limits.connectionsMax)
         case .emailKind, .emailHost, .emailPort, .emailFrom, .emailUser, .emailPassword,

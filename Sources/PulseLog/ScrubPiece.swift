@@ -1,0 +1,142 @@
+// A piece of scrubbing: some bytes of one sealed segment, read from the disk and verified, off the thread
+// that serves. Damage that nobody has asked for yet is found while its neighbours are still whole, and
+// while a copy may still exist.
+
+package import PulseCore
+
+/// Verifies a stretch of a sealed segment: its header block, entries with their chain, its footer.
+///
+/// `@unchecked Sendable`: made by the log's thread, performed on one other, and read by the log's thread
+/// only after the end of the job was told to it.
+package final class ScrubPiece: @unchecked Sendable {
+    package let segment: UInt64
+    let file: any LogFile
+    let geometry: SegmentGeometry
+    let checksums: LogChecksums
+    let footer: SegmentFooter
+    private let bytesMax: Int
+
+    /// Where the next entry begins, and what its chain must be; nil behind a damaged one.
+    private(set) var byte: Int
+    private(set) var chain: UInt32?
+    /// What did not verify.
+    package private(set) var damaged: [DamagedRange] = []
+    /// Bytes read and verified in this piece.
+    package private(set) var bytes = 0
+
+    init(
+        _ segment: Segment,
+        footer: SegmentFooter,
+        from place: (byte: Int, chain: UInt32?)?,
+        bytesMax: Int,
+        geometry: SegmentGeometry,
+        checksums: LogChecksums
+    ) {
+        self.segment = segment.number
+        self.file = segment.file
+        self.footer = footer
+        self.bytesMax = bytesMax
+        self.geometry = geometry
+        self.checksums = checksums
+        byte = place?.byte ?? geometry.entriesStart
+        chain = place == nil ? segment.startChain : place?.chain
+    }
+
+    private var end: Int { geometry.byte(of: footer.end - 1) + 1 }
+    /// Whether this piece reached the end of its segment.
+    package var isWhole: Bool { byte >= end }
+
+    /// Reads and verifies. What does not verify is noted in ``damaged``, not thrown.
+    ///
+    /// - Throws: When the file cannot be read at all; the piece may be asked for again.
+    package func perform() throws(StorageError) {
+        if byte == geometry.entriesStart {
+            // What the disk holds is of interest, not what memory remembers.
+            file.dropCache()
+            try verifyBlocks()
+        }
+        let scanner = SegmentScanner(
+            file: file,
+            number: segment,
+            geometry: geometry,
+            checksums: checksums,
+            byte: byte,
+            chain: chain
+        )
+        let start = byte
+        do throws(LogError) {
+            while scanner.byte < end, scanner.byte - start < bytesMax {
+                let at = scanner.byte
+                switch try scanner.next() {
+                case .entry: break
+                case .full:
+                    note(at, until: end, "the entries end before the segment's end")
+                    scanner.byte = end
+                case .fault(let fault, let header?):
+                    scanner.stepOver(header)
+                    note(at, until: scanner.byte, fault.reason)
+                case .fault(let fault, nil):
+                    let next = try scanner.nextHeader(from: at + 8)?.byte ?? end
+                    note(at, until: min(next, end), fault.reason)
+                    scanner.byte = min(next, end)
+                    scanner.chain = nil
+                }
+            }
+        } catch {
+            guard case .storage(let failure) = error else {
+                preconditionFailure("a scan fails only where the file cannot be read")
+            }
+            throw failure
+        }
+        byte = scanner.byte
+        chain = scanner.chain
+        bytes += byte - start
+        if isWhole {
+            if let chain, chain != footer.chain {
+                note(end, until: end, "the chain of the entries is not the footer's")
+            }
+            file.dropCache()
+        }
+    }
+
+    private func verifyBlocks() throws(StorageError) {
+        let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
+        let block = buffer.mutableBytes(0..<SegmentGeometry.blockBytes)
+        let gotHeader = try file.read(into: block, at: 0)
+        if gotHeader == block.count,
+            case .header(let header) = SegmentHeader.decode(UnsafeRawPointer(buffer.base)),
+            header.number == segment
+        {
+            bytes += block.count
+        } else {
+            note(0, until: geometry.entriesStart, "the segment header does not verify")
+        }
+        let gotFooter = try file.read(into: block, at: geometry.entriesEnd)
+        let found =
+            gotFooter == block.count
+            ? SegmentFooter.decode(
+                UnsafeRawPointer(buffer.base),
+                number: segment,
+                geometry: geometry,
+                checksums
+            ) : nil
+        if found == footer {
+            bytes += block.count
+        } else {
+            note(geometry.entriesEnd, until: geometry.segmentBytes, "the footer does not verify")
+        }
+    }
+
+    private func note(_ from: Int, until: Int, _ reason: String) {
+        let base = geometry.base(of: segment)
+        damaged.append(
+            DamagedRange(
+                file: LogFileName.name(ofSegment: base),
+                byte: from,
+                from: LogPosition(base + UInt64(from)),
+                to: LogPosition(base + UInt64(until)),
+                reason: reason
+            )
+        )
+    }
+}
