@@ -109,7 +109,10 @@ let package = Package(
         program(
             "pulse",
             path: "Sources/pulse",
-            ["PulseCore", "PulseWire", "PulseLog", "PulseServer", "PulseClient", "PulseIO"]
+            [
+                "PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseServer", "PulseClient",
+                "PulseIO",
+            ]
         ),
         room("PulseBench", ["PulseCore", "PulseWire", "CKernel"]),
         program("pulse-bench", path: "Sources/Bench", ["PulseBench"]),

@@ -126,6 +126,8 @@ enum ExitCode {
     static let notFound: Int32 = 3
     static let conflict: Int32 = 4
     static let unreachable: Int32 = 5
+    /// Data on the disk does not verify; sysexits.h calls it EX_DATAERR.
+    static let damaged: Int32 = 65
 }
 
 /// Why a command did not do what it was asked.

@@ -78,10 +78,16 @@ enum CommandTable {
             flags: Inspect.flags,
             summary: "Check a data directory without changing it",
             details: """
-                DIR is what --data named. Exits with 0 only when all that was looked at verifies; with --verify
-                that is every byte that holds data. While a server writes, its newest entries may look torn.
+                DIR is what --data named, or the directory of one log. Shows segments, state, groups, rows and
+                files, and with --dump the entries between two positions with what they hold. Works beside a
+                running server, whose newest entries may look torn then. Exits with 65 when something does not
+                verify: entries, chains and headers always; with --verify every byte that holds data, and
+                whether indexes and state are what the log tells.
                 """,
-            examples: ["pulse inspect ./pulse-data --verify"],
+            examples: [
+                "pulse inspect ./pulse-data --verify",
+                "pulse inspect ./pulse-data --dump 4096..8192 -o json",
+            ],
             action: .local(Inspect.perform)
         ),
         Command(

@@ -1,0 +1,141 @@
+// What `pulse inspect` found, for people. Its JSON is in InspectReport+JSON.swift.
+
+import PulseBroker
+import PulseCore
+import PulseIO
+import PulseLog
+
+struct InspectReport {
+    /// One log of the directory, and the state that is folded from it.
+    struct Shard {
+        var path: String
+        var log: LogInspection
+        /// Nil when the log's own headers do not say whose it is.
+        var state: ShardInspection?
+        /// Of the state, and of looking for it.
+        var problems: [String] = []
+        var notes: [String] = []
+
+        var isClean: Bool { log.isClean && problems.isEmpty }
+    }
+
+    var directory: String
+    /// What the file FORMAT says; nil for the directory of a log alone.
+    var format: String?
+    var verified: Bool
+    var shards: [Shard] = []
+    /// Names of the data directory that are not ours.
+    var unknown: [String] = []
+    /// What lies in `trash/`.
+    var trash: [String] = []
+
+    var isClean: Bool { shards.allSatisfy(\.isClean) }
+
+    private static let ours = ["FORMAT", "LOCK", "WRITERS", "ballast", "trash"]
+
+    init(_ root: String, _ logs: [String], verify: Bool) throws(CommandFailure) {
+        directory = root
+        verified = verify
+        if logs != [root] {
+            let names = (try? Path.names(in: root)) ?? []
+            unknown = names.filter { !Self.ours.contains($0) && !$0.hasPrefix("shard-") }
+            trash = (try? Path.names(in: root + "/trash")) ?? []
+            let bytes = (try? Inspect.open(root).contents(of: "FORMAT")) ?? []
+            let text = String(decoding: bytes, as: UTF8.self)
+            format = text.split(separator: "\n").first.map(String.init)
+        }
+        for path in logs { shards.append(try Self.look(at: path, verify)) }
+    }
+
+    private static func look(at path: String, _ verify: Bool) throws(CommandFailure) -> Shard {
+        let directory = try Inspect.open(path)
+        var shard: Shard
+        let reader: LogReader?
+        do throws(LogError) {
+            shard = Shard(path: path, log: try LogInspector.inspect(directory, verify: verify))
+            reader = try LogReader(directory)
+        } catch { throw CommandFailure(ExitCode.damaged, "damaged", "\(path): \(error)") }
+        guard path.hasSuffix("/log") else { return shard }
+        let home = String(path.dropLast(4))
+        let names = (try? Path.names(in: home)) ?? []
+        shard.notes = names.filter { !["log", "state"].contains($0) }.map {
+            "\(home)/\($0) is there too"
+        }
+        var store: RocksReader?
+        if names.contains("state") {
+            do throws(StorageError) {
+                store = try RocksReader(path: home + "/state")
+            } catch { shard.problems.append("the state store cannot be opened: \(error)") }
+        } else {
+            shard.notes.append("there is no state store; a start makes it from the log")
+        }
+        guard let reader else { return shard }
+        do throws(ShardError) {
+            let state = try ShardInspection.look(at: reader, store, verify: verify)
+            shard.state = state
+            shard.problems += state.problems
+            shard.notes += state.notes
+        } catch { shard.problems.append("\(error)") }
+        return shard
+    }
+
+    // MARK: For people
+
+    var lines: [String] {
+        var lines: [String] = []
+        if let format { lines.append("\(directory): \(format)") }
+        for shard in shards {
+            lines.append(shard.path)
+            lines += shard.log.lines.map { "  " + $0 }
+            if let state = shard.state { lines += Self.lines(of: state).map { "  " + $0 } }
+            lines += shard.notes.map { "  note: " + $0 }
+            lines += shard.problems.map { "  PROBLEM: " + $0 }
+        }
+        lines += unknown.map { "note: \($0) is not a file of ours" }
+        if !trash.isEmpty { lines.append("in trash: \(trash.joined(separator: ", "))") }
+        return lines
+    }
+
+    private static func lines(of inspection: ShardInspection) -> [String] {
+        let state = inspection.state
+        let checkpoint = inspection.checkpoint.map { "at \($0.rawValue)" } ?? "none"
+        let applied = inspection.applied.map { "up to \($0.rawValue)" } ?? "none"
+        var lines = [
+            "state: folded up to \(state.applied.rawValue), hash \(hash(inspection)); checkpoint"
+                + " \(checkpoint), rows \(applied)"
+        ]
+        for (stream, end) in state.streams {
+            lines.append("stream \(Inspect.name(stream)): end \(end.rawValue)")
+        }
+        for group in state.groups {
+            lines.append("group \(group.name) of \(topic(group.topic))")
+            for (stream, progress) in group.streams {
+                lines.append(
+                    "  \(Inspect.name(stream)): floor \(progress.floor.rawValue), end"
+                        + " \(progress.end.rawValue), open \(progress.openCount)"
+                )
+            }
+        }
+        let rows = inspection.rows
+        lines.append(
+            "waiting: \(rows.scheduled) scheduled, \(rows.held) held; \(rows.dead) dead,"
+                + " \(rows.templates) template revisions, \(rows.others) other rows"
+        )
+        for (key, intent) in state.openIntents.sorted(by: { $0.key < $1.key }) {
+            lines.append(
+                "open intent: group \(key.group.rawValue), \(Inspect.name(key.stream)) offset"
+                    + " \(key.offset.rawValue), attempt \(intent.attempt), at \(intent.position.rawValue)"
+            )
+        }
+        return lines
+    }
+
+    static func hash(_ inspection: ShardInspection) -> String {
+        let digits = String(inspection.stateHash, radix: 16)
+        return String(repeating: "0", count: 16 - digits.utf8.count) + digits
+    }
+
+    static func topic(_ topic: TopicID) -> String {
+        Channel(topic: topic).map { "notify.\($0.name)" } ?? String(topic.rawValue)
+    }
+}
