@@ -20,28 +20,21 @@ def crc32c(data, seed=0):
     for byte in data[whole:]:
         crc = crc >> 8 ^ t0[crc & 255 ^ byte]
     return crc ^ 0xFFFFFFFF
-
 def verifies(block, magic, seed=0):
     return block.startswith(magic) and struct.pack("<I", crc32c(block[:4092], seed)) == block[4092:]
-
 def varint(data, at):
     end = next(end for end in range(at, len(data)) if data[end] < 128)
     value = functools.reduce(lambda sofar, byte: sofar << 7 | byte & 127, data[at:end + 1][::-1], 0)
     return value >> 1 ^ -(value & 1), end + 1
-
 def field(data, at):
     length, at = varint(data, at)
     return (None, at) if length < 0 else (data[at:at + length], at + length)
-
 def records(body):
     base, length, _, magic, crc, attributes, last, time = struct.unpack_from(">qiibIhiq", body)
     count, at, right = struct.unpack_from(">i", body, 57)[0], 61, crc == crc32c(body[21:])
     if not right or magic != 2 or length + 12 != len(body) or last + 1 != count or attributes & ~11:
         raise ValueError("the record batch has impossible fields or fails its checksum")
-    for index in range(count):
-        if attributes & 7:  # compressed: counted, and its checksum verified, but not inflated
-            yield {"offset": base + index, "key": None, "value": None}
-            continue
+    for index in range(count if attributes & 7 == 0 else 0):  # compressed: verified, but not inflated
         length, at = varint(body, at)
         end, (delta, at) = at + length, varint(body, at + 1)
         number, at = varint(body, at)
@@ -59,7 +52,7 @@ COMMANDS = {1: "intent " + STEP, 2: "delivered " + STEP + "code:i detail:s",
             3: "held " + STEP + "due:q reason:B code:i detail:s",
             4: "dead " + STEP + "dead_offset:q cause:B code:i detail:s",
             5: "template channel:B saved:q name:s subject:s text:t html:t",
-            6: "group group:H topic:H name:s starts:*", 7: "began wall:q"}
+            6: "group group:H topic:H name:s count:I starts:r", 7: "began wall:q"}
 
 def commands(body):
     at = 0
@@ -68,26 +61,24 @@ def commands(body):
         (name, *layout), rest, at = COMMANDS[kind].split(), body[at + 5:at + 5 + length], at + 5 + length
         found = {"command": name}
         for name, form in (part.split(":") for part in layout):
-            width = "<" + {"s": "H", "t": "I", "*": "I"}.get(form, form)
+            width = "<" + {"s": "H", "t": "I", "r": f"{len(rest)}s"}.get(form, form)
             (value,), rest = struct.unpack_from(width, rest), rest[struct.calcsize(width):]
-            if form in "st*":
-                size = value * 12 if form == "*" else value
-                value, rest = rest[:size] if form == "*" else rest[:size].decode(), rest[size:]
+            if form in "st":
+                value, rest = rest[:value].decode(), rest[value:]
             found[name] = value
         if rest or at > len(body):
             raise ValueError(f"a command of kind {kind} has a wrong length")
         yield found
-
 class Log:
     def __init__(self, path, dump=None):
         self.dump, self.problems, self.notes, self.counts = dump, [], [], collections.Counter()
-        self.identity, self.end, self.promised, self.stop, self.floor = None, 0, 0, None, (0, None, 0, 0)
-        self.ends, self.positions, after, footers = {}, {}, None, {}
+        self.identity, self.end, self.promised, self.stop = None, 0, 0, None
+        self.ends, self.positions, self.floor, after, footers = {}, {}, (0, None) + (0,) * 7, None, {}
         names = sorted(file.name for file in path.iterdir())
         for start in (0, BLOCK) if "floor" in names else ():
             slot = (path / "floor").read_bytes()[start:start + BLOCK]
             if verifies(slot, b"PULSEFLR"):
-                self.floor = max(self.floor, struct.unpack_from("<8xQ16sQI", slot))
+                self.floor = max(self.floor, struct.unpack_from("<8xQ16sQIHHQQI", slot))
             elif any(slot):
                 self.problem("floor", start, "the slot fails its checksum")
         for name in names:
@@ -95,8 +86,10 @@ class Log:
                 after = self.segment(name, (path / name).read_bytes(), after)
                 footers |= {after[0]: after} if after else {}
         self.promised = max(self.promised, self.floor[2])
-        if self.floor[1] not in (None, self.identity) or self.floor[2] and not self.positions:
-            self.problem("floor", 16, "it is another log's, or its log is gone")
+        oldest = next((int(name[:20]) for name in names if name.endswith(".seg")), 0)
+        if self.floor[1] not in (None, self.identity) or self.floor[2] and not self.positions or (
+                self.floor[4] and oldest > self.floor[6]):
+            self.problem("floor", 16, "it is another log's, or the oldest of its log is gone")
         if self.stop and self.promised > self.stop[0]:
             self.problem(*self.stop[1:])
         elif self.stop and not self.stop[3].endswith("end here"):
@@ -106,12 +99,9 @@ class Log:
                 self.index(name, (path / name).read_bytes(), footers)
             elif not re.fullmatch(r"\d{20}\.seg|spare-\d+|floor", name):
                 self.notes.append(f"  {name} is unfinished, or not a file of the log\n")
-
     def problem(self, name, byte, text):
         self.problems.append(f"{name} at byte {byte}: {text}")
-
     def segment(self, name, data, after):
-        """Returns what the header of the next segment must say that it follows."""
         major, identity, number, size, *before, synced, chain = (
             struct.unpack_from("<8xH6x16sQQQQ8xQI", data.ljust(BLOCK, b"\0")))
         base, limit, at, entries, fault = number * size, size - BLOCK, BLOCK, 0, "the entries end here"
@@ -125,7 +115,8 @@ class Log:
             self.problem(name, 48, "the segment does not follow the one before it")
         self.seed, chain = crc32c(identity), crc32c(data[4092:4096], chain)
         self.promised = max(self.promised, synced)
-        while at + 64 <= limit and any(data[at:at + 64]):
+        cut = self.floor[7] if self.floor[5] & 1 else None  # what is from there on was being cut off
+        while at + 64 <= limit and any(data[at:at + 64]) and base + at != cut:
             header, fault = self.header(data, at, base, limit), "no entry that follows the last verifies"
             if not header or header[9] != chain:
                 break
@@ -145,17 +136,14 @@ class Log:
             if (*ends, foot_chain) == (number, self.end, entries, chain):
                 return number, self.end, chain
         self.stop = self.stop or (self.end, name, at, fault)
-        for match in re.finditer(b"PLSE", data[at:limit - 60]):
+        for match in re.finditer(b"PLSE", data[at:limit - 60] if self.end != cut else b""):
             later = self.header(data, at + match.start(), base, limit)
             self.promised = max(self.promised, later[3] if later else 0)
         return number, self.end, chain
-
     def header(self, data, at, base, limit):
-        """The fields of the entry header at a byte, or None when none verifies there."""
         fields = struct.unpack_from("<4sIQQqqIIIIHBBI", data, at)
         if fields[0] == b"PLSE" and fields[2] == base + at >= fields[3] and at + 64 + fields[6] <= limit:
             return fields if fields[13] == crc32c(data[at:at + 60], self.seed) else None
-
     def look_into(self, name, at, body, header):
         _, _, position, synced, wall, base, _, stream, _, _, count, kind, _, _ = header
         self.promised = max(self.promised, synced)
@@ -165,18 +153,17 @@ class Log:
         except (ValueError, LookupError, struct.error) as error:
             return self.problem(name, at + 64, f"a body of kind {kind} is malformed: {error!r}")
         if kind == 1:
-            if (len(found), found[0]["offset"], self.ends.get(stream, base)) != (count, base, base):
+            self.counts["records"] += count
+            if found and found[0]["offset"] != base or self.ends.get(stream, base) != base:
                 self.problem(name, at, f"stream {stream} has {base} after {self.ends.get(stream)}")
             self.ends[stream] = base + count
+        self.counts.update(one["command"] for one in found if kind == 2)
         for one in found:
-            self.counts[one.get("command", "records")] += 1
             if next(iter(self.positions)) <= one.get("previous", position) not in self.positions:
                 self.problem(name, at + 64, f"a step follows {one['previous']}, where no entry begins")
             if self.dump:
                 self.dump({"position": position, "wall": wall, "stream": stream} | one)
-
     def index(self, name, data, footers):
-        """An index or a generation: its checksums, and that its segments are those of the log."""
         head, one = data[:BLOCK].ljust(BLOCK, b"\0"), name.endswith(".idx")
         major, first, *rest = struct.unpack_from("<8xH6xQ" + ("QI4xQQQQII" if one else "QQQII"), head)
         if one and major == 1:

@@ -43,7 +43,9 @@ extension Shard {
                 at: now.wall
             )
         } catch { throw .log(error) }
+        try StoreFormat.check(store)
         let state = try loadState(of: log, from: store)
+        try StoreFormat.stamp(store)
         let templates: TemplateCatalog
         do throws(StorageError) {
             templates = try TemplateCatalog.load(from: store)

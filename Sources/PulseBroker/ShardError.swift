@@ -14,6 +14,8 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
     /// The store has lost its state and the log no longer reaches back to the beginning.
     case storeLost(first: LogPosition)
     case unreadableCheckpoint
+    /// A newer Pulse wrote the store.
+    case newerStore(part: String, found: Int, supported: Int)
 
     package var description: String {
         switch self {
@@ -28,6 +30,9 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
             "the state store is empty, but the log begins at \(first.rawValue): state from before "
                 + "that cannot be rebuilt"
         case .unreadableCheckpoint: "the state store's checkpoint cannot be read"
+        case .newerStore(let part, let found, let supported):
+            "the state store's \(part) have format \(found), this program reads up to \(supported); "
+                + "start a newer Pulse"
         }
     }
 }

@@ -33,7 +33,7 @@ package struct ShardInspection {
 
     private static let identityKey = Array("identity".utf8)
     private static let checkpointKey = Array("checkpoint".utf8)
-    private static let singleKeys = [identityKey, checkpointKey, Shard.appliedKey]
+    private static let singleKeys = [identityKey, checkpointKey, Shard.appliedKey, StoreFormat.key]
 
     /// Of the encoded state: equal on every machine that folded the same entries.
     package var stateHash: UInt64 { XXH3.hash(state.encoded(), seed: 0) }

@@ -5,7 +5,7 @@
 //
 //     slot 0 at byte 0, slot 1 at byte 4096, written in turn; the best that verifies counts.
 //        0  magic "PULSEFLR"      16  log identity, high u64, low u64     40  chain u32
-//        8  sequence u64          32  durable position u64                44  minor u16, flags u16
+//        8  sequence u64          32  durable position u64                44  minor, major - 1, flags u16
 //       48  first position u64    56  cut position u64                    64  cut chain u32
 //     4092  CRC32C, not seeded
 //
@@ -35,6 +35,8 @@ struct Floor: Hashable, Sendable {
     }
 
     private static let formatMinor: UInt16 = 1
+    /// Byte 45 has the major number less one, so that slots of the first programs have 1.
+    static let formatMajor: UInt16 = 1
     private static let cutFlag: UInt16 = 1
 
     /// The slot this sequence number is written to.
@@ -65,7 +67,7 @@ struct Floor: Hashable, Sendable {
             CRC32C.of(UnsafeRawBufferPointer(start: bytes, count: 4092))
                 == bytes.little(4092, as: UInt32.self)
         else { return nil }
-        let minor: UInt16 = bytes.little(44)
+        let minor: UInt8 = bytes.little(44)
         let flags: UInt16 = bytes.little(46)
         return Floor(
             sequence: bytes.little(8),
@@ -113,7 +115,11 @@ struct Floor: Hashable, Sendable {
         var sequences: [UInt64] = []
         for slot in 0..<2 {
             let start = slot * slotBytes
+            let major = 1 + UInt16(UnsafeRawPointer(buffer.base + start).little(45, as: UInt8.self))
             if let floor = decode(buffer.base + start) {
+                guard major <= formatMajor else {
+                    throw .newerFormat(file: LogFileName.floorName, byte: start + 45, major: major)
+                }
                 sequences.append(floor.sequence)
                 if floor.sequence >= slots.best?.sequence ?? 0 { slots.best = floor }
             } else if !buffer.bytes(start..<start + slotBytes).isAllZero {

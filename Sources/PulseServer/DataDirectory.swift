@@ -16,8 +16,7 @@ package struct DataDirectory {
     package let log: DiskDirectory
     package let store: RocksStateStore
 
-    private static let formatFile = "FORMAT"
-    private static let format = "pulse data directory, layout 1, shards 1\n"
+    private static let formatFile = DirectoryFormat.file
 
     /// Why a directory cannot be served.
     package enum Refusal: Error, CustomStringConvertible {
@@ -35,7 +34,7 @@ package struct DataDirectory {
                 "\(path) is not a Pulse data directory and is not empty (it holds \"\(found)\"): "
                     + "name an empty directory with --data"
             case .newerLayout(let path, let says):
-                "\(path) has a layout this program does not know: \"\(says)\""
+                "\(path) has a layout this program does not know: \(says)"
             }
         }
     }
@@ -73,14 +72,12 @@ package struct DataDirectory {
         }
         let bytes = (try? root.contents(of: formatFile)) ?? []
         let says = String(decoding: bytes, as: UTF8.self)
-        guard says == format || bytes.isEmpty else {
-            throw .newerLayout(path: path, says: String(says.prefix(80).filter { $0 != "\n" }))
-        }
+        if !bytes.isEmpty, let refusal = DirectoryFormat.refusal(says, in: path) { throw refusal }
     }
 
     private static func claim(_ root: DiskDirectory) throws(StorageError) {
-        guard try root.contents(of: formatFile) != Array(format.utf8) else { return }
-        try root.replace(formatFile, with: Array(format.utf8))
+        guard try root.contents(of: formatFile)?.isEmpty != false else { return }
+        try root.replace(formatFile, with: Array(DirectoryFormat.line.utf8))
     }
 
     package func close() { store.close() }

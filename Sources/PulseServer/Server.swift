@@ -62,6 +62,12 @@ package final class Server {
         Signals.holdBack()
         do {
             data = try DataDirectory(path: configuration.data)
+            // For people only: a disk too full for a line is no reason not to serve.
+            try? DataDirectory.note(
+                version: version,
+                at: SystemClocks.now().wall,
+                in: configuration.data
+            )
         } catch { throw ServerError(error, exitCode: 73) }
         do {
             loop = try EventLoop()

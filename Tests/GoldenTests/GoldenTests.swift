@@ -110,6 +110,14 @@ struct GoldenTests {
     @Test("A flipped bit in any file is found", arguments: GoldenDirectory.all.prefix(1))
     func finds(_ golden: GoldenDirectory) throws {
         let copy = try golden.copy()
+        // Brought up to date first: an index of an older format is not read, but made again.
+        let (shard, data) = try Self.open(copy.path)
+        for job in shard.takeLogJobs() {
+            try job.perform(in: data.log)
+            shard.jobFinished(job, failure: nil)
+        }
+        try shard.close()
+        data.close()
         let log = copy.path + "/shard-0/log"
         let state = copy.path + "/shard-0/state"
         var places: [(file: String, byte: Int)] = []
