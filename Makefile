@@ -5,12 +5,12 @@ export SWIFT_BACKTRACE = enable=no
 
 SEEDS ?= 1..300
 SOAK_SEEDS ?= 1..20000
-FORMATTED = Package.swift Sources Tests examples
+FORMATTED = Package.swift Sources Tests Fuzz examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup build release run test sim soak mutants crash-test crash-test-long ten-million \
-	bench bench-accept fmt lint check clean
+	bench bench-accept fuzz fuzz-all fuzz-minimise asan tsan fmt lint check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,23 @@ bench: release ## Measure: BENCH="arguments of pulse-bench"
 
 bench-accept: release ## Measure how fast notifications are accepted, the figures of the README
 	.build/release/pulse-bench accept
+
+fuzz: ## Fuzz one reader: TARGET=name SECONDS=60 (spec/10-fuzzing.md)
+	Scripts/fuzz.sh build
+	Scripts/fuzz.sh run $(TARGET) $(or $(SECONDS),60)
+
+fuzz-all: ## Fuzz every reader: MINUTES=20 each
+	Scripts/fuzz.sh build
+	Scripts/fuzz.sh all $(or $(MINUTES),20)
+
+fuzz-minimise: ## Fold what fuzzers found into the corpus
+	Scripts/fuzz.sh minimise
+
+asan: ## Run every test with the address sanitizer
+	Scripts/sanitize.sh address
+
+tsan: ## Run every test with the thread sanitizer
+	Scripts/sanitize.sh thread
 
 fmt: ## Format the Swift sources
 	swift format --in-place --recursive $(FORMATTED)

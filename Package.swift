@@ -40,6 +40,12 @@ func tests(
     )
 }
 
+/// The fuzzers' program needs libFuzzer, which only Scripts/fuzz.sh links; everything it runs is built
+/// and tested with the rest.
+let fuzzer: [Target] =
+    Context.environment["PULSE_FUZZ"] == nil
+    ? [] : [program("pulse-fuzz", path: "Fuzz/Run", ["FuzzTargets"])]
+
 let package = Package(
     name: "pulse",
     products: [
@@ -120,6 +126,18 @@ let package = Package(
         program("HelloProducer", path: "examples/HelloProducer", ["PulseClient"]),
         program("HelloConsumer", path: "examples/HelloConsumer", ["PulseClient"]),
 
+        // Fuzzing: the readers of foreign bytes and what must be true of them.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseGateway",
+                "PulseDelivery", "PulseIO", "PulseServer", "TestDoubles",
+            ],
+            path: "Fuzz/Targets",
+            swiftSettings: strict
+        ),
+        program("pulse-fuzz-seeds", path: "Fuzz/Seeds", ["FuzzTargets", "PulseCore"]),
+
         // Tests, one target a room.
         tests("PulseCoreTests", ["PulseCore"]),
         tests("PulseWireTests", ["PulseCore", "PulseWire"], exclude: ["Vectors"]),
@@ -154,7 +172,8 @@ let package = Package(
             exclude: ["Sinks"]
         ),
         tests("BenchTests", ["PulseCore", "PulseBench"]),
+        tests("FuzzTests", ["FuzzTargets"]),
         tests("HouseTests", ["PulseCore"]),
-    ],
+    ] + fuzzer,
     cxxLanguageStandard: .cxx20
 )

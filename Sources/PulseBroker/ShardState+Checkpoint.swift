@@ -51,7 +51,8 @@ extension ShardState {
             var reader = ByteReader(buffer)
             return ShardState(&reader)
         }
-        guard let read else { return nil }
+        // Equal states give equal bytes, so bytes that the state would not give were not written by us.
+        guard let read, read.encoded() == bytes else { return nil }
         self = read
     }
 
@@ -63,10 +64,13 @@ extension ShardState {
         for index in 0..<Int(streamCount) {
             guard let raw: UInt32 = reader.littleEndian(), let end: Int64 = reader.littleEndian()
             else { return nil }
+            guard streamIndex[StreamID(rawValue: raw)] == nil else { return nil }
             streams.append((StreamID(rawValue: raw), Offset(end)))
             streamIndex[StreamID(rawValue: raw)] = index
         }
-        guard let groupCount: UInt32 = reader.littleEndian() else { return nil }
+        guard let groupCount: UInt32 = reader.littleEndian(), groupCount <= UInt16.max else {
+            return nil
+        }
         for index in 0..<Int(groupCount) {
             guard let group = Self.readGroup(&reader, id: GroupID(UInt16(index + 1))) else {
                 return nil

@@ -63,6 +63,9 @@ package struct ShardState: Sendable {
     /// Everything below this position has been folded in.
     package internal(set) var applied = LogPosition.zero
 
+    /// No stream grows so far: an offset past it was not written by us.
+    private static let offsetMax = Int64.max / 2
+
     package init() {}
 
     package func end(of stream: StreamID) -> Offset {
@@ -177,6 +180,9 @@ package struct ShardState: Sendable {
                 $0.retries += 1
             }
         case .dead(let step, let deadOffset, _, _, _):
+            guard deadOffset.rawValue >= 0, deadOffset.rawValue < Self.offsetMax else {
+                throw StateError(position: position, problem: .impossibleOffset(deadOffset))
+            }
             try take(step, at: position, rows: &rows)
             count(step.message) { $0.dead += 1 }
             let stream = step.message.stream
@@ -197,6 +203,10 @@ package struct ShardState: Sendable {
         case .groupCreated(let id, let topic, let name, let starts):
             guard Int(id.rawValue) == groups.count + 1 else {
                 throw StateError(position: position, problem: .groupOutOfTurn(id))
+            }
+            for start in starts
+            where start.offset < Offset(0) || start.offset > end(of: start.stream) {
+                throw StateError(position: position, problem: .impossibleOffset(start.offset))
             }
             var group = GroupState(
                 id: id,
@@ -232,11 +242,27 @@ package struct ShardState: Sendable {
                 throw StateError(position: position, problem: .doneTwice(step.message))
             }
             return
-        case .scheduled: count(step.message) { $0.scheduledRows -= 1 }
-        case .held: count(step.message) { $0.heldRows -= 1 }
+        case .scheduled: try release(step.message, \.scheduledRows, at: position)
+        case .held: try release(step.message, \.heldRows, at: position)
         }
         if Mutant.isOn(.keepHeldRow) { return }
         rows.delete(HeldRow.key(step.message, due: WallTimestamp(milliseconds: step.heldDue)))
+    }
+
+    /// One waiting message less; there must have been one.
+    private mutating func release(
+        _ message: MessageKey,
+        _ counter: WritableKeyPath<Ledger, UInt64>,
+        at position: LogPosition
+    ) throws(StateError) {
+        var wasThere = true
+        count(message) {
+            wasThere = $0[keyPath: counter] > 0
+            if wasThere { $0[keyPath: counter] -= 1 }
+        }
+        guard wasThere else {
+            throw StateError(position: position, problem: .neverWaited(message))
+        }
     }
 
     @discardableResult

@@ -9,6 +9,8 @@ package struct StateError: Error, Hashable, Sendable, CustomStringConvertible {
         case offsetGap(StreamID, expected: Offset, found: Offset)
         case doneTwice(MessageKey)
         case groupOutOfTurn(GroupID)
+        case impossibleOffset(Offset)
+        case neverWaited(MessageKey)
     }
 
     package var position: LogPosition
@@ -25,6 +27,11 @@ package struct StateError: Error, Hashable, Sendable, CustomStringConvertible {
                 "offset \(key.offset.rawValue) of stream \(key.stream.rawValue) ends twice for "
                     + "group \(key.group.rawValue)"
             case .groupOutOfTurn(let id): "group \(id.rawValue) is created out of turn"
+            case .impossibleOffset(let offset):
+                "it names offset \(offset.rawValue), which cannot be"
+            case .neverWaited(let key):
+                "offset \(key.offset.rawValue) of stream \(key.stream.rawValue) is taken from a wait "
+                    + "of group \(key.group.rawValue) that nobody is in"
             }
         return "the log entry at position \(position.rawValue) does not fit the state: \(what)"
     }

@@ -116,6 +116,14 @@ package struct StreamProgress: Hashable, Sendable {
         doneAboveFloor = words.reduce(0) { $0 + $1.nonzeroBitCount }
         // Below the floor inside the first word everything counts as done.
         if !words.isEmpty { words[0] |= (1 << UInt64(floor & 63)) - 1 }
+        guard holdsInvariants else { return nil }
+    }
+
+    /// The record at the floor is not done, and nothing at or past the end is.
+    private var holdsInvariants: Bool {
+        guard let last = words.last else { return true }
+        let bits = Int64(words.count * 64 - last.leadingZeroBitCount)
+        return bits <= end.rawValue - base && (floor == end || !isDone(floor))
     }
 
     package static func == (a: Self, b: Self) -> Bool { a.encoded == b.encoded }

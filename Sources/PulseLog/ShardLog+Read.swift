@@ -74,9 +74,17 @@ extension ShardLog {
                 throw damage(previous, previous.end, "the next segment is missing")
             }
             let base = segment.base + UInt64(geometry.entriesStart)
+            try expectNoLoss(from: previous?.end ?? start, to: base)
             guard try scan(segment, from: max(start, base), window, visit) else { return }
             previous = segment
         }
+        try expectNoLoss(from: max(previous?.end ?? start, start), to: position)
+    }
+
+    /// Throws when recovery found that something is lost between the end of a segment and what follows.
+    private func expectNoLoss(from: UInt64, to: UInt64) throws(LogError) {
+        let lost = damaged.first { $0.from.rawValue < to && $0.to.rawValue > from }
+        if let lost { throw .damaged(lost) }
     }
 
     /// Scans one segment; false when the visitor has had enough.

@@ -47,7 +47,7 @@ enum Tree {
 
     static var swiftFiles: [String] {
         files(in: "Sources", endings: [".swift"]) + files(in: "Tests", endings: [".swift"])
-            + files(in: "examples", endings: [".swift"])
+            + files(in: "Fuzz", endings: [".swift"]) + files(in: "examples", endings: [".swift"])
     }
 
     /// The rows of the first Markdown table whose header begins with the given columns.

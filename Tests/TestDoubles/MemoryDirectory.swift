@@ -161,7 +161,8 @@ package final class MemoryFile: LogFile, @unchecked Sendable {
         into buffer: UnsafeMutableRawBufferPointer,
         at position: Int
     ) throws(StorageError) -> Int {
-        let count = max(0, min(buffer.count, bytes.count - position))
+        let count = min(buffer.count, bytes.count - position)
+        guard count > 0 else { return 0 }
         bytes.withUnsafeBytes {
             buffer.copyBytes(
                 from: UnsafeRawBufferPointer(rebasing: $0[position..<position + count])
