@@ -270,7 +270,19 @@ extension Shard {
         hasUnwrittenCommands ? endOfTurn : log.appendPosition
     }
 
-    package func jobFinished(_ job: LogJob, failure: StorageError?) {
+    /// A background job of the log ended; one that failed is asked for again.
+    ///
+    /// - Throws: When what failed was a sync: nothing is known of what it covered, and asking the kernel
+    ///   again would be told of a success that is none. The process stops. A file that found no room
+    ///   is thrown away and made anew.
+    package func jobFinished(_ job: LogJob, failure: StorageError?) throws(ShardError) {
+        if let failure {
+            switch failure.operation {
+            case .syncDirectory: throw .storage(failure)
+            case .sync where failure.reason != .noSpace: throw .storage(failure)
+            default: break
+            }
+        }
         log.jobFinished(job.subject, failure: failure)
     }
 

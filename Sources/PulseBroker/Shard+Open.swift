@@ -44,7 +44,14 @@ extension Shard {
             )
         } catch { throw .log(error) }
         try StoreFormat.check(store)
-        let state = try loadState(of: log, from: store)
+        let state: ShardState
+        do throws(ShardError) {
+            state = try loadState(of: log, from: store)
+        } catch {
+            // The log's end is missing because it is damaged: that is what to tell.
+            guard case .storeAhead = error, let damage = report.damaged.first else { throw error }
+            throw .log(.damaged(damage))
+        }
         try StoreFormat.stamp(store)
         let templates: TemplateCatalog
         do throws(StorageError) {

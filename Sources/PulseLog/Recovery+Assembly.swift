@@ -107,7 +107,12 @@ extension Recovery {
             if let index {
                 found = index
             } else {
-                let rebuilt = try memoryIndex(of: candidate, footer, geometry, checksums)
+                let next = place + 1 < candidates.count ? candidates[place + 1] : nil
+                let known =
+                    footer.map { geometry.byte(of: $0.end) }
+                    ?? (report.damaged.isEmpty
+                        ? 0 : promisedByte(of: candidate, before: next, promised, geometry))
+                let rebuilt = try memoryIndex(of: candidate, known, geometry, checksums)
                 if !isActive { report.indexesRebuilt += 1 }
                 found = try written(rebuilt, footer, candidate.base, identity)
             }
@@ -172,16 +177,32 @@ extension Recovery {
         return made.map { .file($0) } ?? .memory(index)
     }
 
+    /// How far a segment without a footer must have reached: its successor says where it began, or the
+    /// promise lies behind it or in it. Whatever cannot be read before that is damage.
+    private func promisedByte(
+        of candidate: SegmentCandidate,
+        before next: SegmentCandidate?,
+        _ promised: UInt64,
+        _ geometry: SegmentGeometry
+    ) -> Int {
+        if let header = next?.header, header.previousNumber == candidate.number {
+            return geometry.byte(of: header.previousEnd)
+        }
+        let end = candidate.base + UInt64(geometry.entriesEnd)
+        if next != nil || promised >= end { return geometry.entriesEnd }
+        return promised > candidate.base ? geometry.byte(of: promised) : 0
+    }
+
     /// The index from the scan, or from a scan made for it. Entries that do not verify are left out
     /// and, where a footer vouches for them, reported.
     private mutating func memoryIndex(
         of candidate: SegmentCandidate,
-        _ footer: SegmentFooter?,
+        _ known: Int,
         _ geometry: SegmentGeometry,
         _ checksums: LogChecksums
     ) throws(LogError) -> MemoryIndex {
         let scan = try candidate.scanned(geometry, checksums, indexer)
-        let reach = footer.map { geometry.byte(of: $0.end) } ?? scan.reachByte
+        let reach = max(known, scan.reachByte)
         guard scan.stopByte < reach else { return scan.index }
         return try salvage(candidate, reach: reach, geometry, checksums)
     }

@@ -23,6 +23,18 @@ struct TailCut {
     let lostBytes: Int
 
     var isWanted: Bool { isResumed || !later.isEmpty || !zeros.isEmpty || undoesRoll }
+
+    /// What the disk cannot read now may be whole, and acknowledged: it is not cut off for that.
+    ///
+    /// - Throws: ``LogError/storage(_:)``; nothing was changed. Another start may read it, or a person
+    ///   must look at the disk.
+    func refuseIfUnread() throws(LogError) {
+        guard isWanted, !isResumed,
+            let unread = ([tail] + later).first(where: { $0.hasUnreadBytes })
+        else { return }
+        let why = StorageError.Reason.failed(code: 5, text: "Input/output error")
+        throw .storage(StorageError(.read, file: unread.name, reason: why))
+    }
 }
 
 extension Recovery {

@@ -116,6 +116,7 @@ struct Recovery {
                 geometry
             )
             candidates.removeSubrange((stop.tail + 1)...)
+            try cut?.refuseIfUnread()
         }
         var recovered = try assemble(
             candidates,
@@ -204,6 +205,7 @@ struct Recovery {
         let file = try storage { () throws(StorageError) in
             try directory.open(LogFileName.floorName)
         }
+        file.dropCache()
         let slots = try Floor.read(file)
         report.floorSlotsUnreadable = slots.unreadable
         if let floor = slots.best, floor.identity != identity {
@@ -235,8 +237,6 @@ struct Recovery {
         var index = candidates.count
         repeat {
             index -= 1
-            // What the disk holds, not what a failed sync left in memory.
-            if !Mutant.isOn(.keepCache) { candidates[index].file.dropCache() }
             let scan = try candidates[index].scanned(geometry, checksums, indexer)
             promised = max(promised, scan.syncedUpTo)
         } while index > 0 && promised < candidates[index].base

@@ -40,6 +40,8 @@ final class SegmentCandidate {
     var isSealed = false
     /// Its footer is missing, and can be made again from its entries.
     var wantsFooter = false
+    /// The disk failed to read some of it: what is not seen is no torn tail, nothing may be cut for it.
+    private(set) var hasUnreadBytes = false
     /// Where the log ends because an earlier start decided to cut it there; nil when none did.
     var cutByte: Int?
 
@@ -56,11 +58,15 @@ final class SegmentCandidate {
         number = geometry.number(of: base)
         end = base + UInt64(geometry.entriesStart)
         let file = try storage { () throws(StorageError) in try directory.open(name) }
+        // What the disk holds, not what a failed sync left in memory: a header that is believed and is
+        // not on the disk takes with it, at the next power cut, all that was written behind it.
+        if !Mutant.isOn(.keepCache) { file.dropCache() }
         self.file = file
         let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
         var header: SegmentHeader?
+        var isLost = false
         var fault = "the segment header cannot be read"
-        if try readBlock(file, at: 0, into: buffer) {
+        if try readBlock(file, at: 0, into: buffer, lost: &isLost) {
             switch SegmentHeader.decode(UnsafeRawPointer(buffer.base)) {
             case .unreadable(let reason): fault = reason
             case .newer(let major): throw .newerFormat(file: name, byte: 8, major: major)
@@ -80,7 +86,7 @@ final class SegmentCandidate {
         self.header = header
         headerFault = fault
         footer =
-            try readBlock(file, at: geometry.entriesEnd, into: buffer)
+            try readBlock(file, at: geometry.entriesEnd, into: buffer, lost: &isLost)
             ? SegmentFooter.decode(
                 UnsafeRawPointer(buffer.base),
                 number: number,
@@ -88,6 +94,7 @@ final class SegmentCandidate {
                 LogChecksums(identity)
             )
             : nil
+        hasUnreadBytes = isLost
     }
 
     func startChain(_ checksums: LogChecksums) -> UInt32 {
@@ -165,6 +172,7 @@ final class SegmentCandidate {
             scan.reachByte = max(scan.reachByte, end)
             from = byte + EntryHeader.bytes
         }
+        if scanner.hasUnreadBytes { hasUnreadBytes = true }
         return scan
     }
 }
@@ -207,6 +215,7 @@ struct DirectorySurvey {
         for base in segments {
             let name = LogFileName.name(ofSegment: base)
             let file = try storage { () throws(StorageError) in try directory.open(name) }
+            file.dropCache()
             let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
             var reason = "the segment header cannot be read"
             if try readBlock(file, at: 0, into: buffer) {

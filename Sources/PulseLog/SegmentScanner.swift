@@ -51,6 +51,9 @@ final class SegmentScanner {
 
     var position: UInt64 { base + UInt64(byte) }
 
+    /// Whether the medium failed to give some of the bytes asked for.
+    var hasUnreadBytes: Bool { !unreadable.isEmpty }
+
     /// Reads the entry at ``byte`` and moves past it when it verifies.
     func next() throws(LogError) -> Step {
         let at = byte
@@ -193,12 +196,24 @@ func readBlock(
     at byte: Int,
     into buffer: RawBuffer
 ) throws(LogError) -> Bool {
+    var isLost = false
+    return try readBlock(file, at: byte, into: buffer, lost: &isLost)
+}
+
+/// The same, telling whether it was the disk that could not read it.
+func readBlock(
+    _ file: any LogFile,
+    at byte: Int,
+    into buffer: RawBuffer,
+    lost: inout Bool
+) throws(LogError) -> Bool {
     buffer.reserve(SegmentGeometry.blockBytes, keeping: 0)
     let target = buffer.mutableBytes(0..<SegmentGeometry.blockBytes)
     do throws(StorageError) {
         return try file.read(into: target, at: byte) == SegmentGeometry.blockBytes
     } catch {
         guard error.isUnreadable else { throw .storage(error) }
+        lost = true
         return false
     }
 }

@@ -265,7 +265,7 @@ package final class Node {
             )
         }
         switch job {
-        case .log(let job): shard.jobFinished(job, failure: failed)
+        case .log(let job): try shard.jobFinished(job, failure: failed)
         case .scrub(let piece): scrubbed(piece, failed, at: now, into: &effects)
         case .flushStore:
             switch failed?.reason {

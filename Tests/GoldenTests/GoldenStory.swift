@@ -117,7 +117,7 @@ final class GoldenStory {
         }
         for job in shard.takeLogJobs() {
             try job.perform(in: data.log)
-            shard.jobFinished(job, failure: nil)
+            try shard.jobFinished(job, failure: nil)
         }
         if shard.wantsStoreFlush {
             shard.wantsStoreFlush = false

@@ -114,7 +114,7 @@ struct GoldenTests {
         let (shard, data) = try Self.open(copy.path)
         for job in shard.takeLogJobs() {
             try job.perform(in: data.log)
-            shard.jobFinished(job, failure: nil)
+            try shard.jobFinished(job, failure: nil)
         }
         try shard.close()
         data.close()

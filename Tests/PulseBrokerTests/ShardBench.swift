@@ -70,7 +70,7 @@ final class ShardBench {
         }
         for job in shard.takeLogJobs() {
             try job.perform(in: directory)
-            shard.jobFinished(job, failure: nil)
+            try shard.jobFinished(job, failure: nil)
         }
         if shard.wantsStoreFlush {
             shard.wantsStoreFlush = false
