@@ -9,8 +9,9 @@ FORMATTED = Package.swift Sources Tests Fuzz examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build release run test sim soak mutants crash-test crash-test-long ten-million \
-	bench bench-accept fuzz fuzz-all fuzz-minimise asan tsan fmt lint check clean
+.PHONY: help setup build release run test sim torture torture-long soak mutants crash-test \
+	crash-test-long ten-million bench bench-accept fuzz fuzz-all fuzz-minimise asan tsan fmt lint check \
+	clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +37,13 @@ test: setup ## Build and run every test
 sim: setup ## Simulate worlds with faults: SEED=n for one, SEEDS=a..b for many (1..300)
 	swift build -c release --static-swift-stdlib --product pulse-sim
 	SWIFT_DETERMINISTIC_HASHING=1 .build/release/pulse-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+torture: setup ## Torture the log on a simulated disk: TORTURE="cuts --cuts 500 --seed 7" for a part
+	swift build -c release --static-swift-stdlib --product pulse-sim
+	.build/release/pulse-sim torture $(or $(TORTURE),quick)
+
+torture-long: ## The same with the full numbers, about ten minutes; for spec/results
+	$(MAKE) torture TORTURE=long
 
 soak: ## Simulate for long: SOAK_SEEDS=a..b (1..20000)
 	$(MAKE) sim SEEDS=$(SOAK_SEEDS)

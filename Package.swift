@@ -165,7 +165,7 @@ let package = Package(
             "GoldenTests",
             ["PulseCore", "PulseLog", "PulseBroker", "PulseIO", "PulseServer"]
         ),
-        tests("SimulationTests", ["PulseCore", "PulseBroker", "PulseSimulator"]),
+        tests("SimulationTests", ["PulseCore", "PulseLog", "PulseBroker", "PulseSimulator"]),
         tests(
             "IntegrationTests",
             ["PulseCore", "PulseWire", "PulseClient"],

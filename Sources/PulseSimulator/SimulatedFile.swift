@@ -3,35 +3,34 @@
 //
 //     write ---> cache view                          read sees this
 //          '---> pending sector writes, in order     power loss: each applied, dropped or torn
-//                     | sync
+//                     | sync                         failed sync: forgotten, the cache keeps them
 //                     v
-//                durable bytes                       power loss leaves these
+//                durable bytes                       power loss and dropCache leave these
 
 package import PulseCore
 
-/// How a power loss treats what was not synced.
-///
-/// Parts of a thousand, one draw a sector.
-package struct DiskFaults: Sendable {
-    /// The sector holds the newest of its pending writes, as if it had just been written back.
-    package var applied = 400
-    /// The sector holds what was durable.
-    package var dropped = 400
-    // The rest: it holds an older pending write, or the beginning of one over the one before.
-    // Bit rot, misdirected writes, a sync that lies and a full disk come with "The log you can
-    // trust".
-
-    package init() {}
-}
-
 /// Confined to the simulator's one thread, which is what makes the unchecked conformance safe.
 package final class SimulatedFile: LogFile, @unchecked Sendable {
+    /// A sector as the process wrote it.
+    private struct PendingSector {
+        var sector: Int
+        var bytes: [UInt8]
+        /// A disk that loses or misplaces it: nothing of it arrives here.
+        var isLost = false
+    }
+
     package internal(set) var name: String
     private var cache: [UInt8]
     private var durable: [UInt8]
-    private var pending: [(sector: Int, bytes: [UInt8])] = []
+    private var pending: [PendingSector] = []
+    /// Sectors whose page is clean and yet differs from the disk: a failed sync, a lost write.
+    private var stale: Set<Int> = []
+    /// Sectors that fail to be read.
+    var unreadable: Set<Int> = []
     /// The size a power loss may fall back to: 0 until the first sync.
     private var durableSize = 0
+    /// The process of the disk in which a sync of this file failed.
+    private var syncFailedInLife = 0
     private unowned let disk: SimulatedDisk
 
     static let sectorBytes = 512
@@ -45,21 +44,47 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
 
     package var pendingSectors: Int { pending.count }
 
+    /// Its size, and its content as a process would read it.
+    var bytesNow: Int { cache.count }
+    var content: [UInt8] { cache }
+
     package func size() throws(StorageError) -> Int { cache.count }
 
     package func write(
         _ bytes: UnsafeRawBufferPointer,
         at position: Int
     ) throws(StorageError) {
-        try disk.operate(.write, on: name)
-        guard !bytes.isEmpty else { return }
+        let fault = try disk.operate(.write, on: name)
+        var bytes = bytes
+        var failure: StorageError.Reason?
+        if case .shortWrite(let count, let reason) = fault {
+            bytes = UnsafeRawBufferPointer(rebasing: bytes[..<min(count, bytes.count)])
+            failure = reason
+        }
+        if !bytes.isEmpty { put(bytes, at: position, fault) }
+        if let failure { throw StorageError(.write, file: name, byte: position, reason: failure) }
+    }
+
+    private func put(_ bytes: UnsafeRawBufferPointer, at position: Int, _ fault: DiskFault?) {
         let end = position + bytes.count
         if end > cache.count { grow(to: end) }
         cache.withUnsafeMutableBytes {
             UnsafeMutableRawBufferPointer(rebasing: $0[position..<end]).copyMemory(from: bytes)
         }
-        for sector in position / Self.sectorBytes...(end - 1) / Self.sectorBytes {
-            pending.append((sector, Array(cache[range(of: sector)])))
+        let sectors = position / Self.sectorBytes...(end - 1) / Self.sectorBytes
+        for sector in sectors {
+            var write = PendingSector(sector: sector, bytes: Array(cache[range(of: sector)]))
+            switch fault {
+            case .lostWrite(let choice):
+                write.isLost =
+                    choice.map { $0 % sectors.count == sector - sectors.lowerBound } ?? true
+            case .misdirectedWrite(let file, let target) where sector == sectors.lowerBound:
+                write.isLost = true
+                disk.misplace(write.bytes, inFile: file, sector: target)
+            default: break
+            }
+            if !unreadable.isEmpty { unreadable.remove(sector) }
+            pending.append(write)
         }
     }
 
@@ -67,8 +92,25 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
         into buffer: UnsafeMutableRawBufferPointer,
         at position: Int
     ) throws(StorageError) -> Int {
+        let fault = try disk.call(.read, on: name)
         let count = max(0, min(buffer.count, cache.count - position))
+        if case .shortRead(let bytes) = fault, bytes < count {
+            // The seam promises all that the file has: a real file reads on, or says so.
+            throw StorageError(.read, file: name, byte: position, reason: .short(got: bytes))
+        }
         guard count > 0 else { return 0 }
+        if !unreadable.isEmpty {
+            let sectors =
+                position / Self.sectorBytes...(position + count - 1) / Self.sectorBytes
+            if let dead = unreadable.filter(sectors.contains).min() {
+                throw StorageError(
+                    .read,
+                    file: name,
+                    byte: dead * Self.sectorBytes,
+                    reason: DiskFault.inputOutputError
+                )
+            }
+        }
         cache.withUnsafeBytes {
             UnsafeMutableRawBufferPointer(rebasing: buffer[0..<count])
                 .copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[position..<position + count]))
@@ -77,25 +119,47 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
     }
 
     package func sync() throws(StorageError) {
-        try disk.operate(.sync, on: name)
-        if durable.count != cache.count {
-            durable = cache
-        } else {
-            for (sector, _) in pending {
-                let range = range(of: sector)
-                durable.withUnsafeMutableBytes { target in
-                    cache.withUnsafeBytes { source in
-                        UnsafeMutableRawBufferPointer(rebasing: target[range])
-                            .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[range]))
-                    }
+        let fault = try disk.operate(.sync, on: name)
+        if syncFailedInLife == disk.life {
+            disk.note("\(name) was synced again after its sync had failed")
+        }
+        switch fault {
+        case .lyingSync: return
+        case .syncError:
+            for write in pending { stale.insert(write.sector) }
+            pending.removeAll(keepingCapacity: true)
+            syncFailedInLife = disk.life
+            throw StorageError(.sync, file: name, reason: DiskFault.inputOutputError)
+        default: break
+        }
+        while durable.count < cache.count { durable.append(0) }
+        for write in pending {
+            if write.isLost {
+                stale.insert(write.sector)
+                continue
+            }
+            let range = range(of: write.sector)
+            durable.withUnsafeMutableBytes { target in
+                cache.withUnsafeBytes { source in
+                    UnsafeMutableRawBufferPointer(rebasing: target[range])
+                        .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[range]))
                 }
             }
+            if !stale.isEmpty { stale.remove(write.sector) }
         }
         pending.removeAll(keepingCapacity: true)
         durableSize = durable.count
     }
 
-    package func dropCache() {}
+    /// Clean pages are forgotten; those that wait to be written are not.
+    package func dropCache() {
+        guard !stale.isEmpty else { return }
+        let dirty = Set(pending.map(\.sector))
+        for sector in stale.sorted() where !dirty.contains(sector) {
+            for byte in range(of: sector) { cache[byte] = byte < durable.count ? durable[byte] : 0 }
+            stale.remove(sector)
+        }
+    }
 
     private func grow(to size: Int) {
         cache.append(contentsOf: repeatElement(0, count: size - cache.count))
@@ -113,7 +177,7 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
             while durable.count < size { durable.append(0) }
         }
         var index = 0
-        let ordered = pending.enumerated().sorted {
+        let ordered = pending.filter { !$0.isLost }.enumerated().sorted {
             ($0.element.sector, $0.offset) < ($1.element.sector, $1.offset)
         }
         while index < ordered.count {
@@ -126,6 +190,7 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
             settle(sector, versions, &random, faults)
         }
         pending.removeAll()
+        stale.removeAll()
         cache = durable
         durableSize = durable.count
     }
@@ -163,12 +228,55 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
         }
     }
 
+    // MARK: - Behind everybody's back
+
+    /// Somebody else's sector arrives here. The page cache does not know.
+    func receive(_ bytes: [UInt8], sector: Int) {
+        guard durable.count >= Self.sectorBytes else { return }
+        let target = sector % (durable.count / Self.sectorBytes)
+        for (offset, byte) in bytes.enumerated() {
+            durable[target * Self.sectorBytes + offset] = byte
+        }
+        stale.insert(target)
+    }
+
+    /// Changes what the disk holds. Nothing is pending afterwards.
+    func alter(_ change: (inout [UInt8]) -> Void) {
+        change(&cache)
+        durable = cache
+        durableSize = durable.count
+        pending.removeAll()
+        stale.removeAll()
+    }
+
+    // MARK: - Copies
+
     /// The same file on another disk, all of it durable.
     func copy(to disk: SimulatedDisk) -> SimulatedFile {
         let copy = SimulatedFile(name: name, bytes: 0, on: disk)
         copy.cache = cache
         copy.durable = cache
         copy.durableSize = cache.count
+        copy.unreadable = unreadable
         return copy
+    }
+
+    /// The same file on another disk, with everything that is on its way.
+    func clone(to disk: SimulatedDisk) -> SimulatedFile {
+        let clone = copy(to: disk)
+        clone.durable = durable
+        clone.durableSize = durableSize
+        clone.pending = pending
+        clone.stale = stale
+        return clone
+    }
+}
+
+extension SimulatedDisk {
+    /// A sector lands in the wrong place: `file` counts the names in order.
+    func misplace(_ bytes: [UInt8], inFile file: Int, sector: Int) {
+        let all = fileNames
+        guard !all.isEmpty else { return }
+        names[all[file % all.count]]?.receive(bytes, sector: sector)
     }
 }

@@ -12,6 +12,14 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
     private var unflushed: [StateBatch] = []
     /// Set while the process is dying: every further call fails.
     package var isDead = false
+    /// Calls so far, and one that will fail without doing anything.
+    package private(set) var callCount = 0
+    package var failure: (call: Int, reason: StorageError.Reason)?
+    package private(set) var hasFailed = false
+    /// What each call was, in order, from the moment this is set to an empty list.
+    package var recordedCalls: [StorageError.Operation]?
+    /// Keys whose rows fail to be read, as RocksDB answers for a block that does not verify.
+    package var unreadable: Set<[UInt8]> = []
 
     package init() {}
 
@@ -21,6 +29,7 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
 
     package func get(_ key: [UInt8]) throws(StorageError) -> [UInt8]? {
         try checkAlive(.storeRead)
+        if !unreadable.isEmpty { try checkReadable(key) }
         let index = Self.place(of: key, in: rows)
         guard index < rows.count, rows[index].key == key else { return nil }
         return rows[index].value
@@ -34,7 +43,9 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
         try checkAlive(.storeRead)
         let start = Self.place(of: from, in: rows)
         let end = max(start, Self.place(of: below, in: rows))
-        return Array(rows[start..<min(end, start + limit)])
+        let found = rows[start..<min(end, start + limit)]
+        if !unreadable.isEmpty { for row in found { try checkReadable(row.key) } }
+        return Array(found)
     }
 
     package func write(_ batch: StateBatch) throws(StorageError) {
@@ -59,6 +70,16 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
         isDead = false
     }
 
+    /// Another store in the very same moment: what is not flushed here is not flushed there.
+    package func clone() -> SimulatedStore {
+        let clone = SimulatedStore()
+        clone.rows = rows
+        clone.durable = durable
+        clone.unflushed = unflushed
+        clone.unreadable = unreadable
+        return clone
+    }
+
     /// Another store with the same rows, all durable.
     package func copy() -> SimulatedStore {
         let copy = SimulatedStore()
@@ -67,7 +88,23 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
         return copy
     }
 
+    private func checkReadable(_ key: [UInt8]) throws(StorageError) {
+        guard unreadable.contains(key) else { return }
+        throw StorageError(
+            .storeRead,
+            file: "store",
+            reason: .failed(code: 0, text: "block checksum mismatch")
+        )
+    }
+
     private func checkAlive(_ operation: StorageError.Operation) throws(StorageError) {
+        callCount += 1
+        recordedCalls?.append(operation)
+        if let failure, callCount >= failure.call {
+            self.failure = nil
+            hasFailed = true
+            throw StorageError(operation, file: "store", reason: failure.reason)
+        }
         guard isDead else { return }
         throw StorageError(
             operation,

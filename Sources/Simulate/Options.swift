@@ -13,6 +13,8 @@ struct Options {
     static let usage = """
         usage: pulse-sim --seed N [--verbose]
                pulse-sim --seeds A..B [--first-failure]
+               pulse-sim torture [quick|long|faults|syncs|cuts|damage|metadata]
+                                 [--seed N] [--cuts N] [--flips N] [--every N] [--scenarios N]
                pulse-sim mutants                 list the deliberate mistakes (a -DMUTANTS build)
                --mutant NAME                     make one of them
         """
@@ -49,7 +51,7 @@ struct Options {
         guard (seed == nil) != (seeds == nil) else { throw OptionError(text: Self.usage) }
     }
 
-    private static func choose(mutant name: String) throws(OptionError) {
+    static func choose(mutant name: String) throws(OptionError) {
         #if MUTANTS
         guard let mutant = Mutant.named(name) else {
             throw OptionError(text: "no mutant \(name)")

@@ -2,6 +2,7 @@
 //
 //     pulse-sim --seed N [--verbose]     one world; its trace hash is printed last
 //     pulse-sim --seeds A..B             many; one line for each fifty and for each that fails
+//     pulse-sim torture [quick|long]     the log alone, on a disk that does its worst
 //     pulse-sim mutants                  the deliberate mistakes, in a build that has them
 //
 // Exit codes: 0 all promises were kept, 1 one was not, 2 wrong usage.
@@ -12,6 +13,7 @@ speakLastWords()
 let arguments = Array(CommandLine.arguments.dropFirst())
 switch arguments.first {
 case "mutants": listMutants()
+case "torture": torture(Array(arguments.dropFirst()))
 default:
     do throws(OptionError) {
         let options = try Options(arguments)
