@@ -34,7 +34,7 @@ exit(
                 try chosen?.check(Array(UnsafeBufferPointer(start: bytes, count: count)))
             } catch {
                 print("not true: \(error)")
-                fflush(stdout)
+                fflush(nil)
                 abort()
             }
             return 0

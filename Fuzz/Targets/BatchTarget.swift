@@ -15,29 +15,48 @@ extension FuzzTarget {
             _ = try bytes.withUnsafeBytes { try readBatch($0) }
             guard bytes.count >= RecordBatch.headerBytes else { return }
             var sealed = bytes
-            sealed.patch(at: 8, bigEndian: UInt32(bytes.count - 12))
-            sealed.patch(at: 16, bigEndian: UInt8(2))
-            let crc = sealed.withUnsafeBytes {
-                CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[21...]))
-            }
-            sealed.patch(at: 17, bigEndian: crc)
+            seal(&sealed)
             guard let records = try sealed.withUnsafeBytes({ try readBatch($0) }) else { return }
             let again = write(records)
             guard again.count <= Limits.batchBytesMax else { return }
             let read = try again.withUnsafeBytes { try readBatch($0) }
             try require(read == records, "records written again are the same records")
+            let small = try compressed(again).withUnsafeBytes { try readBatch($0) }
+            try require(small == records, "and compressed they are, too")
         },
         seeds: {
-            [
+            let batches = [
                 write([Record()]),
                 write([
                     Record(key: Array("user".utf8), value: seedEnvelope),
-                    Record(key: [], value: []),
-                    Record(value: [120]),
+                    Record(key: [], value: []), Record(value: [120]),
                 ]),
             ]
+            return batches + batches.map(compressed)
         }
     )
+
+    /// Makes length, magic and checksum right.
+    private static func seal(_ bytes: inout [UInt8]) {
+        bytes.patch(at: 8, bigEndian: UInt32(bytes.count - 12))
+        bytes.patch(at: 16, bigEndian: UInt8(2))
+        let crc = bytes.withUnsafeBytes { CRC32C.of(UnsafeRawBufferPointer(rebasing: $0[21...])) }
+        bytes.patch(at: 17, bigEndian: crc)
+    }
+
+    /// The same batch with its records inside an LZ4 frame.
+    private static func compressed(_ batch: [UInt8]) -> [UInt8] {
+        var bytes = Array(batch[..<RecordBatch.headerBytes])
+        batch.withUnsafeBytes { raw in
+            LZ4Frame.compress(
+                UnsafeRawBufferPointer(rebasing: raw[RecordBatch.headerBytes...]),
+                into: &bytes
+            )
+        }
+        bytes.patch(at: 21, bigEndian: UInt16(3))
+        seal(&bytes)
+        return bytes
+    }
 
     private struct Record: Equatable {
         var key: [UInt8]?
@@ -73,7 +92,8 @@ extension FuzzTarget {
             return true
         }
         try require(records.count == batch.count, "a batch has as many records as it says")
-        try require(held < bytes.count, "records lie within their batch")
+        let room = batch.inflated == nil ? bytes.count : Limits.batchBytesMax
+        try require(held < room, "records lie within their batch, or in what it inflates to")
         try require(batch.record(batch.count) == nil, "there is no record after the last")
         try require(
             batch.record(batch.count - 1)?.offsetDelta == batch.count - 1,
