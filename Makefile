@@ -36,7 +36,8 @@ test: setup ## Build and run every test
 
 sim: setup ## Simulate worlds with faults: SEED=n for one, SEEDS=a..b for many (1..300)
 	swift build -c release --static-swift-stdlib --product pulse-sim
-	SWIFT_DETERMINISTIC_HASHING=1 .build/release/pulse-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+	PULSE_COMMIT=$$(git rev-parse --short HEAD) SWIFT_DETERMINISTIC_HASHING=1 \
+		.build/release/pulse-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --coverage)
 
 torture: setup ## Torture the log on a simulated disk: TORTURE="cuts --cuts 500 --seed 7" for a part
 	swift build -c release --static-swift-stdlib --product pulse-sim
@@ -45,8 +46,8 @@ torture: setup ## Torture the log on a simulated disk: TORTURE="cuts --cuts 500 
 torture-long: ## The same with the full numbers, about ten minutes; for spec/results
 	$(MAKE) torture TORTURE=long
 
-soak: ## Simulate for long: SOAK_SEEDS=a..b (1..20000)
-	$(MAKE) sim SEEDS=$(SOAK_SEEDS)
+soak: setup ## Simulate for long, two at a time: SOAK_SEEDS=a..b (1..20000)
+	Scripts/soak.sh $(SOAK_SEEDS)
 
 mutants: setup ## Check that each planted mistake is found
 	Scripts/mutants.sh

@@ -87,7 +87,9 @@ extension Shard {
         var identity: [UInt8] = []
         identity.append(littleEndian: log.identity.high)
         identity.append(littleEndian: log.identity.low)
-        let isWhole = log.firstPosition.rawValue <= UInt64(Limits.segmentHeaderBytes)
+        let isWhole =
+            log.firstPosition.rawValue <= UInt64(Limits.segmentHeaderBytes)
+            || Mutant.isOn(.storeNeverTold)
         guard let owner = try fromStore({ () throws(StorageError) in try store.get(identityKey) })
         else {
             // A store that was never saved to: everything comes from the log.
@@ -105,7 +107,11 @@ extension Shard {
             return ShardState()
         }
         guard var state = ShardState(encoded: saved) else {
-            if Mutant.isOn(.emptyForBadCheckpoint) { return ShardState() }
+            if Mutant.isOn(.emptyForBadCheckpoint) {
+                var empty = ShardState()
+                empty.applied = log.appendPosition
+                return empty
+            }
             throw .unreadableCheckpoint
         }
         if Mutant.isOn(.replayFromRows), let rows = try appliedRow(store) {

@@ -89,6 +89,8 @@ package final class Shard {
     var turnKeys: [UInt64] = []
     /// The disk had no room for the turn's commands: they are kept and tried again with later turns.
     package internal(set) var isWaitingForRoom = false
+    /// Where the log ended when the last turn ended with all its commands in it.
+    private var commandsReach = LogPosition.zero
     /// Leases whose intent, and leases whose outcome, become durable with the entry at a position.
     var announcing = FIFO<(lease: UInt64, position: LogPosition)>()
     var settling = FIFO<(lease: UInt64, position: LogPosition)>()
@@ -155,12 +157,22 @@ package final class Shard {
 
     // MARK: - The turn
 
+    /// How far answers may go out. Commands that wait for room hold back every answer of their turn
+    /// and after: records that still fit would carry the durable position past theirs.
+    package var answerableTo: LogPosition {
+        guard isWaitingForRoom, !Mutant.isOn(.answerPastCommands) else {
+            return log.durablePosition
+        }
+        return min(commandsReach, log.durablePosition)
+    }
+
     /// Ends a turn: writes what it appended to the page cache.
     ///
     /// - Returns: The ticket of the sync that makes it durable, or nil when there is nothing to sync.
     package func flush(at now: Now) throws(ShardError) -> SyncTicket? {
         isWaitingForRoom = false
         try appendCommandsUnlessFull(at: now)
+        if !isWaitingForRoom { commandsReach = log.appendPosition }
         if Mutant.isOn(.callBeforeIntent) { openAnnounced() }
         if Mutant.isOn(.leaseEndsBeforeSync) { closeSettled() }
         log.noteTime(now.wall)

@@ -91,4 +91,14 @@ extension Mutant {
     @inlinable package static var forgetCutOffAttempt: Mutant { Mutant(51) }
     @inlinable package static var callBeforeIntent: Mutant { Mutant(52) }
     @inlinable package static var dropCommandsWhenFull: Mutant { Mutant(53) }
+
+    // What the torture of the log is after.
+    @inlinable package static var ignoreFloor: Mutant { Mutant(54) }
+    @inlinable package static var neverCut: Mutant { Mutant(55) }
+    @inlinable package static var syncWithoutDirectory: Mutant { Mutant(56) }
+    @inlinable package static var releaseYoungestFirst: Mutant { Mutant(57) }
+    @inlinable package static var storeNeverTold: Mutant { Mutant(58) }
+
+    // Bugs that whole worlds found.
+    @inlinable package static var answerPastCommands: Mutant { Mutant(59) }
 }

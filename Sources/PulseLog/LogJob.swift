@@ -55,7 +55,8 @@ package enum LogJob: Sendable {
             }
             try directory.syncDirectory()
         case .release(let segments):
-            for segment in segments { try segment.release(in: directory) }
+            let order = Mutant.isOn(.releaseYoungestFirst) ? segments.reversed() : segments
+            for segment in order { try segment.release(in: directory) }
         }
     }
 }

@@ -97,7 +97,8 @@ struct Recovery {
         let tail = candidates[stop.tail]
         var cut: TailCut?
         let isAstray = floor?.cut.map { $0.chain != tail.endChain } ?? false
-        if tail.end < promised || isAstray, !Mutant.isOn(.cutDamage) {
+        let isTorn = Mutant.isOn(.neverCut) && tail.scan?.endsCleanly == false
+        if tail.end < promised || isAstray || isTorn, !Mutant.isOn(.cutDamage) {
             let reason = isAstray ? "the log does not lead to where it was to be cut" : stop.reason
             report.damaged.append(
                 DamagedRange(
@@ -229,7 +230,7 @@ struct Recovery {
         _ geometry: SegmentGeometry,
         _ checksums: LogChecksums
     ) throws(LogError) -> (promised: UInt64, scannedFrom: Int) {
-        var promised = floor?.position ?? 0
+        var promised = Mutant.isOn(.ignoreFloor) ? 0 : floor?.position ?? 0
         for candidate in candidates {
             promised = max(promised, candidate.header?.syncedUpTo ?? 0)
             promised = max(promised, candidate.footer?.syncedUpTo ?? 0)
@@ -256,7 +257,8 @@ struct Recovery {
             if index > 0 {
                 let previous = candidates[index - 1]
                 let start = candidate.base + UInt64(geometry.entriesStart)
-                if candidate.number != previous.number + 1, !Mutant.isOn(.skipMissingFile) {
+                let isGap = candidate.number != previous.number + 1
+                if isGap, !Mutant.isOn(.skipMissingFile) {
                     let missing = LogFileName.name(
                         ofSegment: geometry.base(of: previous.number + 1)
                     )
@@ -268,7 +270,9 @@ struct Recovery {
                         resumesAt: start
                     )
                 }
-                if !previous.isFollowed(by: candidate), !Mutant.isOn(.skipSegmentLink) {
+                if !previous.isFollowed(by: candidate), !Mutant.isOn(.skipSegmentLink),
+                    !(isGap && Mutant.isOn(.skipMissingFile))
+                {
                     let reason =
                         candidate.header == nil
                         ? candidate.headerFault : "the segment does not follow the one before it"

@@ -144,7 +144,6 @@ extension ShardLog {
         )
         header.encode(to: turn.extend(next, at: 0, by: SegmentGeometry.blockBytes))
         chain = checksums.chain(afterSegmentHeader: header.crc, previous: chain)
-        if Mutant.isOn(.rollLosesSealedFile) { dirty.removeAll { $0 === sealed.file } }
         next.startChain = chain
         kept.append(next)
         active = next

@@ -30,8 +30,8 @@ extension ShardLog {
             ticket: SyncTicket(lastTicket),
             position: LogPosition(written),
             chain: writtenChain,
-            files: dirty,
-            directory: directoryIsDirty ? directory : nil
+            files: Mutant.isOn(.rollLosesSealedFile) ? Array(dirty.suffix(1)) : dirty,
+            directory: directoryIsDirty && !Mutant.isOn(.syncWithoutDirectory) ? directory : nil
         )
         dirty.removeAll(keepingCapacity: true)
         directoryIsDirty = false
@@ -74,7 +74,14 @@ extension ShardLog {
         guard refusal == nil, floor?.position != durable || floor?.first != firstBase else {
             return
         }
-        try writeNextFloor()
+        do throws(LogError) {
+            try writeNextFloor()
+        } catch {
+            // A full disk: the log can do without, and the next one is written when there is room.
+            guard case .storage(let failure) = error, failure.reason == .noSpace else {
+                throw error
+            }
+        }
     }
 
     /// Where the oldest segment begins that is neither released nor about to be.

@@ -12,7 +12,7 @@ extension Node {
 
     /// Sends every answer whose promise is kept by now.
     func answerDurable(at now: Now, into effects: inout EffectQueue) throws(ShardError) {
-        var durable = shard.log.durablePosition
+        var durable = shard.answerableTo
         if Mutant.isOn(.answerBeforeSync) { durable = shard.log.appendPosition }
         try send(upTo: durable, at: now, into: &effects)
     }

@@ -39,26 +39,115 @@ package struct PlannedClockStep: Sendable, CustomStringConvertible {
     package var description: String { "\(milliseconds)ms@\(TraceWriter.seconds(at))" }
 }
 
+/// One fault of a run.
+package enum PlannedFault: Sendable, CustomStringConvertible {
+    case crash(PlannedCrash)
+    case clockStep(PlannedClockStep)
+    /// Parts of a thousand, each time a client sends something.
+    case resets(perThousand: Int)
+    /// Parts of a thousand of connections whose client reads slowly.
+    case slowReaders(perThousand: Int)
+    /// Parts of a thousand of syncs that take a hundred times longer.
+    case slowSyncs(perThousand: Int)
+    /// Providers may say that they are not configured rightly.
+    case configurationErrors
+    /// The next sync of the log fails, and the process ends.
+    case failedSync(at: MonotonicInstant)
+    /// The next sync of the log takes this long.
+    case stall(at: MonotonicInstant, milliseconds: Int64)
+    /// No file can be made for a while.
+    case fullDisk(at: MonotonicInstant, milliseconds: Int64)
+
+    package var description: String {
+        func at(_ time: MonotonicInstant) -> String { "@" + TraceWriter.seconds(time) }
+        return switch self {
+        case .crash(let crash): "\(crash)"
+        case .clockStep(let step): "clock \(step)"
+        case .resets(let rate): "resets \(rate)/1000"
+        case .slowReaders(let rate): "slow readers \(rate)/1000"
+        case .slowSyncs(let rate): "slow syncs \(rate)/1000"
+        case .configurationErrors: "misconfigured providers"
+        case .failedSync(let time): "failed sync" + at(time)
+        case .stall(let time, let milliseconds): "stall \(milliseconds)ms" + at(time)
+        case .fullDisk(let time, let milliseconds): "full disk \(milliseconds)ms" + at(time)
+        }
+    }
+
+    /// When it happens, nil for what goes on all the time.
+    package var at: MonotonicInstant? {
+        switch self {
+        case .crash(let crash): crash.at
+        case .clockStep(let step): step.at
+        case .failedSync(let at), .stall(let at, _), .fullDisk(let at, _): at
+        case .resets, .slowReaders, .slowSyncs, .configurationErrors: nil
+        }
+    }
+
+    /// When it is over.
+    var end: MonotonicInstant? {
+        if case .fullDisk(let at, let milliseconds) = self {
+            return at.advanced(byMilliseconds: milliseconds)
+        }
+        return at
+    }
+}
+
 /// The faults of one run.
 ///
 /// Swarm testing: a run has only some kinds of faults, so that a frequent one does not hide what a
-/// rare one would find.
+/// rare one would find. A fault is known by its place in ``faults``, counted from 1.
 package struct FaultPlan: Sendable, CustomStringConvertible {
-    package var crashes: [PlannedCrash] = []
-    package var clockSteps: [PlannedClockStep] = []
-    /// Parts of a thousand, each time a client sends something.
-    package var resetPerThousand = 0
-    /// Parts of a thousand of connections whose client reads slowly.
-    package var slowReaderPerThousand = 0
-    /// Parts of a thousand of syncs that take a hundred times longer.
-    package var slowSyncPerThousand = 0
-    /// Whether providers may say that they are not configured rightly.
-    package var configurationErrors = false
-    package var disk = DiskFaults()
+    package let faults: [PlannedFault]
+    /// The places of those that happen.
+    package private(set) var kept: [Int]
+    package private(set) var resetPerThousand = 0
+    package private(set) var slowReaderPerThousand = 0
+    package private(set) var slowSyncPerThousand = 0
+    package private(set) var configurationErrors = false
+    package let disk: DiskFaults
 
-    package init() {}
+    package init() {
+        faults = []
+        kept = []
+        disk = DiskFaults()
+    }
 
     package init(_ random: inout SeededGenerator, during milliseconds: Int64) {
+        var faults = Self.crashes(&random, during: milliseconds).map(PlannedFault.crash)
+        func swarm(_ value: Int) -> Int { random.chance(perThousand: 500) ? value : 0 }
+        let resets = swarm(30)
+        if resets > 0 { faults.append(.resets(perThousand: resets)) }
+        let slowReaders = swarm(200)
+        if slowReaders > 0 { faults.append(.slowReaders(perThousand: slowReaders)) }
+        let slowSyncs = swarm(10)
+        if slowSyncs > 0 { faults.append(.slowSyncs(perThousand: slowSyncs)) }
+        if swarm(1) == 1 { faults.append(.configurationErrors) }
+        for _ in 0..<swarm(3) {
+            let at = UInt64(random.below(Int(milliseconds) + 4000)) * 1_000_000
+            let isForward = random.chance(perThousand: 600)
+            let step = isForward ? 500 + random.below(600_000) : -500 - random.below(3000)
+            let instant = MonotonicInstant(nanoseconds: at)
+            faults.append(.clockStep(PlannedClockStep(at: instant, milliseconds: Int64(step))))
+        }
+        var disk = DiskFaults()
+        disk.applied = [0, 400, 900][random.below(3)]
+        disk.dropped = [0, 300, 1000 - disk.applied][random.below(3)]
+        if disk.applied + disk.dropped > 1000 { disk.dropped = 1000 - disk.applied }
+        self.init(faults, disk)
+    }
+
+    private init(_ faults: [PlannedFault], _ disk: DiskFaults) {
+        self.faults = faults
+        self.disk = disk
+        kept = Array(faults.indices.map { $0 + 1 })
+        derive()
+    }
+
+    private static func crashes(
+        _ random: inout SeededGenerator,
+        during milliseconds: Int64
+    ) -> [PlannedCrash] {
+        var crashes: [PlannedCrash] = []
         let kinds: [[PlannedCrash.Kind]] = [
             [.powerLoss], [.processKill], [.powerLoss, .processKill],
             [.powerLoss, .powerLoss, .processKill, .drain],
@@ -82,33 +171,76 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
                 )
             )
         }
-        crashes.sort { $0.at < $1.at }
-        func swarm(_ value: Int) -> Int { random.chance(perThousand: 500) ? value : 0 }
-        resetPerThousand = swarm(30)
-        slowReaderPerThousand = swarm(200)
-        slowSyncPerThousand = swarm(10)
-        configurationErrors = swarm(1) == 1
-        for _ in 0..<swarm(3) {
-            let at = UInt64(random.below(Int(milliseconds) + 4000)) * 1_000_000
-            let isForward = random.chance(perThousand: 600)
-            let step = isForward ? 500 + random.below(600_000) : -500 - random.below(3000)
-            clockSteps.append(
-                PlannedClockStep(
-                    at: MonotonicInstant(nanoseconds: at),
-                    milliseconds: Int64(step)
-                )
-            )
+        return crashes.sorted { $0.at < $1.at }
+    }
+
+    /// The same plan with faults of the disk in the world: failed syncs, stalls, a full disk. Drawn
+    /// from a stream of their own.
+    package func withDiskFaults(
+        _ random: inout SeededGenerator,
+        during milliseconds: Int64
+    ) -> FaultPlan {
+        var more = faults
+        func instant() -> MonotonicInstant {
+            let at = 1000 + random.below(Int(milliseconds) + 2000)
+            return MonotonicInstant(nanoseconds: UInt64(at) * 1_000_000)
         }
-        disk.applied = [0, 400, 900][random.below(3)]
-        disk.dropped = [0, 300, 1000 - disk.applied][random.below(3)]
-        if disk.applied + disk.dropped > 1000 { disk.dropped = 1000 - disk.applied }
+        if random.chance(perThousand: 300) {
+            for _ in 0..<(1 + random.below(3)) { more.append(.failedSync(at: instant())) }
+        }
+        if random.chance(perThousand: 150) {
+            let spread = random.chance(perThousand: 500) ? 2000 : 60_000
+            more.append(.stall(at: instant(), milliseconds: Int64(100 + random.below(spread))))
+        }
+        if random.chance(perThousand: 300) {
+            let length = Int64(500 + random.below(8000))
+            more.append(.fullDisk(at: instant(), milliseconds: length))
+        }
+        return FaultPlan(more, disk)
+    }
+
+    /// The same plan with the faults of these numbers only.
+    package func keeping(_ numbers: Set<Int>) -> FaultPlan {
+        var plan = self
+        plan.kept = kept.filter { numbers.contains($0) }
+        plan.derive()
+        return plan
+    }
+
+    /// The faults that happen.
+    package var happening: [PlannedFault] { kept.map { faults[$0 - 1] } }
+
+    /// When the last of them is over.
+    package var lastEnd: MonotonicInstant? { happening.compactMap(\.end).max() }
+
+    /// Milliseconds by which the disk may hold everything up.
+    package var holdUpMilliseconds: Int64 {
+        happening.reduce(0) { sum, fault in
+            switch fault {
+            case .stall(_, let milliseconds), .fullDisk(_, let milliseconds): sum + milliseconds
+            default: sum
+            }
+        }
+    }
+
+    private mutating func derive() {
+        resetPerThousand = 0
+        slowReaderPerThousand = 0
+        slowSyncPerThousand = 0
+        configurationErrors = false
+        for fault in happening {
+            switch fault {
+            case .resets(let rate): resetPerThousand = rate
+            case .slowReaders(let rate): slowReaderPerThousand = rate
+            case .slowSyncs(let rate): slowSyncPerThousand = rate
+            case .configurationErrors: configurationErrors = true
+            default: break
+            }
+        }
     }
 
     package var description: String {
-        """
-        crashes=\(crashes) reset=\(resetPerThousand) slowReader=\(slowReaderPerThousand) \
-        slowSync=\(slowSyncPerThousand) clock=\(clockSteps) config=\(configurationErrors) \
-        disk=\(disk.applied)/\(disk.dropped)
-        """
+        let list = kept.map { "\($0): \(faults[$0 - 1])" }.joined(separator: ", ")
+        return "\(list); unsynced sectors \(disk.applied)/\(disk.dropped)"
     }
 }

@@ -9,6 +9,8 @@ struct HTTPExchange {
     enum Purpose {
         case submit(Int)
         case template(Channel)
+        /// Saved once more, under a name of its own.
+        case extraTemplate(String)
         case status(NotificationID)
         /// Must be refused, with a status of the 400s.
         case bad
@@ -131,6 +133,7 @@ final class HTTPProducer: SimulatedClient {
     private func take(_ answer: HTTPAnswer, to exchange: HTTPExchange, in world: World) {
         world.trace("client \(index) is answered \(answer.status)")
         if answer.status == 503 {
+            if world.diskIsFull { world.coverage.saw(.fullDiskRefused) }
             plan.append(exchange)
             return
         }
@@ -141,6 +144,13 @@ final class HTTPProducer: SimulatedClient {
                 world.templatesSaved.insert(channel.rawValue)
             } else {
                 world.witness.note("P1", "a template was refused with \(answer.status)")
+            }
+        case .extraTemplate(let name):
+            if answer.status == 200 || answer.status == 201 {
+                world.checkTold(template: name)
+                world.extraTemplates.insert(name)
+            } else {
+                world.witness.note("P1", "template \(name) was refused with \(answer.status)")
             }
         case .status(let id):
             if answer.status != 200 {
@@ -165,6 +175,7 @@ final class HTTPProducer: SimulatedClient {
                 world.witness.note("P1", "submission \(number) was accepted without an identifier")
                 return
             }
+            world.checkTold(id)
             world.witness.accepted(
                 number,
                 as: id,

@@ -10,8 +10,10 @@ package struct MutantRow: Sendable {
     package enum Hunter: String, Sendable {
         /// Whole worlds: `pulse-sim --seeds`.
         case world
-        /// The storage alone: `pulse-sim torture`.
-        case torture
+        /// The storage alone: `pulse-sim torture cuts`, and so on.
+        case cuts
+        case damage
+        case metadata
     }
 
     package var name: String
@@ -53,11 +55,11 @@ extension Mutant {
             MutantRow("cut-damage", .cutDamage, "B3"),
             MutantRow("skip-body-crc", .skipBodyCRC, "B3"),
             MutantRow("skip-header-crc", .skipHeaderCRC, "B3"),
-            MutantRow("skip-seed", .skipSeed, "B3"),
+            MutantRow("skip-seed", .skipSeed, "B3", within: 0),
             MutantRow("synced-up-to-high", .syncedUpToHigh, "B3"),
-            MutantRow("synced-up-to-low", .syncedUpToLow, "B3"),
-            MutantRow("floor-ahead", .floorAhead, "B13"),
-            MutantRow("skip-chain", .skipChain, "B4"),
+            MutantRow("synced-up-to-low", .syncedUpToLow, "B3", by: .damage, within: 0),
+            MutantRow("floor-ahead", .floorAhead, "B13", within: 0),
+            MutantRow("skip-chain", .skipChain, "B4", by: .damage, within: 0),
             MutantRow("skip-missing-file", .skipMissingFile, "B4"),
             MutantRow("skip-segment-link", .skipSegmentLink, "B4"),
             MutantRow("roll-without-directory-sync", .rollWithoutDirectorySync, "B1"),
@@ -66,7 +68,7 @@ extension Mutant {
             MutantRow("replay-from-rows", .replayFromRows, "B13"),
             MutantRow("rows-without-applied", .rowsWithoutApplied, "B13"),
             MutantRow("take-rows-from-the-future", .takeRowsFromTheFuture, "B13"),
-            MutantRow("release-before-flush", .releaseBeforeFlush, "B5"),
+            MutantRow("release-before-flush", .releaseBeforeFlush, "B5", by: .cuts, within: 0),
             MutantRow("checkpoint-in-any-order", .checkpointInAnyOrder, "B5"),
             MutantRow("fold-before-sync", .foldBeforeSync, "B13"),
             MutantRow("cursor-ahead", .cursorAhead, "B13"),
@@ -87,12 +89,18 @@ extension Mutant {
             MutantRow("ignore-retry-after", .ignoreRetryAfter, "B14"),
             MutantRow("late-acknowledgement", .lateAcknowledgement, "B15"),
             MutantRow("forget-expiry", .forgetExpiry, "B15"),
-            MutantRow("lease-ends-before-sync", .leaseEndsBeforeSync, "B15"),
+            MutantRow("lease-ends-before-sync", .leaseEndsBeforeSync, "B15", within: 0),
             MutantRow("settle-twice", .settleTwice, "B15"),
             MutantRow("forget-attempts", .forgetAttempts, "B15"),
             MutantRow("forget-cut-off-attempt", .forgetCutOffAttempt, "B15"),
             MutantRow("call-before-intent", .callBeforeIntent, "B15"),
             MutantRow("drop-commands-when-full", .dropCommandsWhenFull, "B5"),
+            MutantRow("ignore-floor", .ignoreFloor, "B3"),
+            MutantRow("never-cut", .neverCut, "B3"),
+            MutantRow("sync-without-directory", .syncWithoutDirectory, "B1"),
+            MutantRow("release-youngest-first", .releaseYoungestFirst, "B4", by: .cuts, within: 0),
+            MutantRow("store-never-told", .storeNeverTold, "B5", by: .metadata, within: 0),
+            MutantRow("answer-past-commands", .answerPastCommands, "B1", within: 0),
         ]
     }
 

@@ -45,8 +45,12 @@ final class NativeConsumer: SimulatedClient {
     private static let leaseMilliseconds: UInt32 = 2000
     private static let subscription: UInt32 = 7
 
-    init(index: Int, group: String, channel: Channel) {
+    private let isIdle: Bool
+
+    /// - Parameter isIdle: Whether it takes no part in this run.
+    init(index: Int, group: String, channel: Channel, isIdle: Bool) {
         self.index = index
+        self.isIdle = isIdle
         self.group = group
         self.channel = channel
     }
@@ -57,6 +61,7 @@ final class NativeConsumer: SimulatedClient {
     func becomeDiligent(in world: World) { isDiligent = true }
 
     func timerFired(in world: World) {
+        guard !isIdle else { return }
         if connection == nil {
             connect(in: world)
         } else if isSubscribed {
@@ -181,6 +186,7 @@ final class NativeConsumer: SimulatedClient {
         case .ready: subscribe(in: world)
         case .subscribed:
             isSubscribed = true
+            world.checkTold(group: group, channel)
             world.witness.subscribed(group, channel)
         case .delivered(let view):
             world.trace("consumer \(index) is given \(view.count)")

@@ -159,7 +159,9 @@ final class NativeProducer: SimulatedClient {
             } else if let place = inFlight.firstIndex(where: { $0.correlation == correlation }) {
                 let batch = inFlight.remove(at: place).batch
                 if error.isRetryable {
-                    plan.append(batch)
+                    // A disk that becomes full in the middle of a batch leaves its beginning in.
+                    if world.diskIsFull { world.coverage.saw(.fullDiskRefused) }
+                    repeatLater(batch, in: world)
                 } else {
                     world.witness.refused(batch.numbers[0], error.message)
                 }
@@ -184,6 +186,7 @@ final class NativeProducer: SimulatedClient {
             let number = batch.numbers[place]
             switch outcome.status {
             case .accepted, .duplicate:
+                world.checkTold(outcome.id)
                 world.witness.accepted(
                     number,
                     as: outcome.id,
@@ -198,13 +201,16 @@ final class NativeProducer: SimulatedClient {
         }
     }
 
+    /// What has no key is not repeated: nobody can know whether it is in.
+    private func repeatLater(_ batch: Batch, in world: World) {
+        var kept = batch
+        kept.numbers = batch.numbers.filter { world.witness.submissions[$0].key != nil }
+        if !kept.numbers.isEmpty { plan.append(kept) }
+    }
+
     func disconnected(in world: World) {
         badInFlight.removeAll()
-        for (_, batch) in inFlight.reversed() {
-            var kept = batch
-            kept.numbers = batch.numbers.filter { world.witness.submissions[$0].key != nil }
-            if !kept.numbers.isEmpty { plan.append(kept) }
-        }
+        for (_, batch) in inFlight.reversed() { repeatLater(batch, in: world) }
         inFlight.removeAll()
         guard !isDone else { return }
         world.setTimer(index, afterMilliseconds: 20 + world.workload.below(300))

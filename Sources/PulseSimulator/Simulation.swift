@@ -12,6 +12,9 @@ package struct Verdict: Sendable {
     package var stateHash: UInt64
     package var lastLines: [String]
     package var counts: WorldCounts
+    package var coverage: Coverage
+    package var options: RunOptions
+    package var buggifySites: [Buggify.Site]
     /// Notifications that existed at the end.
     package var notifications: Int
     package var simulated: MonotonicInstant
@@ -23,8 +26,12 @@ package enum Simulation {
     /// Runs the world of a seed.
     ///
     /// - Parameter listener: Sees every trace line as it is written.
-    package static func run(seed: UInt64, listener: ((String) -> Void)? = nil) -> Verdict {
-        let world = World(seed: seed, listener: listener)
+    package static func run(
+        seed: UInt64,
+        options: RunOptions = RunOptions(),
+        listener: ((String) -> Void)? = nil
+    ) -> Verdict {
+        let world = World(seed: seed, options: options, listener: listener)
         world.run()
         return Verdict(
             seed: seed,
@@ -35,8 +42,26 @@ package enum Simulation {
             stateHash: world.stateHash,
             lastLines: world.tracer.lastLines,
             counts: world.counts,
+            coverage: world.coverage,
+            options: options,
+            buggifySites: world.buggify?.sites ?? [],
             notifications: world.witness.known.count,
             simulated: world.time
+        )
+    }
+
+    /// How much there is in the world of a seed to leave out.
+    package static func size(
+        seed: UInt64,
+        options: RunOptions
+    ) -> (plan: FaultPlan, faults: Int, clients: Int, submissions: Int) {
+        var none = options
+        none.untilEvent = 1
+        let world = World(seed: seed, options: none)
+        world.run()
+        return (
+            world.plan, world.plan.faults.count, world.clients.count,
+            world.witness.submissions.count
         )
     }
 

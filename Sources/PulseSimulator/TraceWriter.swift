@@ -7,7 +7,7 @@ package struct TraceWriter {
     /// The newest lines, for the report of a broken promise.
     private var ring: [String] = []
     private var next = 0
-    private static let linesKept = 50
+    private static let linesKept = 200
 
     package private(set) var hash: UInt64 = 0
     package private(set) var count = 0

@@ -8,6 +8,8 @@ struct GroupFacts {
     /// The reply to the first subscribe came: the group is durable.
     var exists = false
     var given: Set<NotificationID> = []
+    /// The newest delivery of each message.
+    var newestLease: [NotificationID: (boot: Int, lease: UInt64)] = [:]
     /// Acknowledged, but the connection broke before the reply: finished, or not.
     var uncertain: Set<NotificationID> = []
     /// Confirmed acknowledgements: the lease they ended, in the boot it was of.
@@ -21,6 +23,10 @@ extension Witness {
 
     package mutating func subscribed(_ name: String, _ channel: Channel) {
         groups[Self.groupName(name, channel), default: GroupFacts(channel: channel)].exists = true
+    }
+
+    package func groupExists(_ name: String, _ channel: Channel) -> Bool {
+        groups[Self.groupName(name, channel)]?.exists == true
     }
 
     /// P3: a consumer was given a message.
@@ -44,6 +50,8 @@ extension Witness {
             fail("P3", "group \(key) finished \(id), was told so, and is given it again")
         }
         groups[key, default: GroupFacts(channel: channel)].given.insert(id)
+        let newest = groups[key]?.newestLease[id] ?? (0, 0)
+        if (boot, lease) > newest { groups[key]?.newestLease[id] = (boot, lease) }
     }
 
     /// The acknowledgement was confirmed: durable, never again.
@@ -57,6 +65,9 @@ extension Witness {
         let key = Self.groupName(name, channel)
         if let earlier = groups[key]?.settled[id], earlier.boot != boot || earlier.lease != lease {
             fail("P3", "group \(key) finished \(id) twice")
+        }
+        if let newest = groups[key]?.newestLease[id], newest.boot == boot, newest.lease > lease {
+            fail("P3", "group \(key) finished \(id) by a lease that was over")
         }
         groups[key]?.settled[id] = (boot, lease)
     }

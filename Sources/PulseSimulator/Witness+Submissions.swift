@@ -54,6 +54,12 @@ extension Witness {
         return submissions.first { $0.keyGroup == group && $0.number != number }?.number
     }
 
+    /// How often providers were called for it in lives that are over and for attempts that count.
+    package func callsThatCount(of id: NotificationID) -> Int {
+        guard let story = stories[id] else { return 0 }
+        return story.callIndexes.filter { calls[$0].ending != .misconfigured }.count
+    }
+
     /// Ties an identifier to a submission, whoever spoke of it first.
     mutating func learn(_ number: Int, _ id: NotificationID, from whom: String) {
         if let story = stories[id] {
@@ -94,6 +100,12 @@ extension Witness {
     /// The identifiers that clients were told of.
     package var acknowledgedIDs: [NotificationID] {
         known.filter { stories[$0]?.acknowledgedAt != nil }
+    }
+
+    package func submissionNumber(of id: NotificationID) -> Int? { stories[id]?.number }
+
+    package func finalState(of id: NotificationID) -> NotificationState? {
+        stories[id]?.finalState
     }
 
     package func submission(of id: NotificationID) -> Submission? {

@@ -83,8 +83,12 @@ extension World {
         dying = nil
         if let node {
             witness.ended(at: time)
-            countRare(node)
+            see(node)
         }
+        nextSyncFails = false
+        disk.plan = DiskFaultPlan()
+        nextSyncMilliseconds = nil
+        flushesDone = 0
         node = nil
         life += 1
         turnIsPlanned = false
@@ -102,17 +106,20 @@ extension World {
         }
     }
 
-    private func countRare(_ node: Node) {
+    /// What the life that ends saw.
+    private func see(_ node: Node) {
         let statistics = node.shard.statistics
-        counts.rare.checkpoints += statistics.checkpoints
-        counts.rare.duplicates += statistics.duplicates
-        counts.rare.conflicts += statistics.conflicts
-        counts.rare.lateOutcomes += statistics.lateOutcomes
-        counts.rare.leasesExpired += statistics.leasesExpired
-        counts.rare.clockChanges += statistics.clockChanges
-        counts.rare.rolls = max(counts.rare.rolls, node.shard.log.segments.count - 1)
-        if node.shard.recovery.tornTail != nil { counts.rare.tornTails += 1 }
-        if node.shard.recovery.rollUndone { counts.rare.rollsUndone += 1 }
+        coverage.saw(.leaseExpired, Int(statistics.leasesExpired))
+        coverage.saw(.lateOutcomeRefused, Int(statistics.lateOutcomes))
+        coverage.saw(.duplicateFound, Int(statistics.duplicates))
+        coverage.saw(.conflictFound, Int(statistics.conflicts))
+        if statistics.checkpoints > flushesDone { coverage.saw(.crashBeforeFlush) }
+        let recovery = node.shard.recovery
+        if recovery.tornTail != nil { coverage.saw(.tornTailCut) }
+        if recovery.rollUndone { coverage.saw(.rollUndone) }
+        coverage.saw(.footerRebuilt, recovery.footersRebuilt.count)
+        coverage.saw(.indexRebuilt, recovery.indexesRebuilt)
+        coverage.saw(.segmentDropped, recovery.segmentsDropped.count)
     }
 
     /// Starts the node on what is left.
@@ -124,23 +131,24 @@ extension World {
         idleTurns = 0
         do throws(ShardError) {
             let born = try Node(
-                configuration: knobs.node,
+                configuration: configuration,
                 directory: disk,
                 store: store,
                 seed: schedule.next(),
                 at: now
             )
             node = born
+            syncedTo = born.shard.log.durablePosition
             witness.booted(at: time)
             trace("started, life \(life), log ends at \(born.shard.log.appendPosition.rawValue)")
             checkSurvivors(born)
             step(.timeReached)
         } catch {
-            counts.rare.deathsInRecovery += 1
             guard disk.isDead, let crash = dying else {
-                witness.note("P1", "the node cannot start again: \(error)")
+                startLater(after: error)
                 return
             }
+            coverage.saw(.deathInRecovery)
             fall(crash)
         }
     }
@@ -151,6 +159,7 @@ extension World {
             witness.note("P1", "a crash is taken for damage: \(damage)")
         }
         for id in witness.acknowledgedIDs { look(at: id, on: node, "after a restart") }
+        checkGhosts(node)
         for channel in Channel.allCases {
             witness.sawBalance(channel, node.shard.balance(of: channel))
         }

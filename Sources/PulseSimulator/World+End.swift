@@ -15,7 +15,8 @@ extension World {
         queue.add(.probe, at: time.advanced(byMilliseconds: 500))
         switch phase {
         case .busy:
-            let last = plan.crashes.last?.at ?? time
+            rememberPast()
+            let last = plan.lastEnd ?? MonotonicInstant(nanoseconds: 0)
             let busyUntil = max(
                 last,
                 MonotonicInstant(nanoseconds: UInt64(knobs.workloadMilliseconds) * 1_000_000)
@@ -110,12 +111,16 @@ extension World {
             witness.checkAccepted(channel, node.shard.balance(of: channel))
         }
         witness.checkTaken()
+        checkGhosts(node)
+        checkDeadLetters(node)
         for group in groups { witness.checkGroup(group.name, group.channel) }
     }
 
     /// The node is closed: its log alone must tell the same story.
     func finish() {
         checkReplay()
+        if !options.isPlain, witness.violations.isEmpty { checkDamage() }
+        if let buggify { coverage.add(buggify) }
         phase = .over
         trace("state \(stateHash)")
     }

@@ -1,7 +1,9 @@
 // The network: ordered streams of bytes, cut anywhere, late by a drawn time, broken off now and
 // then.
 
+import PulseBroker
 import PulseCore
+import PulseLog
 import PulseNode
 
 extension World {
@@ -145,7 +147,15 @@ extension World {
                 connection.lastAtClient,
                 after(microseconds: latency(connection))
             )
-            queue.add(.toClient(id, Array(bytes[start..<end])), at: connection.lastAtClient)
+            queue.add(
+                .toClient(
+                    id,
+                    Array(bytes[start..<end]),
+                    durable: node?.shard.log.durablePosition ?? .zero,
+                    life: life
+                ),
+                at: connection.lastAtClient
+            )
             start = end
         }
         connection.backlog += bytes.count

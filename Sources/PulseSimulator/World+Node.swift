@@ -66,7 +66,8 @@ extension World {
             case .wake(let at): planWake(at)
             case .call(let id, let request): call(id, request)
             case .run(let id, let job):
-                let wait = 50 + schedule.below(20_000)
+                var wait = 50 + schedule.below(20_000)
+                if buggify?.fires(.slowJob) == true { wait += 3_000_000 }
                 queue.add(.performJob(life: life, id, job), at: after(microseconds: wait))
             case .log(let event):
                 trace("log \(event.level.name) \(event.message) \(event.fields.map(\.value))")
@@ -85,6 +86,11 @@ extension World {
         if isFaulty, faults.chance(perThousand: plan.slowSyncPerThousand) {
             wait = 300_000 + schedule.below(1_200_000)
         }
+        if let milliseconds = nextSyncMilliseconds {
+            wait = Int(milliseconds) * 1000
+            nextSyncMilliseconds = nil
+            coverage.saw(.stalled)
+        }
         trace("sync \(ticket.rawValue) takes \(wait)us")
         // The disk may have finished well before the process hears of it, or only just.
         let done = schedule.below(wait + 1)
@@ -94,10 +100,27 @@ extension World {
 
     func performSync(_ ticket: SyncTicket) {
         guard let node else { return }
+        let isToFail = nextSyncFails
+        if isToFail {
+            nextSyncFails = false
+            disk.plan = DiskFaultPlan([
+                PlannedDiskFault(call: disk.callCount + 1, fault: .syncError)
+            ])
+        }
+        let reach = node.shard.log.pendingSync?.position ?? .zero
         do throws(StorageError) {
             try node.shard.log.performSync()
+            syncedTo = max(syncedTo, reach)
         } catch {
-            if !disk.isDead { witness.note("P1", "a sync failed on a healthy disk: \(error)") }
+            if disk.isDead {
+                // It dies of something else.
+            } else if isToFail {
+                coverage.saw(.failedSync)
+                stopAfterFailedSync()
+                return
+            } else {
+                witness.note("P1", "a sync failed on a healthy disk: \(error)")
+            }
         }
         fallIfDead()
     }
@@ -117,13 +140,21 @@ extension World {
 
     func perform(_ job: Job, _ id: JobID) {
         guard node != nil else { return }
+        var failure: StorageError?
         do throws(StorageError) {
             try job.perform(in: disk, store: store)
         } catch {
-            if !disk.isDead { witness.note("P1", "a job failed on a healthy disk: \(error)") }
+            failure = error
+            if !disk.isDead, !(diskIsFull && error.reason == .noSpace) {
+                witness.note("P1", "a job failed on a healthy disk: \(error)")
+            }
         }
         trace("job \(id.rawValue) performed")
+        if case .flushStore = job, failure == nil { flushesDone += 1 }
         fallIfDead()
-        queue.add(.jobDone(life: life, id), at: after(microseconds: 20 + schedule.below(2000)))
+        queue.add(
+            .jobDone(life: life, id, failure: failure),
+            at: after(microseconds: 20 + schedule.below(2000))
+        )
     }
 }

@@ -14,6 +14,8 @@ struct PlannedAnswer {
     var answersAfter: Int
     /// Milliseconds that the provider asks to be left alone.
     var askedWait: Int64 = 0
+    /// It comes about when the node stops waiting for it.
+    var isTooLate = false
 }
 
 extension World {
@@ -27,6 +29,7 @@ extension World {
             witness.note("P1", "a provider was called without a notification's identifier")
             return
         }
+        checkIntent(notification, channel)
         let number = witness.called(
             notification,
             marked: Submission.number(markedIn: content),
@@ -50,13 +53,16 @@ extension World {
     func answerCall(_ id: CallID, _ call: Int, _ planned: PlannedAnswer) {
         guard let answer = planned.answer, node != nil else { return }
         trace("call \(id.rawValue) is answered: \(planned.ending.rawValue)")
-        witness.answered(
-            call,
-            planned.ending,
-            askedWait: planned.askedWait,
-            at: now,
-            world: time
-        )
+        // One that comes when the lease is over changes nothing.
+        if !planned.isTooLate {
+            witness.answered(
+                call,
+                planned.ending,
+                askedWait: planned.askedWait,
+                at: now,
+                world: time
+            )
+        }
         step(.providerAnswered(id, answer))
     }
 
@@ -136,8 +142,17 @@ extension World {
             )
         case 74..<94: return slowAnswer(isMail, there, timeout: timeout)
         case 94..<97:
-            // Not even the shell answers: the lease of the call has to run out.
-            return PlannedAnswer(ending: .lost, takesAfter: there, answersAfter: 0)
+            // Not even the shell answers, or only when the lease of the call runs out.
+            guard !options.isPlain, extras.chance(perThousand: 700) else {
+                return PlannedAnswer(ending: .lost, takesAfter: there, answersAfter: 0)
+            }
+            return PlannedAnswer(
+                ending: .lost,
+                answer: .lost(reason: "an answer from long ago"),
+                takesAfter: there,
+                answersAfter: timeout + 5_000_000 + extras.below(20_000),
+                isTooLate: true
+            )
         case 97..<100 where plan.configurationErrors:
             return PlannedAnswer(
                 ending: .misconfigured,

@@ -25,8 +25,13 @@ extension World {
         for plan in http {
             let index = clients.count
             let gap = Int(knobs.workloadMilliseconds) / max(1, plan.count)
+            let looks = withLooks(plan)
             add(
-                HTTPProducer(index: index, plan: withLooks(plan), gapMilliseconds: gap),
+                HTTPProducer(
+                    index: index,
+                    plan: takesPart ? looks : [],
+                    gapMilliseconds: gap
+                ),
                 startsWithin: 200
             )
         }
@@ -36,7 +41,7 @@ extension World {
             add(
                 NativeProducer(
                     index: clients.count,
-                    batches: batches,
+                    batches: takesPart ? batches : [],
                     badRequests: workload.below(3),
                     gapMilliseconds: gap
                 ),
@@ -47,11 +52,15 @@ extension World {
             // Some share a group, some have one of their own.
             let name = workload.chance(perThousand: 500) ? "audit" : "audit-\(number)"
             let channel = workload.chance(perThousand: 700) ? Channel.email : Channel.push
-            if !groups.contains(where: { $0.name == name && $0.channel == channel }) {
-                groups.append((name, channel))
-            }
+            let isNew = !groups.contains { $0.name == name && $0.channel == channel }
+            if takesPart, isNew { groups.append((name, channel)) }
             add(
-                NativeConsumer(index: clients.count, group: name, channel: channel),
+                NativeConsumer(
+                    index: clients.count,
+                    group: name,
+                    channel: channel,
+                    isIdle: !takesPart
+                ),
                 startsWithin: Int(knobs.workloadMilliseconds)
             )
         }
@@ -60,7 +69,13 @@ extension World {
     private func add(_ client: any SimulatedClient, startsWithin milliseconds: Int) {
         clients.append(client)
         timerSerials.append(0)
-        setTimer(clients.count - 1, afterMilliseconds: 1 + workload.below(milliseconds))
+        let wait = 1 + workload.below(milliseconds)
+        setTimer(clients.count - 1, afterMilliseconds: wait)
+    }
+
+    /// Whether the client that is made next takes part; the first always does.
+    private var takesPart: Bool {
+        clients.isEmpty || options.clients?.contains(clients.count) ?? true
     }
 
     private func templateJSON(_ channel: Channel) -> String {
@@ -90,7 +105,13 @@ extension World {
             submission.keyGroup = key
         }
         if door != .compatible {
-            if workload.chance(perThousand: 150) { submission.deliverAt = drawTime() }
+            if workload.chance(perThousand: 150) {
+                submission.deliverAt = drawTime()
+                if !options.isPlain, extras.chance(perThousand: 150) {
+                    let later = 60_000 + extras.below(60_000)
+                    submission.deliverAt = drawTime().advanced(byMilliseconds: Int64(later))
+                }
+            }
             if submission.key != nil, workload.chance(perThousand: 10) {
                 submission.deliverAt = wall.advanced(byMilliseconds: Self.farMilliseconds)
             }
@@ -120,10 +141,13 @@ extension World {
         _ http: inout [[HTTPExchange]],
         _ native: inout [[Submission]]
     ) {
+        let isOut = submission.number >= options.submissionsMax ?? .max
         if submission.door == .native {
-            native[workload.below(native.count)].append(submission)
+            let client = workload.below(native.count)
+            if !isOut { native[client].append(submission) }
         } else {
-            http[workload.below(http.count)].append(HTTPExchange.submitting(submission))
+            let client = workload.below(http.count)
+            if !isOut { http[client].append(HTTPExchange.submitting(submission)) }
         }
     }
 
@@ -151,8 +175,18 @@ extension World {
             mixed.append(exchange)
             if workload.chance(perThousand: 60) { mixed.append(drawBad()) }
             if workload.chance(perThousand: 60) { mixed.append(drawLook()) }
+            if !options.isPlain, extras.chance(perThousand: 60) {
+                mixed.append(extraTemplate("extra-\(clients.count)-\(mixed.count)"))
+            }
         }
         return mixed
+    }
+
+    private func extraTemplate(_ name: String) -> HTTPExchange {
+        HTTPExchange(
+            purpose: .extraTemplate(name),
+            bytes: HTTPExchange.request("PUT", "/v1/templates/\(name)", templateJSON(.sms))
+        )
     }
 
     private func drawBad() -> HTTPExchange {

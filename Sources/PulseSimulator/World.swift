@@ -24,26 +24,32 @@ enum Event {
     case synced(life: Int, SyncTicket)
     case wake(life: Int, serial: Int)
     case performJob(life: Int, JobID, Job)
-    case jobDone(life: Int, JobID)
+    case jobDone(life: Int, JobID, failure: StorageError?)
     case providerTakes(call: Int)
     case providerAnswers(life: Int, CallID, call: Int, PlannedAnswer)
     case opened(ConnectionID)
     case toNode(ConnectionID, [UInt8])
     case closedAtNode(ConnectionID)
     case backlog(ConnectionID, bytes: Int)
-    case toClient(ConnectionID, [UInt8])
+    /// `durable`: how far the log was durable when the node sent it.
+    case toClient(ConnectionID, [UInt8], durable: LogPosition, life: Int)
     case closedAtClient(ConnectionID)
     case clientTimer(client: Int, serial: Int)
     case crash(PlannedCrash)
     /// The node did not reach the operation at which it was to die: it dies now.
     case crashAnyway(PlannedCrash)
     case clockStep(PlannedClockStep)
+    /// A fault of the disk begins.
+    case disk(PlannedFault)
+    /// The disk has room again.
+    case room
     case start
     case probe
 }
 
 package final class World {
     package let seed: UInt64
+    package let options: RunOptions
     package let knobs: Knobs
     package let plan: FaultPlan
     package internal(set) var witness: Witness
@@ -56,6 +62,12 @@ package final class World {
     var faults: SeededGenerator
     var workload: SeededGenerator
     var providers: SeededGenerator
+    /// For what was added later: templates saved again and again, damage after the end.
+    var extras: SeededGenerator
+
+    /// Nil in a plain run.
+    let buggify: Buggify?
+    package internal(set) var coverage = Coverage()
 
     package let disk = SimulatedDisk()
     package let store = SimulatedStore()
@@ -75,6 +87,19 @@ package final class World {
     /// The crash that an exhausted ``SimulatedDisk/operationsLeft`` stands for.
     var dying: PlannedCrash?
     var downUntil = MonotonicInstant(nanoseconds: 0)
+    /// How far the syncs that the disk performed reach.
+    var syncedTo = LogPosition.zero
+    /// Faults of the disk that wait for the next sync of the log.
+    var nextSyncFails = false
+    var nextSyncMilliseconds: Int64?
+    var diskIsFull = false
+    /// Store flushes that ended in this life of the node.
+    var flushesDone: UInt64 = 0
+    /// How far the log was durable when the bytes that a client is reading were sent; nil when that
+    /// node is no more.
+    var answerDurable: LogPosition?
+    /// A moment of the past, for a log that is older than its store.
+    var past: PastMoment?
 
     var clients: [any SimulatedClient] = []
     var timerSerials: [Int] = []
@@ -83,6 +108,8 @@ package final class World {
     var nextConnection: UInt64 = 1
     /// Channels whose template exists, by raw value.
     var templatesSaved: Set<UInt8> = []
+    /// Names of further templates that a client was told are saved.
+    var extraTemplates: Set<String> = []
     var groups: [(name: String, channel: Channel)] = []
 
     enum Phase {
@@ -105,8 +132,13 @@ package final class World {
     /// Wall time at the world's beginning: 2026-01-01.
     static let epochMilliseconds: Int64 = 1_767_225_600_000
 
-    package init(seed: UInt64, listener: ((String) -> Void)? = nil) {
+    package init(
+        seed: UInt64,
+        options: RunOptions = RunOptions(),
+        listener: ((String) -> Void)? = nil
+    ) {
         self.seed = seed
+        self.options = options
         var root = SeededGenerator(seed: seed)
         var dials = root.fork()
         var planning = root.fork()
@@ -114,9 +146,21 @@ package final class World {
         faults = root.fork()
         workload = root.fork()
         providers = root.fork()
+        var unusual = root.fork()
+        var diskPlanning = root.fork()
+        extras = root.fork()
+        buggify = options.isPlain ? nil : Buggify(unusual.fork())
         knobs = Knobs(&dials)
-        plan = FaultPlan(&planning, during: knobs.workloadMilliseconds)
-        witness = Witness(rules: knobs.rules)
+        var plan = FaultPlan(&planning, during: knobs.workloadMilliseconds)
+        if !options.isPlain {
+            plan = plan.withDiskFaults(&diskPlanning, during: knobs.workloadMilliseconds)
+        }
+        if let kept = options.faults { plan = plan.keeping(kept) }
+        self.plan = plan
+        var rules = knobs.rules
+        rules.slackMilliseconds += 2 * plan.holdUpMilliseconds
+        rules.settleMilliseconds += 2 * plan.holdUpMilliseconds
+        witness = Witness(rules: rules)
         tracer = TraceWriter(listener: listener)
         disk.faults = plan.disk
     }
@@ -125,15 +169,24 @@ package final class World {
     package func run() {
         trace("knobs \(knobs)")
         trace("faults \(plan)")
+        if let buggify { trace("buggify \(buggify.sites)") }
         prepareWorkload()
         queue.add(.start, at: time)
-        for crash in plan.crashes { queue.add(.crash(crash), at: crash.at) }
-        for step in plan.clockSteps { queue.add(.clockStep(step), at: step.at) }
+        for fault in plan.happening {
+            switch fault {
+            case .crash(let crash): queue.add(.crash(crash), at: crash.at)
+            case .clockStep(let step): queue.add(.clockStep(step), at: step.at)
+            case .failedSync(let at), .stall(let at, _), .fullDisk(let at, _):
+                queue.add(.disk(fault), at: at)
+            case .resets, .slowReaders, .slowSyncs, .configurationErrors: break
+            }
+        }
         queue.add(.probe, at: time.advanced(byMilliseconds: 500))
         while witness.violations.isEmpty, let (at, event) = queue.next() {
             time = at
             handle(event)
             if case .over = phase { return }
+            if counts.events >= options.untilEvent ?? .max { return }
             if counts.events > Self.eventsMax {
                 witness.note("P6", "there is no end to it: \(counts.events) events")
             }
@@ -183,11 +236,12 @@ package final class World {
             syncIsInFlight = false
             trace("synced \(ticket.rawValue)")
             step(.synced(ticket))
+            checkDurable()
         case .wake(let life, let serial) where life == self.life && serial == wakeSerial:
             step(.timeReached)
         case .performJob(let life, let id, let job) where life == self.life: perform(job, id)
-        case .jobDone(let life, let id) where life == self.life:
-            step(.jobFinished(id, failure: nil))
+        case .jobDone(let life, let id, let failure) where life == self.life:
+            step(.jobFinished(id, failure: failure))
         case .providerAnswers(let life, let id, let call, let planned) where life == self.life:
             answerCall(id, call, planned)
         case .endTurn, .performSync, .synced, .wake, .performJob, .jobDone, .providerAnswers:
@@ -198,7 +252,10 @@ package final class World {
         case .closedAtNode(let id): closeAtNode(id)
         case .backlog(let id, let bytes):
             if connections[id]?.isKnownToNode == true { step(.backlog(id, bytes: bytes)) }
-        case .toClient(let id, let bytes): arriveAtClient(id, bytes)
+        case .toClient(let id, let bytes, let durable, let life):
+            answerDurable = life == self.life ? durable : nil
+            arriveAtClient(id, bytes)
+            answerDurable = nil
         case .closedAtClient(let id): closeAtClient(id)
         case .clientTimer(let client, let serial): fireTimer(client, serial)
         case .crash(let crash): begin(crash)
@@ -207,6 +264,8 @@ package final class World {
             trace("the clock is set by \(step.milliseconds) ms")
             clockOffset += step.milliseconds
             witness.clockSet(by: step.milliseconds, at: time)
+        case .disk(let fault): begin(fault)
+        case .room: roomAgain()
         case .start: start()
         case .probe: probe()
         }
@@ -230,44 +289,4 @@ package struct WorldCounts: Sendable {
     package var calls = 0
     package var crashes = 0
     package var replays = 0
-    package var rare = RareCounts()
-}
-
-/// How often paths were taken that a good run seldom takes: a run over many seeds in which one of
-/// them stays at 0 does not test it.
-package struct RareCounts: Sendable, CustomStringConvertible {
-    package var rolls = 0
-    package var tornTails = 0
-    package var rollsUndone = 0
-    package var checkpoints: UInt64 = 0
-    package var duplicates: UInt64 = 0
-    package var conflicts: UInt64 = 0
-    package var lateOutcomes: UInt64 = 0
-    package var leasesExpired: UInt64 = 0
-    package var clockChanges: UInt64 = 0
-    package var deathsInRecovery = 0
-
-    package init() {}
-
-    package static func += (sum: inout Self, other: Self) {
-        sum.rolls += other.rolls
-        sum.tornTails += other.tornTails
-        sum.rollsUndone += other.rollsUndone
-        sum.checkpoints += other.checkpoints
-        sum.duplicates += other.duplicates
-        sum.conflicts += other.conflicts
-        sum.lateOutcomes += other.lateOutcomes
-        sum.leasesExpired += other.leasesExpired
-        sum.clockChanges += other.clockChanges
-        sum.deathsInRecovery += other.deathsInRecovery
-    }
-
-    package var description: String {
-        """
-        rolls \(rolls), torn tails \(tornTails), rolls undone \(rollsUndone), \
-        checkpoints \(checkpoints), duplicates \(duplicates), conflicts \(conflicts), \
-        late outcomes \(lateOutcomes), leases expired \(leasesExpired), \
-        clock changes \(clockChanges), deaths in recovery \(deathsInRecovery)
-        """
-    }
 }

@@ -7,12 +7,21 @@ struct Options {
     var seed: UInt64?
     var seeds: ClosedRange<UInt64>?
     var isVerbose = false
+    var isShrinking = false
+    /// Many seeds fail when a path that is not rare was never taken.
+    var demandsCoverage = false
+    /// What of the world takes part.
+    var run = RunOptions()
+    /// The chosen mistake as arguments, for further processes.
+    var mutantArguments: [String] = []
     /// Many seeds end with the first that fails.
     var stopsAtFailure = false
 
     static let usage = """
-        usage: pulse-sim --seed N [--verbose]
-               pulse-sim --seeds A..B [--first-failure]
+        usage: pulse-sim --seed N [--verbose] [--until EVENT] [--faults 1,4|none]
+                         [--clients 0,2] [--submissions N] [--plain]
+               pulse-sim --seed N --shrink       the smallest part of it that still fails
+               pulse-sim --seeds A..B [--first-failure] [--coverage]
                pulse-sim torture [quick|long|faults|syncs|cuts|damage|metadata]
                                  [--seed N] [--cuts N] [--flips N] [--every N] [--scenarios N]
                pulse-sim mutants                 list the deliberate mistakes (a -DMUTANTS build)
@@ -44,11 +53,35 @@ struct Options {
                 seeds = range
             case "--verbose": isVerbose = true
             case "--first-failure": stopsAtFailure = true
-            case "--mutant": try Self.choose(mutant: try value(of: option))
+            case "--coverage": demandsCoverage = true
+            case "--shrink": isShrinking = true
+            case "--plain": run.isPlain = true
+            case "--faults": run.faults = try Self.numbers(try value(of: option))
+            case "--clients": run.clients = try Self.numbers(try value(of: option))
+            case "--submissions": run.submissionsMax = try Self.number(try value(of: option))
+            case "--until": run.untilEvent = try Self.number(try value(of: option))
+            case "--mutant":
+                let name = try value(of: option)
+                mutantArguments = [option, name]
+                try Self.choose(mutant: name)
             default: throw OptionError(text: "unknown option \(option)")
             }
         }
         guard (seed == nil) != (seeds == nil) else { throw OptionError(text: Self.usage) }
+    }
+
+    private static func number(_ text: String) throws(OptionError) -> Int {
+        guard let number = Int(text), number >= 0 else {
+            throw OptionError(text: "\(text) is no number")
+        }
+        return number
+    }
+
+    private static func numbers(_ text: String) throws(OptionError) -> Set<Int> {
+        if text == "none" { return [] }
+        var numbers: Set<Int> = []
+        for part in text.split(separator: ",") { numbers.insert(try number(String(part))) }
+        return numbers
     }
 
     static func choose(mutant name: String) throws(OptionError) {

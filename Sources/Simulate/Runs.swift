@@ -1,15 +1,18 @@
 // Running worlds: one, or many.
 
+import Glibc
 import PulseCore
 import PulseSimulator
 
 func report(_ verdict: Verdict) {
-    say("knobs: \(verdict.knobs)\nfaults: \(verdict.plan)")
+    if let commit = getenv("PULSE_COMMIT") { say("commit: \(String(cString: commit))") }
+    say("knobs: \(verdict.knobs)\nbuggify: \(verdict.buggifySites)\nfaults: \(verdict.plan)")
     say("the last events:")
     for line in verdict.lastLines { say("    " + line) }
     for violation in verdict.violations.prefix(20) { say("broken promise, \(violation)") }
     if verdict.violations.count > 20 { say("and \(verdict.violations.count - 20) more") }
-    say("repeat: pulse-sim --seed \(verdict.seed) --verbose")
+    say("broken by event \(verdict.counts.events)")
+    say("repeat: pulse-sim --seed \(verdict.seed)\(verdict.options.arguments) --verbose")
 }
 
 func summary(_ verdict: Verdict) -> String {
@@ -21,10 +24,10 @@ func summary(_ verdict: Verdict) -> String {
 
 func runOne(_ seed: UInt64, _ options: Options) -> Bool {
     say("seed \(seed)")
-    prepareLastWords("seed \(seed)", repeat: "--seed \(seed) --verbose")
+    prepareLastWords("seed \(seed)", repeat: "--seed \(seed)\(options.run.arguments) --verbose")
     var listener: ((String) -> Void)?
     if options.isVerbose { listener = { line in say(line) } }
-    let verdict = Simulation.run(seed: seed, listener: listener)
+    let verdict = Simulation.run(seed: seed, options: options.run, listener: listener)
     if !verdict.isKept { report(verdict) }
     say(summary(verdict))
     say("state \(Simulation.hexadecimal(verdict.stateHash))")
@@ -36,12 +39,15 @@ func runMany(_ seeds: ClosedRange<UInt64>, _ options: Options) -> Bool {
     var failed = 0
     var done = 0
     var hash: UInt64 = 0
-    var rare = RareCounts()
+    var coverage = Coverage()
+    var simulated = 0.0
+    let start = clock()
     for seed in seeds {
-        prepareLastWords("seed \(seed)", repeat: "--seed \(seed) --verbose")
-        let verdict = Simulation.run(seed: seed)
+        prepareLastWords("seed \(seed)", repeat: "--seed \(seed)\(options.run.arguments) --verbose")
+        let verdict = Simulation.run(seed: seed, options: options.run)
         done += 1
-        rare += verdict.counts.rare
+        coverage += verdict.coverage
+        simulated += Double(verdict.simulated.nanoseconds) / 1e9
         withUnsafeBytes(of: verdict.traceHash.littleEndian) { hash = XXH3.hash($0, seed: hash) }
         if !verdict.isKept {
             failed += 1
@@ -51,8 +57,21 @@ func runMany(_ seeds: ClosedRange<UInt64>, _ options: Options) -> Bool {
         }
         if done % 50 == 0 { say("\(done) seeds, \(failed) failed; \(seed): \(summary(verdict))") }
     }
-    say("\(done) seeds, \(failed) failed; \(rare)")
+    let seconds = Double(clock() - start) / Double(CLOCKS_PER_SEC)
+    say("\(coverage)")
+    let never = coverage.never
+    if !never.isEmpty { say("never: \(never.joined(separator: ", "))") }
     say("trace \(Simulation.hexadecimal(hash))")
+    let speed = Int(simulated / max(seconds, 0.001))
+    say(
+        "\(done) seeds, \(failed) failed; \(Int(simulated)) s simulated in \(Int(seconds)) s of CPU, "
+            + "\(speed) in one"
+    )
+    let unexpected = never.filter { !Coverage.isRare($0) }
+    if options.demandsCoverage, !unexpected.isEmpty {
+        say("these paths are not rare and were never taken: \(unexpected.joined(separator: ", "))")
+        return false
+    }
     return failed == 0
 }
 

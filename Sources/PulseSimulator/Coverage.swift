@@ -1,0 +1,69 @@
+// Which rare paths a set of runs took. A path that is never taken is not tested, however many seeds pass.
+
+import PulseCore
+
+/// Counts by name. A name of ``Sight`` is something the world saw, one of `Buggify.Sight` something the
+/// code it ran did.
+package struct Coverage: Sendable, CustomStringConvertible {
+    /// What the world looks out for.
+    package enum Sight: String, CaseIterable, Sendable {
+        case tornTailCut
+        case rollUndone
+        case footerRebuilt
+        case indexRebuilt
+        case segmentDropped
+        case leaseExpired
+        case lateOutcomeRefused
+        case duplicateFound
+        case conflictFound
+        case crashBeforeFlush
+        case deathInRecovery
+        case failedSync
+        case stalled
+        case fullDiskRefused
+        case fullDiskResumed
+        case damageTold
+        case damageHarmless
+        case olderLogRefused
+        case badCheckpointRefused
+    }
+
+    private var counts: [String: Int] = [:]
+
+    package init() {
+        for sight in Sight.allCases { counts[sight.rawValue] = 0 }
+        for sight in Buggify.Sight.allCases { counts["\(sight)"] = 0 }
+        for site in Buggify.Site.allCases { counts["buggify \(site)"] = 0 }
+    }
+
+    package mutating func saw(_ sight: Sight, _ times: Int = 1) {
+        counts[sight.rawValue, default: 0] += times
+    }
+
+    mutating func add(_ buggify: Buggify) {
+        for sight in Buggify.Sight.allCases {
+            counts["\(sight)", default: 0] += buggify.seen[sight.rawValue]
+        }
+        for site in Buggify.Site.allCases {
+            counts["buggify \(site)", default: 0] += buggify.fired[site.rawValue]
+        }
+    }
+
+    package static func += (sum: inout Self, other: Self) {
+        for name in other.counts.keys.sorted() {
+            sum.counts[name, default: 0] += other.counts[name] ?? 0
+        }
+    }
+
+    /// Names that a few hundred seeds may well not see.
+    package static func isRare(_ name: String) -> Bool {
+        ["footerRebuilt", "segmentDropped", "fullDiskResumed", "rollWithoutSpare"].contains(name)
+    }
+
+    /// Names that nothing was counted for.
+    package var never: [String] { counts.keys.sorted().filter { counts[$0] == 0 } }
+
+    package var description: String {
+        counts.keys.sorted().map { "\($0) \(counts[$0] ?? 0)" }.joined(separator: ", ")
+    }
+}

@@ -1,0 +1,41 @@
+// What of a world takes part in a run. Everything is drawn all the same, so that leaving out a fault or
+// a client moves as little as possible of the rest.
+
+/// The whole world, or a part of it that still shows a failure.
+package struct RunOptions: Sendable, Equatable {
+    /// Numbers of the faults that happen, counted from 1; nil for all.
+    package var faults: Set<Int>?
+    /// Numbers of the clients that take part, counted from 0; nil for all. The first, who saves the
+    /// templates, always does.
+    package var clients: Set<Int>?
+    /// Submissions from this number on are left out.
+    package var submissionsMax: Int?
+    /// The run ends after this event.
+    package var untilEvent: Int?
+    /// Leaves out what was added to worlds later: buggify, disk faults, damage. Seeds of old stay
+    /// the same runs.
+    package var isPlain = false
+
+    package init() {}
+
+    package static var plain: RunOptions {
+        var options = RunOptions()
+        options.isPlain = true
+        return options
+    }
+
+    /// As arguments of pulse-sim.
+    package var arguments: String {
+        var text = ""
+        func list(_ numbers: Set<Int>) -> String {
+            numbers.isEmpty
+                ? "none" : numbers.sorted().map { "\($0)" }.joined(separator: ",")
+        }
+        if let faults { text += " --faults \(list(faults))" }
+        if let clients { text += " --clients \(list(clients))" }
+        if let submissionsMax { text += " --submissions \(submissionsMax)" }
+        if let untilEvent { text += " --until \(untilEvent)" }
+        if isPlain { text += " --plain" }
+        return text
+    }
+}
