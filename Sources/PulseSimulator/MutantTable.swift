@@ -58,7 +58,7 @@ extension Mutant {
             MutantRow("skip-seed", .skipSeed, "B3", within: 0),
             MutantRow("synced-up-to-high", .syncedUpToHigh, "B3"),
             MutantRow("synced-up-to-low", .syncedUpToLow, "B3", by: .damage, within: 0),
-            MutantRow("floor-ahead", .floorAhead, "B13", within: 0),
+            MutantRow("floor-ahead", .floorAhead, "B13", within: 120),
             MutantRow("skip-chain", .skipChain, "B4", by: .damage, within: 0),
             MutantRow("skip-missing-file", .skipMissingFile, "B4"),
             MutantRow("skip-segment-link", .skipSegmentLink, "B4"),

@@ -198,6 +198,7 @@ final class NativeConsumer: SimulatedClient {
             let question = asked.remove(at: place)
             guard question.isAcknowledgement else { return }
             for (position, item) in question.ids.enumerated() where !reply.isStale(position) {
+                world.checkTold(finished: item.id, by: group, channel)
                 world.witness.settled(
                     item.id,
                     by: group,

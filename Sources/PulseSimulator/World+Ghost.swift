@@ -56,6 +56,22 @@ extension World {
         witness.note("P1", "a client was told of group \(name) before it was durable")
     }
 
+    /// P1: the same for an acknowledgement, which is in the state once it is durable: the message is
+    /// done, and waits for nothing.
+    func checkTold(finished id: NotificationID, by name: String, _ channel: Channel) {
+        guard let node, answerDurable != nil,
+            let place = id.place(key: node.shard.log.identity.key),
+            let group = node.shard.state.group(named: name, on: channel.topic),
+            let index = group.index(of: place.stream)
+        else { return }
+        if !group.streams[index].progress.isDone(place.offset) {
+            witness.note(
+                "P1",
+                "group \(name) was told that \(id) is finished before it was durable"
+            )
+        }
+    }
+
     /// P1: what counts as durable was covered by a sync that ended.
     func checkDurable() {
         guard let node, node.shard.log.durablePosition > syncedTo else { return }
