@@ -59,7 +59,8 @@ extension ShardLog {
 
     /// Visits all entries from `from` on, in order, verified and with their chain checked, until
     /// the append position or until `visit` answers false. Starts at the oldest entry when `from`
-    /// is older. Throws ``LogError/damaged(_:)`` at damage: nothing is ever skipped.
+    /// is older and what lay before was released. Throws ``LogError/damaged(_:)`` at damage: nothing is
+    /// ever skipped.
     ///
     /// `visit` may read; it must not append.
     package func scan(
@@ -74,15 +75,16 @@ extension ShardLog {
                 throw damage(previous, previous.end, "the next segment is missing")
             }
             let base = segment.base + UInt64(geometry.entriesStart)
-            try expectNoLoss(from: previous?.end ?? start, to: base)
+            try expectNoLoss(from: previous?.end ?? from.rawValue, to: base)
             guard try scan(segment, from: max(start, base), window, visit) else { return }
             previous = segment
         }
-        try expectNoLoss(from: max(previous?.end ?? start, start), to: position)
+        try expectNoLoss(from: max(previous?.end ?? from.rawValue, start), to: position)
     }
 
-    /// Throws when recovery found that something is lost between the end of a segment and what follows.
+    /// Throws when recovery found that something is lost between an end and what is read next.
     private func expectNoLoss(from: UInt64, to: UInt64) throws(LogError) {
+        guard from < to else { return }
         let lost = damaged.first { $0.from.rawValue < to && $0.to.rawValue > from }
         if let lost { throw .damaged(lost) }
     }
