@@ -10,11 +10,11 @@ FORMATTED = Package.swift Sources Tests Fuzz examples
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup build release run test sim torture torture-long soak mutants crash-test \
-	crash-test-long ten-million bench bench-accept fuzz fuzz-all fuzz-minimise asan tsan fmt lint check \
-	clean
+	crash-test-long ten-million full-disk-test sync-failure-test bench bench-accept fuzz fuzz-all \
+	fuzz-minimise asan tsan fmt lint check clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install the Debian packages that are missing (as root)
 	@Scripts/setup.sh
@@ -60,6 +60,12 @@ crash-test-long: release ## The same with 500 kills, and recovery of a full segm
 
 ten-million: release ## Load millions of notifications and measure the starts: COUNT=n (10000000)
 	python3 Scripts/ten-million.py --count $(or $(COUNT),10000000)
+
+full-disk-test: release ## Fill a small disk under the real program (as root)
+	python3 Scripts/full-disk-test.py
+
+sync-failure-test: release ## Let syncs fail under the real program: RUNS=n (100)
+	python3 Scripts/sync-failure-test.py --runs $(or $(RUNS),100)
 
 bench: release ## Measure: BENCH="arguments of pulse-bench"
 	.build/release/pulse-bench $(BENCH)

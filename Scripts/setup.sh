@@ -13,8 +13,8 @@ packages=(
     libboost1.81-dev libcurl4-openssl-dev libisal-dev libkainjow-mustache-dev liblz4-dev
     librocksdb-dev
     libxxhash-dev libyaml-dev
-    # A mail server for the tests.
-    python3-aiosmtpd
+    # A mail server for the tests; failing system calls, and a small file system.
+    python3-aiosmtpd fiu-utils strace e2fsprogs mount util-linux
 )
 
 if ! command -v swift >/dev/null; then

@@ -10,11 +10,21 @@
 package import PulseCore
 
 package struct HeldQueue: Sendable {
-    private var wheel: TimingWheel<HeldRow>
+    private var wheel: TimingWheel<Waiting>
     private let group: GroupID
     /// Rows with keys up to this one are in memory (or leased); nil when all rows are.
     private var loadedThrough: [UInt8]?
     private let limit: Int
+
+    /// A row, and when its own delay is over whatever the wall clock says.
+    private struct Waiting: BitwiseCopyable, Sendable {
+        var row: HeldRow
+        var until: MonotonicInstant?
+    }
+
+    /// How long a row may wait at most, when its due time was set by a clock that was ahead; nil when its
+    /// due time is to be trusted. See ``Shard/ownWait(of:at:)``.
+    package typealias OwnWait = (HeldRow) -> Int64?
 
     package var countInMemory: Int { wheel.count }
 
@@ -43,11 +53,12 @@ package struct HeldQueue: Sendable {
     package mutating func reload(
         at now: Now,
         from store: any StateStore,
-        except isOut: (MessageKey) -> Bool
+        except isOut: (MessageKey) -> Bool,
+        ownWait: OwnWait = { _ in nil }
     ) throws(StorageError) {
         wheel = TimingWheel(at: now.monotonic)
         loadedThrough = Mutant.isOn(.forgetWheel) ? nil : HeldRow.prefix(group)
-        try loadMore(at: now, from: store, except: isOut)
+        try loadMore(at: now, from: store, except: isOut, ownWait: ownWait)
     }
 
     /// Calls `release` for every row that is due, in due order to a tick.
@@ -55,31 +66,41 @@ package struct HeldQueue: Sendable {
         to now: Now,
         from store: any StateStore,
         except isOut: (MessageKey) -> Bool,
+        ownWait: OwnWait = { _ in nil },
         release: (HeldRow) -> Void
     ) throws(StorageError) {
-        var early: [HeldRow] = []
-        wheel.advance(to: now.monotonic) { row in
-            // The wall clock was set back, or runs slower: the row's own time decides.
-            let isEarly = row.due > now.wall && !Mutant.isOn(.heldEarly)
-            if isEarly { early.append(row) } else { release(row) }
+        var early: [Waiting] = []
+        wheel.advance(to: now.monotonic) { waiting in
+            // The wall clock was set back, or runs slower: the row's own time decides, unless it waited
+            // for its own delay already.
+            let isOver = waiting.until.map { $0 <= now.monotonic } ?? false
+            let isEarly = waiting.row.due > now.wall && !isOver && !Mutant.isOn(.heldEarly)
+            if isEarly { early.append(waiting) } else { release(waiting.row) }
         }
-        for row in early { place(row, at: now) }
+        for waiting in early { place(waiting.row, at: now, until: waiting.until) }
         if loadedThrough != nil, wheel.count < max(1, limit / 2) {
-            try loadMore(at: now, from: store, except: isOut)
+            try loadMore(at: now, from: store, except: isOut, ownWait: ownWait)
         }
     }
 
-    private mutating func place(_ row: HeldRow, at now: Now) {
+    private mutating func place(
+        _ row: HeldRow,
+        at now: Now,
+        until: MonotonicInstant? = nil
+    ) {
         // A day at most: a far row comes round again, and a wait cannot overflow.
         var wait = min(max(0, row.due.milliseconds - now.wall.milliseconds), 86_400_000)
         if Mutant.isOn(.heldEarly) { wait = max(0, wait - 1000) }
-        _ = wheel.schedule(row, at: now.monotonic.advanced(byMilliseconds: wait))
+        var instant = now.monotonic.advanced(byMilliseconds: wait)
+        if let until { instant = min(instant, max(until, now.monotonic)) }
+        _ = wheel.schedule(Waiting(row: row, until: until), at: instant)
     }
 
     private mutating func loadMore(
         at now: Now,
         from store: any StateStore,
-        except isOut: (MessageKey) -> Bool
+        except isOut: (MessageKey) -> Bool,
+        ownWait: OwnWait
     ) throws(StorageError) {
         guard let through = loadedThrough else { return }
         let below = HeldRow.prefix(GroupID(group.rawValue + 1))
@@ -87,7 +108,11 @@ package struct HeldQueue: Sendable {
         for stored in rows {
             guard let row = HeldRow(stored), Mutant.isOn(.dueTwice) || !isOut(row.message)
             else { continue }
-            place(row, at: now)
+            place(
+                row,
+                at: now,
+                until: ownWait(row).map { now.monotonic.advanced(byMilliseconds: $0) }
+            )
         }
         loadedThrough = rows.count == limit ? rows.last?.key : nil
         if Mutant.isOn(.loadRowsOnce) { loadedThrough = nil }

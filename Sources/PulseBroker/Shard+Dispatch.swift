@@ -38,9 +38,6 @@ extension Shard {
         }
     }
 
-    /// Whether leases may be granted: every one of them will want room for its outcome.
-    private var mayLease: Bool { !log.isReadOnly && !log.isNearlyFull }
-
     /// Leases messages to subscribers as far as their credit goes.
     /// Bounded in number and bytes; ``hasMoreToDeal`` says that a bound was met.
     package func deal(at now: Now) throws(ShardError) -> [Handout] {
@@ -258,7 +255,7 @@ extension Shard {
     // MARK: - Commands of the turn
 
     /// Whether a turn is needed to write what this one decided.
-    package var hasUnwrittenCommands: Bool { !turnCommands.isEmpty }
+    package var hasUnwrittenCommands: Bool { !turnCommands.isEmpty || !keptCommands.isEmpty }
 
     /// Whether a sync was asked for and has not been taken in yet.
     package var isSyncing: Bool { log.pendingSync != nil }
@@ -284,52 +281,6 @@ extension Shard {
             }
         }
         log.jobFinished(job.subject, failure: failure)
-    }
-
-    /// Appends the turn's commands as one entry, if there are any; returns its position.
-    @discardableResult
-    func appendTurnCommands(at now: Now) throws(ShardError) -> LogPosition? {
-        guard !turnCommands.isEmpty else { return nil }
-        let result = turnCommands.withUnsafeBytes { body -> Result<LogPosition, LogError> in
-            do throws(LogError) {
-                return .success(
-                    try log.append(
-                        .command,
-                        stream: .none,
-                        baseOffset: Offset(0),
-                        recordCount: 0,
-                        at: now.wall,
-                        keys: turnKeys,
-                        body: body
-                    )
-                )
-            } catch { return .failure(error) }
-        }
-        let position: LogPosition
-        do throws(LogError) { position = try result.get() } catch { throw .log(error) }
-        for lease in turnAnnounced { announcing.append((lease, position)) }
-        for lease in turnSettled { settling.append((lease, position)) }
-        turnCommands.removeAll(keepingCapacity: true)
-        turnKeys.removeAll(keepingCapacity: true)
-        turnAnnounced.removeAll(keepingCapacity: true)
-        turnSettled.removeAll(keepingCapacity: true)
-        return position
-    }
-
-    /// Appends the commands gathered so far when one more might make their entry too large.
-    func makeRoomForCommand(at now: Now) throws(ShardError) {
-        if turnCommands.count > log.bodyBytesMax / 2 { try appendCommandsUnlessFull(at: now) }
-    }
-
-    /// Appends the turn's commands, or keeps them while the disk has no room for another segment.
-    func appendCommandsUnlessFull(at now: Now) throws(ShardError) {
-        do throws(ShardError) {
-            try appendTurnCommands(at: now)
-        } catch {
-            guard case .log(.diskFull) = error else { throw error }
-            isWaitingForRoom = true
-            if Mutant.isOn(.dropCommandsWhenFull) { turnCommands.removeAll() }
-        }
     }
 
     func openAnnounced() {

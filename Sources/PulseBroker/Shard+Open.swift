@@ -45,8 +45,9 @@ extension Shard {
         } catch { throw .log(error) }
         try StoreFormat.check(store)
         let state: ShardState
+        let storeWasEmpty: Bool
         do throws(ShardError) {
-            state = try loadState(of: log, from: store)
+            (state, storeWasEmpty) = try loadState(of: log, from: store)
         } catch {
             // The log's end is missing because it is damaged: that is what to tell.
             guard case .storeAhead = error, let damage = report.damaged.first else { throw error }
@@ -69,6 +70,11 @@ extension Shard {
         )
         shard.scrubbing = Scrubbing(try scrubProgress(in: store, at: now))
         try shard.applyDurable(at: now)
+        shard.restored = RestoredState(
+            state: SavedState(shard.state),
+            replayedFrom: state.applied,
+            storeWasEmpty: storeWasEmpty
+        )
         for (stream, end) in shard.state.streams { shard.nextOffsets[stream] = end }
         if report.damaged.isEmpty { try shard.begin(at: now) }
         do throws(StorageError) {
@@ -83,7 +89,7 @@ extension Shard {
     private static func loadState(
         of log: ShardLog,
         from store: any StateStore
-    ) throws(ShardError) -> ShardState {
+    ) throws(ShardError) -> (ShardState, storeWasEmpty: Bool) {
         var identity: [UInt8] = []
         identity.append(littleEndian: log.identity.high)
         identity.append(littleEndian: log.identity.low)
@@ -96,21 +102,22 @@ extension Shard {
             guard isWhole else { throw .storeLost(first: log.firstPosition) }
             var batch = StateBatch()
             batch.put(identityKey, identity)
-            try fromStore { () throws(StorageError) in try store.write(batch) }
-            return ShardState()
+            let changes = batch
+            try fromStore { () throws(StorageError) in try store.write(changes) }
+            return (ShardState(), true)
         }
         guard owner == identity else { throw .foreignStore }
         try refuseRowsFromTheFuture(log, store)
         guard let saved = try fromStore({ () throws(StorageError) in try store.get(checkpointKey) })
         else {
             guard isWhole else { throw .storeLost(first: log.firstPosition) }
-            return ShardState()
+            return (ShardState(), false)
         }
         guard var state = ShardState(encoded: saved) else {
             if Mutant.isOn(.emptyForBadCheckpoint) {
                 var empty = ShardState()
                 empty.applied = log.appendPosition
-                return empty
+                return (empty, false)
             }
             throw .unreadableCheckpoint
         }
@@ -120,7 +127,10 @@ extension Shard {
         guard state.applied <= log.appendPosition else {
             throw .storeAhead(applied: state.applied, end: log.appendPosition)
         }
-        return state
+        guard isWhole || state.applied >= log.firstPosition else {
+            throw .storeBehind(applied: state.applied, first: log.firstPosition)
+        }
+        return (state, false)
     }
 
     /// How far the rows reach, nil when none was written.
@@ -188,10 +198,12 @@ extension Shard {
     /// background when ``wantsStoreFlush`` says so.
     package func checkpoint() throws(ShardError) {
         var batch = StateBatch()
-        batch.put(Self.checkpointKey, state.encoded())
+        let encoded = state.encoded()
+        batch.put(Self.checkpointKey, encoded)
         do throws(StorageError) {
             try store.write(batch)
         } catch { throw .storage(error) }
+        savedState = SavedState(state.applied, encoded: encoded)
         checkpointed = state.applied
         if Mutant.isOn(.releaseBeforeFlush) { durableCheckpoint = state.applied }
         checkpointInFlight = state.applied
@@ -214,14 +226,21 @@ extension Shard {
     }
 
     /// Saves everything and closes the log: what a clean stop does last.
-    package func close() throws(ShardError) {
-        try checkpoint()
-        do throws(StorageError) {
-            try store.flush()
-        } catch { throw .storage(error) }
-        storeFlushed()
-        do throws(LogError) {
-            try log.close()
-        } catch { throw .log(error) }
+    ///
+    /// - Returns: Why the state could not be saved, or nil. It is no reason to fail: all of it is in the
+    ///   log, and the next start folds it again.
+    @discardableResult
+    package func close() throws(ShardError) -> StorageError? {
+        var unsaved: StorageError?
+        do throws(ShardError) {
+            try checkpoint()
+            try fromStore { () throws(StorageError) in try store.flush() }
+            storeFlushed()
+        } catch {
+            guard case .storage(let failure) = error else { throw error }
+            unsaved = failure
+        }
+        try fromLog { () throws(LogError) in try log.close() }
+        return unsaved
     }
 }

@@ -47,8 +47,7 @@ extension Shard {
     /// Whether new work can be taken in. Outcomes are still written when it cannot.
     package var acceptsWork: ErrorCode? {
         if log.isDamaged { return .dataCorrupt }
-        if log.isShortOfSpace { return .diskFull }
-        return nil
+        return obstacleOfDisk
     }
 
     /// Appends one notification, unless its idempotency key was used inside the window.

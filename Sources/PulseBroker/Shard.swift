@@ -91,6 +91,11 @@ package final class Shard {
     package internal(set) var isWaitingForRoom = false
     /// Where the log ended when the last turn ended with all its commands in it.
     private var commandsReach = LogPosition.zero
+    /// Commands for entries of their own that wait for room, before those of the turn.
+    var keptCommands: [KeptCommands] = []
+    /// What the shell said of the disk last, and what was made of it.
+    package internal(set) var disk: DiskStatus?
+    package internal(set) var diskIsFull = false
     /// Leases whose intent, and leases whose outcome, become durable with the entry at a position.
     var announcing = FIFO<(lease: UInt64, position: LogPosition)>()
     var settling = FIFO<(lease: UInt64, position: LogPosition)>()
@@ -119,6 +124,9 @@ package final class Shard {
     /// What the two clocks said together when the wheels were laid out, to notice that one was set.
     var clockBase: Now
     package internal(set) var statistics = ShardStatistics()
+    /// The checkpoint made last by this process.
+    package internal(set) var savedState: SavedState?
+    package internal(set) var restored: RestoredState?
     package let recovery: RecoveryReport
 
     struct LeaseOrigins: Sendable {
@@ -175,7 +183,7 @@ package final class Shard {
         if !isWaitingForRoom { commandsReach = log.appendPosition }
         if Mutant.isOn(.callBeforeIntent) { openAnnounced() }
         if Mutant.isOn(.leaseEndsBeforeSync) { closeSettled() }
-        log.noteTime(now.wall)
+        log.noteTime(now)
         do throws(LogError) {
             try log.flush(jobs: &logJobs)
         } catch { throw .log(error) }
@@ -302,6 +310,7 @@ package final class Shard {
         if !scrubbing.inFlight, configuration.scrubBytesPerSecond > 0, let due = scrubbing.due {
             earliest = earliest.map { min($0, due) } ?? due
         }
+        if let due = log.jobsDue { earliest = min(due, earliest ?? due) }
         for queue in queues {
             guard let deadline = queue.held.nextDeadline else { continue }
             earliest = earliest.map { min($0, deadline) } ?? deadline
@@ -320,6 +329,7 @@ package final class Shard {
                     to: now,
                     from: store,
                     except: { waiting.contains($0) || self.leases.holds($0) },
+                    ownWait: { self.ownWait(of: $0, at: now) },
                     release: { due.append($0) }
                 )
                 for row in due { makeDue(row, in: index) }
@@ -347,30 +357,6 @@ package final class Shard {
             candidate.newest = intent.position
         }
         queues[index].makeDue(candidate)
-    }
-
-    /// When wall and monotonic time have drifted apart by more than a second since the wheels were laid
-    /// out, in one step or in many, they are laid out anew from the rows, which name wall times.
-    private func reloadIfClockWasSet(_ now: Now) throws(StorageError) {
-        let monotonic =
-            Int64(now.monotonic.nanoseconds / 1_000_000)
-            - Int64(clockBase.monotonic.nanoseconds / 1_000_000)
-        let wall = now.wall.milliseconds - clockBase.wall.milliseconds
-        guard abs(wall - monotonic) > 1000, !Mutant.isOn(.ignoreClockStep) else { return }
-        clockBase = now
-        statistics.clockChanges += 1
-        if queues.contains(where: { $0.held.countInMemory > 0 }) {
-            configuration.log.buggify?.saw(.clockSetWithHeld)
-        }
-        for index in queues.indices { try reloadQueue(index, at: now) }
-    }
-
-    func reloadQueue(_ index: Int, at now: Now) throws(StorageError) {
-        queues[index].dropDueRows()
-        let waiting = queues[index].waiting
-        try queues[index].held.reload(at: now, from: store) {
-            waiting.contains($0) || self.leases.holds($0)
-        }
     }
 
     /// Work for the background that came up since the last call.

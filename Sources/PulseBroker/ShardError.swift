@@ -13,9 +13,21 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
     case foreignStore
     /// The store has lost its state and the log no longer reaches back to the beginning.
     case storeLost(first: LogPosition)
+    /// The store stands at a place that the log does not have any more.
+    case storeBehind(applied: LogPosition, first: LogPosition)
     case unreadableCheckpoint
     /// A newer Pulse wrote the store.
     case newerStore(part: String, found: Int, supported: Int)
+
+    /// Whether the state store is broken, as opposed to belonging to something else: a log that reaches
+    /// back to its beginning can make it again.
+    package var isBrokenStore: Bool {
+        switch self {
+        case .storage(let error): if case .damaged = error.reason { true } else { false }
+        case .unreadableCheckpoint: true
+        case .log, .state, .storeAhead, .foreignStore, .storeLost, .storeBehind, .newerStore: false
+        }
+    }
 
     package var description: String {
         switch self {
@@ -28,7 +40,12 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
         case .foreignStore: "the state store belongs to another log"
         case .storeLost(let first):
             "the state store is empty, but the log begins at \(first.rawValue): state from before "
-                + "that cannot be rebuilt"
+                + "that cannot be rebuilt. Restore the state store from a copy, or the whole data "
+                + "directory from a backup"
+        case .storeBehind(let applied, let first):
+            "the state store stands at \(applied.rawValue), but the log begins at "
+                + "\(first.rawValue): what lies between is lost to it. Restore the state store from a "
+                + "copy that is newer, or the whole data directory from a backup"
         case .unreadableCheckpoint: "the state store's checkpoint cannot be read"
         case .newerStore(let part, let found, let supported):
             "the state store's \(part) have format \(found), this program reads up to \(supported); "

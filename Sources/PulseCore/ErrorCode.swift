@@ -39,6 +39,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case overloaded = 51
     case diskFull = 52
     case tooManyConnections = 53
+    case diskStalled = 54
     // Something of ours or of the machine failed.
     case dataCorrupt = 70
     case storageFailed = 71
@@ -81,6 +82,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
         case .overloaded: "overloaded"
         case .diskFull: "disk_full"
         case .tooManyConnections: "too_many_connections"
+        case .diskStalled: "disk_stalled"
         case .dataCorrupt: "data_corrupt"
         case .storageFailed: "storage_failed"
         }

@@ -22,6 +22,38 @@ package enum Limits {
     /// Milliseconds from the beginning of one pass over all segments to that of the next.
     package static let scrubIntervalMilliseconds: Int64 = 7 * 86_400_000
 
+    // Disk.
+
+    /// Bytes of the file that gives its room to the state store when the disk is full: a store writes
+    /// out 8 MiB at a time, and needs twice that while it tidies up.
+    package static let ballastBytes = 32 << 20
+    /// A twentieth of the disk is kept free: with less, new work is refused, and twice as much lets it
+    /// in again. At least this many bytes (but not more than an eighth of the disk) ...
+    package static let diskFreeBytesMin = 16 << 20
+    /// ... and at most this many: a twentieth of a large disk is more than anything here needs.
+    package static let diskFreeBytesMax = 4 << 30
+    /// Bytes the least segment has that the size of the disk may ask for: any batch fits twice.
+    package static let segmentBytesLeast = 4 << 20
+    /// Free bytes without which the state store is not opened: RocksDB ends the process when it cannot
+    /// write its new manifest.
+    package static let storeOpenBytesMin = 4 << 20
+    /// Free bytes without which the state store is not let write out its memory: one write buffer and
+    /// its manifest. The broker refuses new work long before.
+    package static let storeFlushBytesMin = 8 << 20
+    /// Bytes of rows that may wait in memory while the state store cannot write. At half of it
+    /// nothing more is leased; what is leased already fits the other half.
+    package static let storeWaitingBytesMax = 64 << 20
+    /// Milliseconds a sync may take before the following ones are performed on a thread of their own.
+    package static let slowSyncMilliseconds: Int64 = 50
+    /// Milliseconds without a slow sync after which the loop performs them itself again.
+    package static let slowSyncMemoryMilliseconds: Int64 = 10_000
+    /// Milliseconds a sync may be under way before the broker is not ready and takes nothing new.
+    package static let stalledSyncMilliseconds: Int64 = 1000
+    /// Descriptors without which the broker does not start: the log, the state store and a few clients.
+    package static let descriptorsLeast = 256
+    /// Milliseconds in which a message of the operator's log that repeats is written once.
+    package static let repeatedLogMilliseconds: Int64 = 10_000
+
     // Records.
 
     /// Bytes of one notification's envelope: room for a long HTML mail.
@@ -110,5 +142,9 @@ package enum Limits {
             "an entry fits a segment"
         )
         precondition(templateBytesMax < httpBodyBytesMax, "a template can be posted")
+        precondition(batchBytesMax < segmentBytesLeast / 2, "a batch fits the least segment")
+        precondition(slowSyncMilliseconds < stalledSyncMilliseconds, "slow comes before stalled")
+        precondition(storeOpenBytesMin < ballastBytes, "the ballast is enough to open the store")
+        precondition(storeFlushBytesMin < diskFreeBytesMin, "work is refused before the store is")
     }
 }

@@ -30,10 +30,18 @@ package struct LogEvent: Hashable, Sendable {
     /// A short constant sentence: `"torn tail cut"`.
     package var message: String
     package var fields: [Field]
+    /// Whether the same may happen again and again: then it is written now and then, with a count.
+    package var mayRepeat: Bool
 
-    package init(_ level: Level, _ message: String, _ fields: [Field] = []) {
+    package init(
+        _ level: Level,
+        _ message: String,
+        _ fields: [Field] = [],
+        mayRepeat: Bool = false
+    ) {
         self.level = level
         self.message = message
         self.fields = fields
+        self.mayRepeat = mayRepeat
     }
 }

@@ -15,7 +15,7 @@ extension ErrorCode {
         case .expectationFailed: 417
         case .headerTooLarge: 431
         case .storageFailed: 500
-        case .draining, .overloaded, .diskFull, .tooManyConnections, .dataCorrupt: 503
+        case .draining, .overloaded, .diskFull, .diskStalled, .tooManyConnections, .dataCorrupt: 503
         case .malformedFrame, .unsupportedVersion, .handshakeRequired, .invalidRequest,
             .validationFailed, .unknownChannel, .unknownTemplate, .missingVariable, .invalidAddress,
             .invalidTemplate, .corruptBatch, .unsupportedCompression, .tooManySubscriptions,
@@ -61,6 +61,7 @@ extension ErrorCode {
         case .draining: "The server is shutting down"
         case .overloaded: "The server is overloaded"
         case .diskFull: "The server's disk is full"
+        case .diskStalled: "The server's disk does not answer"
         case .tooManyConnections: "There are too many connections"
         case .dataCorrupt: "Stored data is corrupt"
         case .storageFailed: "Storage failed"

@@ -151,6 +151,48 @@ extension ShardLog {
         wantsJobs = true
     }
 
+    /// Makes sure that entries with bodies of these sizes, one after the other, will find their files:
+    /// all of them or, with ``LogError/diskFull(file:)``, none.
+    package func makeRoom(forBodies bodies: [Int]) throws(LogError) {
+        var left = geometry.entriesEnd - Int(position - active.base)
+        var files = 0
+        for body in bodies {
+            let size = EntryHeader.bytes + EntryHeader.padded(body)
+            if left < size {
+                files += 1
+                left = geometry.entriesEnd - geometry.entriesStart
+            }
+            left -= size
+        }
+        while spares.count < files {
+            lastSpareNumber += 1
+            let name = LogFileName.name(ofSpare: lastSpareNumber)
+            do throws(StorageError) {
+                try makeFile(named: name)
+            } catch { throw refusing(name, error) }
+            spares.append(name)
+            directoryIsDirty = true
+        }
+    }
+
+    /// Makes a segment's file here and now, with its room reserved but not written.
+    private func makeFile(named name: String) throws(StorageError) {
+        guard roomBytes >= geometry.segmentBytes else {
+            throw StorageError(.create, file: name, reason: .noSpace)
+        }
+        let temporary = name + ".tmp"
+        _ = try directory.create(temporary, bytes: geometry.segmentBytes, written: false)
+        try directory.rename(temporary, to: name)
+        tookRoom()
+    }
+
+    private func refusing(_ name: String, _ error: StorageError) -> LogError {
+        guard error.reason == .noSpace else { return .storage(error) }
+        // A half-made file would keep the disk full.
+        do throws(StorageError) { try directory.remove(name + ".tmp") } catch {}
+        return .diskFull(file: name)
+    }
+
     /// A file for the next segment, under its final name: a spare if one is ready, otherwise made
     /// here and now, with its room reserved but not written: slower syncs are better than a stall.
     private func takeFile(named name: String) throws(LogError) -> any LogFile {
@@ -162,16 +204,11 @@ extension ShardLog {
                 spares.removeFirst()
                 try directory.rename(spare, to: name)
             } else {
-                let temporary = name + ".tmp"
-                _ = try directory.create(temporary, bytes: geometry.segmentBytes, written: false)
-                try directory.rename(temporary, to: name)
+                try makeFile(named: name)
             }
             return try directory.open(name)
         } catch {
-            guard error.reason == .noSpace else { throw .storage(error) }
-            // A half-made file would keep the disk full.
-            do throws(StorageError) { try directory.remove(name + ".tmp") } catch {}
-            throw .diskFull(file: name)
+            throw refusing(name, error)
         }
     }
 

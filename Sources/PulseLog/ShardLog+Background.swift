@@ -3,18 +3,22 @@
 package import PulseCore
 
 extension ShardLog {
-    /// Milliseconds between attempts after background work failed: a full disk is not asked twice
-    /// a millisecond.
+    /// Milliseconds between attempts after background work failed, doubled with each failure: a full
+    /// disk is not asked twice a millisecond, and room that came back is found within seconds.
     private static let retryMilliseconds: Int64 = 1000
+    private static let retryMillisecondsMax: Int64 = 4000
 
     /// Adds the jobs that are wanted now and not yet under way.
     func requestJobs(into jobs: inout [LogJob]) throws(LogError) {
-        guard refusal == nil, latestWall >= jobsNotBefore else { return }
+        guard refusal == nil, latestTime >= jobsNotBefore else { return }
         wantsJobs = false
-        while spares.count + sparesComing.count < configuration.spareSegments {
+        while spares.count + sparesComing.count < configuration.spareSegments,
+            roomBytes >= geometry.segmentBytes
+        {
             lastSpareNumber += 1
             let name = LogFileName.name(ofSpare: lastSpareNumber)
             sparesComing.insert(name)
+            tookRoom()
             jobs.append(.prepareSpare(name: name, bytes: geometry.segmentBytes))
         }
         try requestRelease(into: &jobs)
@@ -34,8 +38,41 @@ extension ShardLog {
     }
 
     /// Tells the log what time it is, so that failed work is tried again although nothing is appended.
-    package func noteTime(_ wall: WallTimestamp) {
-        if wall > latestWall { latestWall = wall }
+    package func noteTime(_ now: Now) {
+        latestTime = now.monotonic
+        if now.wall > latestWall { latestWall = now.wall }
+    }
+
+    /// When failed work wants to be tried again; nil when none waits.
+    package var jobsDue: MonotonicInstant? {
+        wantsJobs && failuresInRow > 0 && refusal == nil ? jobsNotBefore : nil
+    }
+
+    private func rest() {
+        wantsJobs = true
+        let wait = Self.retryMilliseconds << Int64(min(failuresInRow, 8))
+        failuresInRow += 1
+        jobsNotBefore = latestTime.advanced(
+            byMilliseconds: min(wait, Self.retryMillisecondsMax)
+        )
+    }
+
+    /// A file is made: until the disk is looked at again, there is so much less room.
+    func tookRoom() {
+        if roomBytes != .max { roomBytes = max(0, roomBytes - geometry.segmentBytes) }
+    }
+
+    /// There is more or less room on the disk than there was.
+    package func noteRoom(bytes free: Int) {
+        // Files that are being made may have taken their room already, or not yet: taken for not yet.
+        let coming = sparesComing.count * geometry.segmentBytes
+        let bytes = free == .max ? free : max(0, free - coming)
+        // Spares that could not be made are wanted as soon as they can.
+        if bytes > roomBytes { wantsJobs = true }
+        if bytes >= geometry.segmentBytes, roomBytes < geometry.segmentBytes {
+            jobsNotBefore = latestTime
+        }
+        roomBytes = bytes
     }
 
     /// No file goes before the floor says, durably, that the log begins above it: otherwise nobody could
@@ -50,8 +87,7 @@ extension ShardLog {
                 guard case .storage(let failed) = error, failed.reason == .noSpace else {
                     throw error
                 }
-                wantsJobs = true
-                jobsNotBefore = latestWall.advanced(byMilliseconds: Self.retryMilliseconds)
+                rest()
                 return
             }
             releaseMarkDue = false
@@ -60,12 +96,9 @@ extension ShardLog {
         jobs.append(.release(releasing))
     }
 
-    /// A job ended. What failed is asked for again, a second of log time later.
+    /// A job ended. What failed is asked for again, a second or more later.
     package func jobFinished(_ subject: LogJob.Subject, failure: StorageError?) {
-        if failure != nil {
-            wantsJobs = true
-            jobsNotBefore = latestWall.advanced(byMilliseconds: Self.retryMilliseconds)
-        }
+        if failure == nil { failuresInRow = 0 } else { rest() }
         switch subject {
         case .spare(let name):
             sparesComing.remove(name)
@@ -107,8 +140,7 @@ extension ShardLog {
                 wantsJobs = true
             }
         } catch {
-            wantsJobs = true
-            jobsNotBefore = latestWall.advanced(byMilliseconds: Self.retryMilliseconds)
+            rest()
         }
     }
 

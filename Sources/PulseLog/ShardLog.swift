@@ -63,9 +63,15 @@ package final class ShardLog {
     var releaseMarkDue = false
     /// Set when the next ``flush(jobs:)`` has background work to ask for.
     var wantsJobs = true
-    /// After a failed job: not before an entry with this time.
-    var jobsNotBefore = WallTimestamp(milliseconds: .min)
+    /// What ``noteTime(_:)`` was told last, and until when failed work rests.
+    var latestTime = MonotonicInstant(nanoseconds: 0)
+    var jobsNotBefore = MonotonicInstant(nanoseconds: 0)
+    /// The latest wall clock that was seen: keys older than the window are told from it.
     var latestWall = WallTimestamp(milliseconds: .min)
+    /// Jobs that failed with none ending well between them.
+    var failuresInRow = 0
+    /// Bytes of the disk that new segments may take; all of them until somebody says.
+    package var roomBytes = Int.max
 
     var floor: Floor?
     /// Why nothing can be appended any more; nil while all is well.
@@ -171,14 +177,18 @@ package final class ShardLog {
     /// Whether new work must wait for room: there is no next segment, making one failed, and what is
     /// left of this one is kept for outcomes.
     package var isShortOfSpace: Bool {
-        lacksSpares
+        lacksNextSegment
             && geometry.entriesEnd - Int(position - active.base) < geometry.segmentBytes / 8
     }
 
     /// Whether even outcomes may soon find no room: nothing new is begun.
     package var isNearlyFull: Bool {
-        lacksSpares
+        lacksNextSegment
             && geometry.entriesEnd - Int(position - active.base) < geometry.segmentBytes / 16
+    }
+
+    private var lacksNextSegment: Bool {
+        spares.isEmpty && (lacksSpares || roomBytes < geometry.segmentBytes)
     }
 
     /// Whether appends are refused: the log is damaged, or its storage failed.
@@ -186,6 +196,17 @@ package final class ShardLog {
 
     /// Spare files ready for the next rolls; 0 means that a roll needs free disk space.
     package var spareCount: Int { spares.count }
+
+    /// Segments that can be had from now on: spare files, those being made, and what the disk has
+    /// room for besides.
+    package var segmentsToBeHad: Int {
+        spares.count + sparesComing.count + roomBytes / geometry.segmentBytes
+    }
+
+    /// The latest wall clock of any entry: later than now when a clock was set back.
+    package var latestEntryWall: WallTimestamp {
+        kept.lazy.map(\.tally.latestWall).max() ?? active.tally.latestWall
+    }
 
     /// Oldest first, for disk usage and inspection.
     package var segments: [SegmentDescription] { kept.map { $0.description(geometry) } }

@@ -26,6 +26,8 @@ package enum Input {
     case providerAnswered(CallID, ProviderAnswer)
     /// A background job ended; an error is told as text and as whether the disk was full.
     case jobFinished(JobID, failure: StorageError?)
+    /// What the shell saw of the disk; told when something changed.
+    case disk(DiskStatus)
     /// SIGTERM: finish what is in flight, accept nothing new.
     case drainRequested
 }

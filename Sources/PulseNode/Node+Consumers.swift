@@ -46,7 +46,7 @@ extension Node {
                 &output
             )
         }
-        if let obstacle, obstacle != .diskFull {
+        if let obstacle, obstacle != .diskFull, obstacle != .diskStalled {
             return refuse(obstacle, obstacle.name, correlation, &output)
         }
         let lease =

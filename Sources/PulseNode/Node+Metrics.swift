@@ -16,6 +16,7 @@ struct NodeMetrics {
     var unreadable: UInt64 = 0
     var caught: UInt64 = 0
     var calls: UInt64 = 0
+    var diskStalls: UInt64 = 0
     /// In the order of `outcomeNames`.
     private(set) var outcomes: [UInt64] = Array(repeating: 0, count: 7)
 
@@ -100,6 +101,7 @@ extension Node {
             )
         }
         appendProcess(to: &text)
+        appendDisk(to: &text)
         return text.bytes
     }
 

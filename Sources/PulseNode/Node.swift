@@ -43,6 +43,8 @@ package final class Node {
     private(set) var drain = Drain.serving
     /// Damaged ranges of the log that were told of.
     private var damagesTold: Int
+    /// Whether the operator was told last that the disk is full.
+    var saidDiskIsFull = false
     /// Set when the shard cannot go on; everything after is refused.
     private var failure: ShardError?
     /// Counts turns, and the connections whose requests wait for the next one.
@@ -126,6 +128,7 @@ package final class Node {
             try providerAnswered(call, answer, at: now, into: &effects)
         case .jobFinished(let job, let failure):
             try jobFinished(job, failure, at: now, into: &effects)
+        case .disk(let status): noteDisk(status, into: &effects)
         case .drainRequested: beginDrain(at: now, into: &effects)
         }
     }
@@ -184,15 +187,16 @@ package final class Node {
     /// damage; nobody waits for it.
     private static let floorIdleMilliseconds: Int64 = 50
     private static let floorBusyMilliseconds: Int64 = 1000
+    /// Both, while the disk is slow: the note is written where everything else would wait for it.
+    private static let floorSlowMilliseconds: Int64 = 10_000
 
     private func noteFloorDue(at now: Now) {
-        let latest =
-            floorLatest ?? now.monotonic.advanced(byMilliseconds: Self.floorBusyMilliseconds)
+        let isSlow = shard.disk?.isSlow ?? false
+        let busy = isSlow ? Self.floorSlowMilliseconds : Self.floorBusyMilliseconds
+        let idle = isSlow ? Self.floorSlowMilliseconds : Self.floorIdleMilliseconds
+        let latest = floorLatest ?? now.monotonic.advanced(byMilliseconds: busy)
         floorLatest = latest
-        floorDue = min(
-            latest,
-            now.monotonic.advanced(byMilliseconds: Self.floorIdleMilliseconds)
-        )
+        floorDue = min(latest, now.monotonic.advanced(byMilliseconds: idle))
     }
 
     private func writeFloorIfDue(at now: Now) throws(ShardError) {
@@ -260,8 +264,9 @@ package final class Node {
     ) throws(ShardError) {
         guard let job = jobs.removeValue(forKey: id) else { return }
         if let failed {
+            let fields = [LogEvent.Field("error", "\(failed)")]
             effects.append(
-                .log(LogEvent(.error, "background job failed", [.init("error", "\(failed)")]))
+                .log(LogEvent(.error, "background job failed", fields, mayRepeat: true))
             )
         }
         switch job {
@@ -319,7 +324,11 @@ package final class Node {
         guard isQuiet || now.monotonic >= until else { return }
         // Closing syncs; a sync that was asked for ends first, it must never be performed twice.
         guard !shard.isSyncing else { return }
-        try shard.close()
+        if let unsaved = try shard.close() {
+            effects.append(.log(Self.unsaved(unsaved)))
+        } else if let saved = shard.savedState {
+            effects.append(.log(LogEvent(.info, "state saved", saved.fields)))
+        }
         drain = .drained
         effects.append(.drained)
     }

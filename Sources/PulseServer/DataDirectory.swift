@@ -5,6 +5,9 @@
 //       LOCK                held by the process that serves it
 //       shard-0/log/        segments, indexes, floor
 //       shard-0/state/      the state store
+//       shard-0/state.damaged   left by a process that met damage in it
+//       ballast             room that is given up when the disk is full
+//       trash/              what was put aside, never removed by us
 
 package import PulseCore
 package import PulseIO
@@ -14,7 +17,9 @@ package struct DataDirectory {
     /// Keeps other processes out for as long as this value lives.
     private let lock: DirectoryLock
     package let log: DiskDirectory
-    package let store: RocksStateStore
+    package internal(set) var store: RocksStateStore
+    /// What opening it did that the operator should hear of.
+    package internal(set) var notes: [LogEvent] = []
 
     private static let formatFile = DirectoryFormat.file
 
@@ -25,6 +30,20 @@ package struct DataDirectory {
         /// It holds something, and nothing of ours.
         case foreign(path: String, found: String)
         case newerLayout(path: String, says: String)
+        /// Too full to open the state store.
+        case noRoom(path: String, freeBytes: Int64)
+        /// The state store is damaged, and the log cannot make it again.
+        case brokenStore(path: String, reason: String)
+
+        /// sysexits.h; see spec/06-errors.md.
+        package var exitCode: Int32 {
+            switch self {
+            case .directory, .foreign, .newerLayout: 73
+            case .storage: 70
+            case .noRoom: 75
+            case .brokenStore: 65
+            }
+        }
 
         package var description: String {
             switch self {
@@ -35,6 +54,13 @@ package struct DataDirectory {
                     + "name an empty directory with --data"
             case .newerLayout(let path, let says):
                 "\(path) has a layout this program does not know: \(says)"
+            case .noRoom(let path, let free):
+                "the disk of \(path) is full: \(free) bytes are free and "
+                    + "\(Limits.storeOpenBytesMin) are needed to start; free some space"
+            case .brokenStore(let path, let reason):
+                "the state store \(path) is damaged (\(reason)), and the log no longer reaches back "
+                    + "to its beginning, so it cannot be made again: restore it from a copy, or the "
+                    + "whole data directory from a backup"
             }
         }
     }
@@ -53,8 +79,10 @@ package struct DataDirectory {
             let root = try DiskDirectory(opening: path)
             try Self.claim(root)
             log = try DiskDirectory.create(at: Self.logPath(path))
-            store = try RocksStateStore(path: path + "/shard-0/state")
         } catch { throw .storage(error) }
+        var notes: [LogEvent] = []
+        store = try Self.openStore(path, log, &notes)
+        self.notes = notes
     }
 
     /// Looks before anything is written: a directory of somebody else's stays as it is.
@@ -64,7 +92,9 @@ package struct DataDirectory {
             return
         }
         // The temporary file is what a crash leaves of the very first start.
-        let ours = [DirectoryLock.fileName, formatFile, formatFile + ".tmp"]
+        let ours = [
+            DirectoryLock.fileName, formatFile, formatFile + ".tmp", Ballast.fileName, "room.tmp",
+        ]
         let others = names.filter { !ours.contains($0) }
         if !names.contains(formatFile) {
             if let found = others.first { throw .foreign(path: path, found: found) }

@@ -5,8 +5,9 @@
 //                                                   effects --> send, close, call, run, log
 //     end of turn ----------------> node.endTurn --'       `--> sync --> node.step(.synced) --> effects
 //
-// The sync is performed inline on this thread: on a machine with few cores a hand-off to another costs
-// more than it saves (spec/decisions/0006). While it runs, the kernel collects the next turn.
+// The sync is performed inline on this thread while the disk is quick: on a machine with few cores a
+// hand-off to another costs more than it saves (spec/decisions/0006). On a slow disk it has a thread of
+// its own, and the turn stays open until it is back (Server+Disk).
 
 import Glibc
 import PulseBroker
@@ -30,13 +31,14 @@ package struct ServerError: Error, CustomStringConvertible {
 
 package final class Server {
     private let configuration: Configuration
-    private let sink: LogSink
-    private let data: DataDirectory
-    private let loop: EventLoop
-    private let node: Node
-    private let worker: BackgroundWorker<(JobID, StorageError?)>
+    let sink: LogSink
+    let data: DataDirectory
+    let loop: EventLoop
+    let node: Node
+    let worker: BackgroundWorker<(JobID, StorageError?)>
     /// Reads for long at a time; what others wait for must not stand behind it.
     private let scrubber: BackgroundWorker<(JobID, StorageError?)>
+    let disk: DiskAttendant
     private var caller: ProviderCaller?
     private var mail: MailCaller?
     private var httpListener: Listener?
@@ -47,6 +49,7 @@ package final class Server {
     /// Connections taken at a time, over both ports.
     private var connectionsMax: Int
     private var nextConnection: UInt64 = 1
+    private var repeated = RepeatedMessages()
     private var effects = EffectQueue()
     private var performing = EffectQueue()
     private var wakeAt = MonotonicInstant.distantFuture
@@ -60,30 +63,31 @@ package final class Server {
         sink = LogSink(format: configuration.logFormat, level: configuration.logLevel)
         Signals.ignoreBrokenPipes()
         Signals.holdBack()
+        try Self.refuseTooFewDescriptors()
         do {
-            data = try DataDirectory(path: configuration.data)
+            var opened = try DataDirectory(path: configuration.data)
+            node = try Self.openNode(configuration, version, in: &opened)
+            data = opened
             // For people only: a disk too full for a line is no reason not to serve.
             try? DataDirectory.note(
                 version: version,
                 at: SystemClocks.now().wall,
                 in: configuration.data
             )
-        } catch { throw ServerError(error, exitCode: 73) }
+        } catch {
+            switch error {
+            case let error as DataDirectory.Refusal:
+                throw ServerError(error, exitCode: error.exitCode)
+            case let error as ServerError: throw error
+            default: throw ServerError(error, exitCode: 70)
+            }
+        }
         do {
             loop = try EventLoop()
             worker = try BackgroundWorker(name: "pulse-background")
             scrubber = try BackgroundWorker(name: "pulse-scrub")
+            disk = try DiskAttendant(data, sink)
         } catch { throw ServerError(error, exitCode: 70) }
-        var entropy = SystemRandomNumberGenerator()
-        do {
-            node = try Node(
-                configuration: Self.nodeConfiguration(configuration, version),
-                directory: data.log,
-                store: data.store,
-                seed: entropy.next(),
-                at: SystemClocks.now()
-            )
-        } catch { throw ServerError(error, exitCode: 65) }
         do throws(IOFailure) { try listen() } catch { throw ServerError(error, exitCode: 75) }
     }
 
@@ -91,9 +95,10 @@ package final class Server {
         signals = try Signals(loop: loop) { [unowned self] in self.received($0) }
         for worker in [worker, scrubber] {
             _ = try worker.completions.attach(to: loop) { [unowned self] in
-                for (job, failure) in $0 { self.step(.jobFinished(job, failure: failure)) }
+                for (job, failure) in $0 { self.jobFinished(job, failure) }
             }
         }
+        try attendDisk()
         var options = ProviderCaller.Options()
         // Never fewer connections than calls: a call that waits for one has its time running.
         options.connectionsPerHost = configuration.concurrency[.webhook]
@@ -115,7 +120,7 @@ package final class Server {
         )
     }
 
-    private static func nodeConfiguration(
+    static func nodeConfiguration(
         _ configuration: Configuration,
         _ version: String
     ) -> NodeConfiguration {
@@ -129,7 +134,10 @@ package final class Server {
         }
         return NodeConfiguration(
             shard: ShardConfiguration(
-                log: LogConfiguration(segmentBytes: configuration.segmentBytes),
+                log: LogConfiguration(
+                    segmentBytes: segmentBytes(configuration),
+                    spareSegments: 2
+                ),
                 retry: configuration.retry,
                 idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds,
                 retentionMilliseconds: configuration.retentionMilliseconds,
@@ -152,7 +160,9 @@ package final class Server {
 
     /// Serves until told to stop; returns the process's exit code.
     package func run(whenReady: (_ http: String, _ native: String) -> Void) -> Int32 {
+        for note in data.notes { log(note) }
         for line in node.shard.recovery.lines { log(LogEvent(.info, line)) }
+        if let restored = node.shard.restored { log(Self.event(of: restored)) }
         if !node.shard.recovery.damaged.isEmpty {
             log(
                 LogEvent(.error, "the log is damaged: what can be read is served, nothing is taken")
@@ -178,10 +188,17 @@ package final class Server {
             log(LogEvent(.error, "the event loop failed", [.init("error", "\(error)")]))
             ending = 70
         }
+        // Cut short: everything acknowledged is durable, and nobody waits for a spare segment.
+        if ending == 130 {
+            log(LogEvent(.info, "stopped", [.init("code", "130")]))
+            _exit(130)
+        }
         caller?.close()
         mail?.close()
-        worker.stop()
-        scrubber.stop()
+        // What is not begun can be done by the next process.
+        worker.stop(finishing: false)
+        scrubber.stop(finishing: false)
+        disk.stop()
         data.close()
         log(LogEvent(.info, "stopped", [.init("code", "\(ending ?? 0)")]))
         return ending ?? 0
@@ -193,7 +210,7 @@ package final class Server {
     /// Connections never take what the disk needs: where descriptors are few, they get half of them.
     private func warnOfFewDescriptors() {
         let wanted = configuration.httpConnectionsMax + Self.descriptorsBesidesConnections
-        guard let limit = DescriptorLimit.raise(), limit < wanted else { return }
+        guard let limit = Self.descriptors, limit < wanted else { return }
         connectionsMax = max(limit / 2, limit - Self.descriptorsBesidesConnections)
         log(
             LogEvent(
@@ -225,9 +242,17 @@ package final class Server {
         nativeListener = nil
     }
 
-    private func step(_ input: Input) { node.step(input, at: loop.now, into: &effects) }
+    func step(_ input: Input) { node.step(input, at: loop.now, into: &effects) }
 
-    private func log(_ event: LogEvent) { sink.write(event, at: SystemClocks.now().wall) }
+    func log(_ event: LogEvent) {
+        guard repeated.admits(event, at: loop.now.monotonic) else { return }
+        sink.write(event, at: SystemClocks.now().wall)
+    }
+
+    private func summarize(at now: Now) {
+        guard let due = repeated.due, due <= now.monotonic else { return }
+        for event in repeated.takeSummaries(at: now.monotonic) { sink.write(event, at: now.wall) }
+    }
 
     // MARK: - Effects
 
@@ -239,8 +264,8 @@ package final class Server {
         while !effects.effects.isEmpty {
             swap(&effects, &performing)
             for effect in performing.effects {
-                if case .sync = effect { synced = true }
                 perform(effect)
+                if case .sync = effect { synced = !disk.isSyncingAside }
             }
             performing.removeAll()
         }
@@ -249,7 +274,8 @@ package final class Server {
 
     private func perform(_ effect: Effect) {
         switch effect {
-        case .sync(let ticket): sync(ticket)
+        case .sync(let ticket):
+            disk.isSlow(at: loop.now.monotonic) ? syncAside(ticket) : sync(ticket)
         case .send(let id, let range):
             guard let connection = connections[id] else { return }
             performing.bytes.withUnsafeBytes {
@@ -285,19 +311,24 @@ package final class Server {
     }
 
     private func sync(_ ticket: SyncTicket) {
+        disk.syncBegan()
         do throws(StorageError) {
             try node.shard.log.performSync()
         } catch {
-            // Nothing is known of the pages any more; a second sync could lie. Nobody was answered.
-            stop(70, "a sync failed: \(error)")
+            syncFailed(error)
             return
         }
+        syncEnded()
         step(.synced(ticket))
     }
 
-    /// Ends the process at once, without touching the disk again.
+    /// Nothing is known of the pages any more; a second sync could lie. Nobody was answered.
+    func syncFailed(_ error: StorageError) { stop(70, "a sync failed: \(error)") }
+
+    /// Ends the process at once, without touching the log again.
     private func stop(_ code: Int32, _ reason: String) {
         log(LogEvent(.error, "stopping", [.init("reason", reason), .init("code", "\(code)")]))
+        if let damage = data.store.damage { data.markStoreDamaged(damage) }
         _exit(code)
     }
 }
@@ -310,10 +341,13 @@ extension Server: LoopOwner {
             wakeAt = .distantFuture
             step(.timeReached)
         }
-        node.endTurn(at: now, into: &effects)
+        // While a sync is under way on its own thread, the turn stays open.
+        if !disk.isSyncingAside { node.endTurn(at: now, into: &effects) }
         let synced = performEffects()
+        summarize(at: now)
         if ending != nil { return .stop }
-        return .by(synced ? now.monotonic : wakeAt)
+        let next = min(wakeAt, repeated.due ?? .distantFuture)
+        return .by(synced ? now.monotonic : next)
     }
 }
 
@@ -325,7 +359,7 @@ extension Server: ListenerOwner {
     ) {
         guard connections.count < connectionsMax
         else {
-            log(LogEvent(.warning, "connection refused: too many are open"))
+            log(LogEvent(.warning, "connection refused: too many are open", mayRepeat: true))
             return
         }
         let id = ConnectionID(nextConnection)
@@ -343,7 +377,8 @@ extension Server: ListenerOwner {
             LogEvent(
                 .warning,
                 "connections closed unanswered: out of descriptors",
-                [.init("count", "\(count)")]
+                [.init("count", "\(count)")],
+                mayRepeat: true
             )
         )
     }

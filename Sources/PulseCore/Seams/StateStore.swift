@@ -34,6 +34,16 @@ package struct StateBatch: Sendable {
 
     package init() {}
 
+    /// What it takes in memory, roughly.
+    package var bytes: Int {
+        changes.reduce(0) { sum, change in
+            switch change {
+            case .put(let key, let value): sum + key.count + value.count + 64
+            case .delete(let key): sum + key.count + 64
+            }
+        }
+    }
+
     package mutating func put(_ key: [UInt8], _ value: [UInt8]) {
         changes.append(.put(key: key, value: value))
     }

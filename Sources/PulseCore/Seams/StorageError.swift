@@ -20,6 +20,8 @@ package struct StorageError: Error, Hashable, Sendable, CustomStringConvertible 
         case locked
         /// Fewer bytes than asked for, inside the file's known size.
         case short(got: Int)
+        /// What is there cannot be what was written: a checksum fails, a file is missing.
+        case damaged(text: String)
         /// EIO and everything else: the number is errno, or 0 when the text says it all.
         case failed(code: Int32, text: String)
     }
@@ -47,6 +49,7 @@ package struct StorageError: Error, Hashable, Sendable, CustomStringConvertible 
             case .tooManyFiles: "too many open files"
             case .locked: "another process is using it"
             case .short(let got): "only \(got) bytes could be transferred"
+            case .damaged(let text): "damaged: \(text)"
             case .failed(let code, let text): code == 0 ? text : "\(text) (errno \(code))"
             }
         return "\(operation.rawValue) of \(file)\(place): \(why)"

@@ -3,11 +3,30 @@
 import CKernel
 import Glibc
 package import PulseCore
+import Synchronization
 
 /// A directory held open, so that renaming it or moving a mount over it cannot lead us elsewhere.
 package final class DiskDirectory: LogDirectory {
     package let path: String
     private let descriptor: OwnedDescriptor
+    /// Given up when the process is out of descriptors, so that the log can still open its next file.
+    private let reserve = Mutex(Reserve())
+
+    private struct Reserve {
+        var descriptor: Int32 = -1
+
+        mutating func take() {
+            if descriptor < 0 { descriptor = Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC) }
+        }
+
+        /// Whether there was one to give up.
+        mutating func giveUp() -> Bool {
+            guard descriptor >= 0 else { return false }
+            _ = Glibc.close(descriptor)
+            descriptor = -1
+            return true
+        }
+    }
 
     /// Files are for the broker's user, and readable by its group for backups.
     private static let fileMode: UInt32 = 0o640
@@ -21,7 +40,10 @@ package final class DiskDirectory: LogDirectory {
                 Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
             }
         )
+        reserve.withLock { $0.take() }
     }
+
+    deinit { _ = reserve.withLock { $0.giveUp() } }
 
     /// Makes the directory and those above it where they are missing, then opens it.
     package static func create(at path: String) throws(StorageError) -> DiskDirectory {
@@ -75,9 +97,19 @@ package final class DiskDirectory: LogDirectory {
         flags: Int32
     ) throws(StorageError) -> DiskFile {
         precondition(!name.contains("/"), "a log's directory is flat")
-        let bare = try StorageError.require(operation, file: name) {
-            pulse_openat(descriptor.rawValue, name, flags, Self.fileMode)
+        var bare = pulse_openat(descriptor.rawValue, name, flags, Self.fileMode)
+        if bare < 0, errno == EMFILE || errno == ENFILE {
+            // Another thread may be quicker; then this is an error, and it says which.
+            bare = reserve.withLock { reserve in
+                guard reserve.giveUp() else { return -1 }
+                return pulse_openat(descriptor.rawValue, name, flags, Self.fileMode)
+            }
+            guard bare >= 0 else {
+                throw StorageError(operation, file: name, reason: .tooManyFiles)
+            }
         }
+        guard bare >= 0 else { throw StorageError(operation, file: name, code: errno) }
+        reserve.withLock { $0.take() }
         return DiskFile(name: name, OwnedDescriptor(takingOver: bare))
     }
 }

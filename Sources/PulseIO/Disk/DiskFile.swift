@@ -75,6 +75,11 @@ package final class DiskFile: LogFile {
     }
 
     package func dropCache() {
+        // The kernel keeps pages that are not written yet, whatever it is asked: a killed process leaves
+        // such, and they are good. So they are written first. Pages whose write failed in an earlier
+        // life are marked clean and hold what is not on the disk: they go, and the disk's own bytes
+        // are read. An error here says no more than that; the reads will tell.
+        _ = fdatasync(descriptor.rawValue)
         _ = posix_fadvise(descriptor.rawValue, 0, 0, Int32(POSIX_FADV_DONTNEED))
     }
 

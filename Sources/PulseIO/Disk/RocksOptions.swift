@@ -5,12 +5,12 @@ import CRocksDB
 
 /// Everything RocksDB is told, with the reason; owns what must outlive the database.
 final class RocksOptions {
-    let options: OpaquePointer
+    private(set) var options: OpaquePointer
     private let table: OpaquePointer
     private let cache: OpaquePointer
 
     /// Bytes gathered in memory before a file is written; two such buffers at most.
-    private static let writeBufferBytes = 8 << 20
+    static let writeBufferBytes = 8 << 20
     /// Bytes of decompressed blocks, indexes and filters kept.
     private static let cacheBytes = 8 << 20
     private static let openFilesMax: Int32 = 64
@@ -18,7 +18,8 @@ final class RocksOptions {
     /// RocksDB's level for messages that are errors.
     private static let logLevelError: Int32 = 3
 
-    init?() {
+    /// `creates` makes the store when there is none; otherwise a store that is not there is an error.
+    init?(creates: Bool) {
         guard let options = rocksdb_options_create(),
             let table = rocksdb_block_based_options_create(),
             let cache = rocksdb_cache_create_lru(Self.cacheBytes)
@@ -26,7 +27,7 @@ final class RocksOptions {
         self.options = options
         self.table = table
         self.cache = cache
-        rocksdb_options_set_create_if_missing(options, 1)
+        rocksdb_options_set_create_if_missing(options, creates ? 1 : 0)
         rocksdb_options_set_paranoid_checks(options, 1)
 
         // Memory.
@@ -54,6 +55,26 @@ final class RocksOptions {
         rocksdb_options_set_max_manifest_file_size(options, 4 << 20)
 
         rocksdb_options_set_compression(options, Int32(rocksdb_lz4_compression))
+        flushOnlyWhenAsked()
+    }
+
+    /// Closing must not write on a disk that may be full: whoever closes has flushed, or need not.
+    ///
+    /// RocksDB's C interface has no call for this one, but reads all options from text.
+    private func flushOnlyWhenAsked() {
+        guard let whole = rocksdb_options_create() else { return }
+        var message: UnsafeMutablePointer<CChar>?
+        rocksdb_get_options_from_string(
+            options,
+            "avoid_flush_during_shutdown=true",
+            whole,
+            &message
+        )
+        if let message {
+            preconditionFailure("RocksDB knows its option: \(String(cString: message))")
+        }
+        rocksdb_options_destroy(options)
+        options = whole
     }
 
     deinit {

@@ -22,9 +22,7 @@ package final class BackgroundWorker<Completion: Sendable>: Sendable {
         self.completions = completions
         self.queue = queue
         thread = try OperatingThread(name: name) {
-            while let jobs = queue.next() {
-                for job in jobs { completions.post(job()) }
-            }
+            while let job = queue.next() { completions.post(job()) }
         }
     }
 
@@ -33,11 +31,11 @@ package final class BackgroundWorker<Completion: Sendable>: Sendable {
     /// Jobs queued after ``stop()`` are not run.
     package func submit(_ job: @escaping Job) { queue.add(job) }
 
-    /// Finishes the jobs queued so far and ends the thread.
+    /// Finishes the job under way, or with `finishing` all that are queued, and ends the thread.
     ///
     /// Their results are in the mailbox.
-    package func stop() {
-        queue.close()
+    package func stop(finishing: Bool = true) {
+        queue.close(emptying: !finishing)
         thread.join()
     }
 }
@@ -67,22 +65,23 @@ private final class JobQueue<Completion: Sendable>: Sendable {
         if isFirst { wake() }
     }
 
-    func close() {
-        content.withLock { $0.isClosed = true }
+    func close(emptying: Bool) {
+        content.withLock { content in
+            content.isClosed = true
+            if emptying { content.jobs = [] }
+        }
         wake()
     }
 
-    /// All waiting jobs, or nil when the queue is closed and empty.
+    /// The next job, or nil when the queue is closed and empty.
     ///
-    /// Blocks while there are none.
-    func next() -> [@Sendable () -> Completion]? {
+    /// Blocks while there is none.
+    func next() -> (@Sendable () -> Completion)? {
         while true {
-            let (jobs, isClosed) = content.withLock { content in
-                let jobs = content.jobs
-                content.jobs = []
-                return (jobs, content.isClosed)
+            let (job, isClosed) = content.withLock { content in
+                (content.jobs.isEmpty ? nil : content.jobs.removeFirst(), content.isClosed)
             }
-            if !jobs.isEmpty { return jobs }
+            if let job { return job }
             if isClosed { return nil }
             var count: UInt64 = 0
             _ = SystemCall.attempt { read(counter.rawValue, &count, 8) }

@@ -33,6 +33,8 @@ package struct Configuration: Sendable {
     package var logFormat: LogFormat
     package var logLevel: LogEvent.Level
     package var segmentBytes: Int
+    /// Whether somebody asked for that size; otherwise a small disk gets smaller segments.
+    package var segmentBytesAreSet: Bool
     package var retentionMilliseconds: Int64
     package var scrubBytesPerSecond: Int64
     package var scrubIntervalMilliseconds: Int64
@@ -117,6 +119,7 @@ package struct Configuration: Sendable {
         logFormat = settings.text(.logFormat).flatMap(LogFormat.init) ?? .text
         logLevel = Self.level(settings.text(.logLevel))
         segmentBytes = count(.segmentBytes)
+        segmentBytesAreSet = settings.isSet(.segmentBytes)
         retentionMilliseconds = settings.number(.retention)
         scrubBytesPerSecond = settings.number(.scrubRate)
         scrubIntervalMilliseconds = settings.number(.scrubInterval)

@@ -1,0 +1,538 @@
+#!/usr/bin/env python3
+"""Fills a small disk under the real program, and checks what it does until there is room again.
+
+A 200 MB file system of its own (ext4 in a file; tmpfs where there are no loop devices) is mounted in a
+private mount namespace. Producers over HTTP hand in large mail and small pushes, each with a key; a
+native consumer takes the pushes and acknowledges them, slowly, so that there is always something left
+to acknowledge. Then, one after the other:
+
+    - the log fills the disk: new work is refused with 503 disk_full and Retry-After;
+    - a file that is not ours takes every byte that is left; acknowledgements are still answered;
+    - the broker is stopped, and killed, and started on the full disk each time; acknowledgements are
+      still answered;
+    - every byte is taken again, so that the start's own reserve is gone too, and the broker is killed:
+      it starts, or refuses with exit code 75 and a sentence; nothing ends by a signal;
+    - the file goes: new work is taken again within five seconds;
+    - the broker stops cleanly and starts: every acknowledged notification is there, and what the
+      consumer acknowledged is not delivered to it again.
+
+    full-disk-test.py [--binary .build/release/pulse] [--megabytes 200] [--seed 1]
+
+Exit code 0 when all holds, 1 when something does not, 2 when the test could not run (needs root). Needs
+nothing but the standard library.
+"""
+
+import argparse
+import collections
+import http.client
+import importlib.machinery
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+RESUME_SECONDS_MAX = 5.0
+# Acknowledgements that must be answered in each stage of the full disk.
+ACKNOWLEDGED_MIN = 50
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def load_crash_test():
+    """The native protocol is told once, in crash-test.py."""
+    loader = importlib.machinery.SourceFileLoader(
+        "crash_test", os.path.join(HERE, "crash-test.py")
+    )
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader("crash_test", loader)
+    )
+    loader.exec_module(module)
+    return module
+
+
+wire = load_crash_test()
+
+
+class Failed(Exception):
+    """A promise that was not kept."""
+
+
+# --- The disk ------------------------------------------------------------------------------------
+
+
+class Disk:
+    """A small file system, and a file on it that takes what is left."""
+
+    def __init__(self, folder, megabytes):
+        self.place = os.path.join(folder, "disk")
+        self.image = os.path.join(folder, "image")
+        os.mkdir(self.place)
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        self.kind = "ext4"
+        with open(self.image, "wb") as file:
+            file.truncate(megabytes << 20)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        made = subprocess.run(["mkfs.ext4", "-q", self.image], **quiet).returncode == 0
+        if not made or subprocess.run(
+            ["mount", "-o", "loop", self.image, self.place], **quiet
+        ).returncode:
+            self.kind = "tmpfs"
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", self.place], check=True
+            )
+        self.eater = os.path.join(self.place, "not-ours")
+
+    def free(self):
+        status = os.statvfs(self.place)
+        return status.f_bavail * status.f_frsize
+
+    def take(self, size=None):
+        """Writes the file longer by `size` bytes, or until nothing is left."""
+        with open(self.eater, "ab", buffering=0) as file:
+            left = size if size is not None else 1 << 40
+            for piece in (1 << 20, 4096, 512):
+                block = b"\xa5" * piece
+                while left > 0:
+                    try:
+                        written = file.write(block[: min(piece, left)])
+                    except OSError:
+                        break
+                    left -= written
+                    if written < min(piece, left + written):
+                        break
+
+    def give_back(self):
+        os.unlink(self.eater)
+
+    def unmount(self):
+        subprocess.run(["umount", "-l", self.place], check=False)
+
+
+# --- The program ---------------------------------------------------------------------------------
+
+
+class Broker:
+    def __init__(self, binary, folder, disk):
+        self.binary = os.path.abspath(binary)
+        self.data = os.path.join(disk.place, "data")
+        self.http = ("127.0.0.1", wire.free_port())
+        self.native = ("127.0.0.1", wire.free_port())
+        self.output = collections.deque(maxlen=400)
+        self.up = threading.Event()
+        self.process = None
+
+    def start(self):
+        """True when it is ready; False when it ended by itself."""
+        self.process = subprocess.Popen(
+            [self.binary, "serve", "--data", self.data]
+            + ["--http", "%s:%d" % self.http, "--listen", "%s:%d" % self.native],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
+        )
+        ready = threading.Event()
+        ended = threading.Event()
+
+        def read(process):
+            for line in process.stdout:
+                text = line.decode(errors="replace").rstrip()
+                self.output.append(text)
+                if text.startswith("pulse: ready "):
+                    ready.set()
+            ended.set()
+
+        threading.Thread(target=read, args=(self.process,), daemon=True).start()
+        deadline = time.monotonic() + 20
+        while not ready.wait(0.01):
+            if ended.is_set():
+                self.process.wait()
+                return False
+            if time.monotonic() > deadline:
+                raise Failed("the broker is not ready after 20 s")
+        self.up.set()
+        return True
+
+    def kill(self):
+        self.up.clear()
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.up.clear()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def check_alive(self, when):
+        code = self.process.poll()
+        if code is not None:
+            raise Failed(f"the broker ended with {code} {when}")
+
+    def ask(self, method, path, body=None, connection=None):
+        one = connection or http.client.HTTPConnection(*self.http, timeout=10)
+        one.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        response = one.getresponse()
+        text = response.read()
+        headers = dict(response.getheaders())
+        if connection is None:
+            one.close()
+        return response.status, headers, text.decode()
+
+    def metric(self, name):
+        text = self.ask("GET", "/metrics")[2]
+        found = re.search(rf"^{name} (\d+)$", text, re.M)
+        return int(found.group(1)) if found else None
+
+
+# --- The load ------------------------------------------------------------------------------------
+
+
+class Load:
+    """What the producers and the consumer know together. The lock guards everything."""
+
+    def __init__(self, broker):
+        self.broker = broker
+        self.lock = threading.Lock()
+        self.stopping = threading.Event()
+        self.accepted = {}
+        self.refusals = collections.Counter()
+        self.without_retry_after = 0
+        self.last_accepted = 0.0
+        self.acknowledged = set()
+        self.delivered_again = set()
+        self.native_refusals = collections.Counter()
+
+
+class Producer(threading.Thread):
+    def __init__(self, number, load):
+        super().__init__(daemon=True)
+        self.number = number
+        self.load = load
+        self.connection = None
+
+    def run(self):
+        count = 0
+        while not self.load.stopping.is_set():
+            if not self.load.broker.up.wait(0.1):
+                continue
+            count += 1
+            key = f"p{self.number}-{count}"
+            while not self.load.stopping.is_set():
+                try:
+                    if self.hand_in(key, is_large=count % 8 == 0):
+                        break
+                    time.sleep(0.1)
+                except (OSError, http.client.HTTPException):
+                    self.connection = None
+                    time.sleep(0.05)
+
+    def hand_in(self, key, is_large):
+        if not self.connection:
+            self.connection = http.client.HTTPConnection(*self.load.broker.http, timeout=10)
+        if is_large:
+            content = {"subject": "large", "text": "x" * 400_000}
+            body = {"to": {"user": key, "email": "a@example.org"}, "content": content}
+        else:
+            body = {"to": {"user": key, "push_token": "t" * 40}, "channel": "push"}
+            body["content"] = {"text": "small"}
+        body["idempotency_key"] = key
+        status, headers, text = self.load.broker.ask(
+            "POST", "/v1/notifications", json.dumps(body), self.connection
+        )
+        with self.load.lock:
+            if status in (200, 202):
+                self.load.accepted[key] = json.loads(text)["id"]
+                self.load.last_accepted = time.monotonic()
+                return True
+            code = json.loads(text).get("code")
+            self.load.refusals[status, code] += 1
+            if status == 503 and "Retry-After" not in headers:
+                self.load.without_retry_after += 1
+        return False
+
+
+class Connection(wire.Native):
+    """Keeps the deliveries that come while an answer is awaited."""
+
+    def __init__(self, address):
+        self.waiting = []
+        super().__init__(address)
+
+    def read_frame(self):
+        (length,) = struct.unpack("<I", self.receive(4))
+        frame = self.receive(length)
+        _, operation, _, correlation = struct.unpack_from("<BBHI", frame, 4)
+        return operation, correlation, frame[12:]
+
+    def ask(self, operation, body):
+        self.send(operation, body)
+        while True:
+            answered, correlation, rest = self.read_frame()
+            if correlation == self.correlation:
+                return answered, rest
+            self.waiting.append((answered, rest))
+
+    def send(self, operation, body):
+        self.correlation += 1
+        checked = struct.pack("<BBHI", 1, operation, 0, self.correlation) + body
+        self.socket.sendall(
+            struct.pack("<II", len(checked) + 4, wire.crc32c(checked)) + checked
+        )
+
+    def next(self):
+        if self.waiting:
+            return self.waiting.pop(0)
+        operation, _, rest = self.read_frame()
+        return operation, rest
+
+
+class Consumer(threading.Thread):
+    """Takes pushes over the native protocol and acknowledges one after the other."""
+
+    def __init__(self, load):
+        super().__init__(daemon=True)
+        self.load = load
+        self.pause = 0.004
+
+    def run(self):
+        while not self.load.stopping.is_set():
+            if not self.load.broker.up.wait(0.1):
+                continue
+            try:
+                self.consume(Connection(self.load.broker.native))
+            except (OSError, ConnectionError):
+                time.sleep(0.05)
+
+    def consume(self, native):
+        body = struct.pack("<I", 1) + wire.string16("notify.push") + wire.string16("full-disk")
+        body += struct.pack("<BIIB", 0, 20, 5000, 31)
+        operation, answer = native.ask(0x03, body)
+        if operation != 0x83:
+            self.load.native_refusals[struct.unpack_from("<H", answer)] += 1
+            raise ConnectionError("not subscribed")
+        native.socket.settimeout(1)
+        while not self.load.stopping.is_set():
+            try:
+                operation, frame = native.next()
+            except TimeoutError:
+                continue
+            if operation != 0x40:
+                continue
+            for id, token in deliveries(frame):
+                with self.load.lock:
+                    if id in self.load.acknowledged:
+                        self.load.delivered_again.add(id)
+                self.acknowledge(native, token)
+                with self.load.lock:
+                    self.load.acknowledged.add(id)
+                credit = struct.pack("<II", 1, 1)
+                native.send(0x05, credit)
+                time.sleep(self.pause)
+
+    def acknowledge(self, native, token):
+        stream, offset, attempt, lease = token
+        run = struct.pack("<IqHQBH", stream, offset, attempt, lease, 0, 1)
+        native.socket.settimeout(10)
+        operation, answer = native.ask(0x06, struct.pack("<IH", 1, 1) + run)
+        native.socket.settimeout(1)
+        if operation != 0x86:
+            raise ConnectionError(f"an acknowledgement was refused: {answer!r}")
+        settled, stale = struct.unpack_from("<II", answer)
+        if settled != 1 or stale:
+            raise ConnectionError("the lease was over")
+
+
+def deliveries(frame):
+    """(identifier, token) of each delivery."""
+    _, count = struct.unpack_from("<IH", frame)
+    place = 6
+    for _ in range(count):
+        token = struct.unpack_from("<IqHQ", frame, place)
+        id = frame[place + 22 : place + 38]
+        place += 46
+        (length,) = struct.unpack_from("<H", frame, place)
+        place += 2 + length
+        (length,) = struct.unpack_from("<I", frame, place)
+        place += 4 + length
+        yield id, token
+
+
+# --- The story -----------------------------------------------------------------------------------
+
+
+class Test:
+    def __init__(self, arguments, folder):
+        self.disk = Disk(folder, arguments.megabytes)
+        self.broker = Broker(arguments.binary, folder, self.disk)
+        self.load = Load(self.broker)
+        self.began = time.monotonic()
+
+    def say(self, text):
+        print(f"{time.monotonic() - self.began:6.1f} s  {text}", flush=True)
+
+    def wait(self, what, seconds, condition):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if condition():
+                return
+            self.broker.check_alive(f"while waiting for {what}")
+            time.sleep(0.02)
+        raise Failed(f"{what}: not within {seconds} s")
+
+    def expect_acknowledgements(self, when):
+        before = len(self.load.acknowledged)
+        self.wait(
+            f"{ACKNOWLEDGED_MIN} acknowledgements {when}",
+            15,
+            lambda: len(self.load.acknowledged) >= before + ACKNOWLEDGED_MIN,
+        )
+        self.say(f"{len(self.load.acknowledged) - before} acknowledgements answered {when}")
+
+    def expect_refusal(self, when):
+        status, _, text = self.broker.ask("GET", "/readyz")
+        if status != 503 or text.strip() != "disk_full":
+            raise Failed(f"{when}: /readyz says {status} {text!r}")
+
+    def run(self):
+        self.say(f"{self.disk.kind}, {self.disk.free() >> 20} MiB free")
+        # What somebody else has on the disk, and will remove one day.
+        self.disk.take(self.disk.free() // 3)
+        if not self.broker.start():
+            raise Failed("the broker does not start on an empty disk")
+        workers = [Producer(number, self.load) for number in range(4)] + [Consumer(self.load)]
+        for worker in workers:
+            worker.start()
+        self.wait("a full disk", 40, lambda: self.load.refusals[503, "disk_full"] > 0)
+        time.sleep(0.5)
+        self.expect_refusal("when the log filled the disk")
+        self.say(f"full: {len(self.load.accepted)} accepted, {self.disk.free() >> 20} MiB free")
+        self.expect_acknowledgements("while it is full")
+
+        self.disk.take()
+        self.say(f"every byte taken: {self.disk.free()} free")
+        self.expect_acknowledgements("with no byte left")
+        self.expect_refusal("with no byte left")
+
+        if (code := self.broker.stop()) != 0:
+            raise Failed(f"a clean stop on the full disk ended with {code}")
+        self.disk.take()
+        if not self.broker.start():
+            raise Failed("the broker does not start on the full disk, although it has its ballast")
+        self.say("stopped and started on the full disk")
+        self.expect_acknowledgements("after the stop")
+        self.broker.kill()
+        if not self.broker.start():
+            raise Failed("the broker does not start on the full disk after a kill")
+        self.say("killed, and started on the full disk")
+        self.expect_acknowledgements("after the restart")
+        self.expect_refusal("after the restart")
+
+        self.disk.take()
+        self.expect_acknowledgements("with no byte left, again")
+        self.broker.kill()
+        started = self.broker.start()
+        code = self.broker.process.returncode
+        if not started and code != 75:
+            raise Failed(f"started without any room it ended with {code}, not 75")
+        self.say("killed, and started without any room: " + ("ready" if started else "exit 75"))
+
+        before = len(self.load.accepted)
+        gave_back = time.monotonic()
+        self.disk.give_back()
+        if not started and not self.broker.start():
+            raise Failed("the broker does not start when there is room again")
+        self.wait("new work is taken", 20, lambda: len(self.load.accepted) > before)
+        took = self.load.last_accepted - gave_back
+        if took > RESUME_SECONDS_MAX:
+            raise Failed(f"new work was taken only {took:.1f} s after there was room")
+        self.say(f"{took:.1f} s after the file is gone new work is taken")
+        self.wait(
+            "no rows wait",
+            15,
+            lambda: self.broker.metric("pulse_store_waiting_bytes") == 0,
+        )
+        self.wait("ballast again", 10, lambda: os.path.exists(self.broker.data + "/ballast"))
+        time.sleep(0.5)
+        self.load.stopping.set()
+        for worker in workers:
+            worker.join(timeout=15)
+
+        if (code := self.broker.stop()) != 0:
+            raise Failed(f"a clean stop ended with {code}")
+        if not self.broker.start():
+            raise Failed("the broker does not start after a clean stop")
+        self.check_ends()
+        if (code := self.broker.stop()) != 0:
+            raise Failed(f"the last stop ended with {code}")
+
+    def check_ends(self):
+        lost = 0
+        connection = http.client.HTTPConnection(*self.broker.http, timeout=10)
+        for key, id in self.load.accepted.items():
+            status, _, _ = self.broker.ask("GET", f"/v1/notifications/{id}", None, connection)
+            lost += status != 200
+        self.say(f"{len(self.load.accepted)} acknowledged notifications, {lost} lost")
+        if lost:
+            raise Failed(f"{lost} acknowledged notifications are gone")
+        if self.load.without_retry_after:
+            raise Failed(f"{self.load.without_retry_after} refusals without Retry-After")
+        others = {key: count for key, count in self.load.refusals.items() if key[1] != "disk_full"}
+        if others:
+            raise Failed(f"refusals other than disk_full: {others}")
+        if self.load.delivered_again:
+            count = len(self.load.delivered_again)
+            raise Failed(f"{count} deliveries came again although their acknowledgement was answered")
+        self.say(
+            f"{len(self.load.acknowledged)} acknowledgements answered, none of them forgotten; "
+            f"{sum(self.load.refusals.values())} submissions refused"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", default=".build/release/pulse")
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        print("full-disk-test: needs root, to mount a small file system", file=sys.stderr)
+        return 2
+    if not os.access(arguments.binary, os.X_OK):
+        print(f"full-disk-test: there is no {arguments.binary}: make release", file=sys.stderr)
+        return 2
+    if not arguments.inside:
+        # Whatever is mounted goes with the namespace.
+        return subprocess.run(
+            ["unshare", "-m", sys.executable, *sys.argv, "--inside"], check=False
+        ).returncode
+    folder = tempfile.mkdtemp(prefix="pulse-full-disk-")
+    test = None
+    try:
+        test = Test(arguments, folder)
+        test.run()
+        test.say("the full disk holds no surprise")
+        return 0
+    except Failed as failure:
+        print(f"FAILED: {failure}", flush=True)
+        for line in test.broker.output:
+            print("    " + line)
+        return 1
+    finally:
+        if test:
+            if test.broker.process and test.broker.process.poll() is None:
+                test.broker.kill()
+            test.load.stopping.set()
+            test.disk.unmount()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

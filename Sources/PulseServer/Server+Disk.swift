@@ -1,0 +1,250 @@
+// The server and its disk: opening the data directory, telling the node what the disk does, keeping the
+// ballast, and the syncs of a slow disk.
+
+import PulseBroker
+import PulseCore
+import PulseIO
+import PulseLog
+import PulseNode
+
+/// What the server knows of its disk. Confined to the loop's thread; the watch and the worker have
+/// threads of their own.
+final class DiskAttendant {
+    let watch: DiskWatch
+    /// Performs the syncs of a slow disk.
+    let syncer: BackgroundWorker<(SyncTicket, StorageError?)>
+    private(set) var isSyncingAside = false
+    private var began = MonotonicInstant(nanoseconds: 0)
+    private var slowUntil = MonotonicInstant(nanoseconds: 0)
+    /// A job about the ballast is under way.
+    var ballastIsBusy = false
+    var last: DiskReport?
+
+    init(_ data: DataDirectory, _ sink: LogSink) throws(IOFailure) {
+        let store = data.store
+        watch = try DiskWatch(path: data.path, waitingBytes: { store.waitingBytes }) { waited in
+            // Said by the watch's own thread: the loop may be the one that waits.
+            let event = LogEvent(
+                .error,
+                "the disk stalls: a sync has not come back, new work is refused",
+                [.init("milliseconds", "\(waited)")]
+            )
+            sink.write(event, at: SystemClocks.now().wall)
+        }
+        syncer = try BackgroundWorker(name: "pulse-sync")
+    }
+
+    func stop() {
+        watch.stop()
+        syncer.stop()
+    }
+
+    /// Whether a sync took long lately: the next one may too.
+    func isSlow(at now: MonotonicInstant) -> Bool { now < slowUntil }
+
+    func syncBegan(aside: Bool = false) {
+        isSyncingAside = aside
+        began = SystemClocks.monotonic()
+        watch.syncBegan(at: began)
+    }
+
+    func syncEnded(_ log: (LogEvent) -> Void) {
+        watch.syncEnded()
+        isSyncingAside = false
+        let now = SystemClocks.monotonic()
+        let took = now.milliseconds(since: began)
+        guard took >= Limits.slowSyncMilliseconds else { return }
+        slowUntil = now.advanced(byMilliseconds: Limits.slowSyncMemoryMilliseconds)
+        log(
+            LogEvent(
+                .warning,
+                took >= Limits.stalledSyncMilliseconds
+                    ? "the disk stalled: a sync took long" : "the disk is slow: a sync took long",
+                [.init("milliseconds", "\(took)")],
+                mayRepeat: true
+            )
+        )
+    }
+}
+
+extension Server {
+    // MARK: - Opening
+
+    /// How many descriptors the process may have; the soft limit is raised to the hard one.
+    static let descriptors = DescriptorLimit.raise()
+
+    static func refuseTooFewDescriptors() throws(ServerError) {
+        guard let limit = descriptors, limit < Limits.descriptorsLeast else { return }
+        throw ServerError(
+            DescriptorRefusal(limit: limit),
+            exitCode: 71
+        )
+    }
+
+    private struct DescriptorRefusal: Error, CustomStringConvertible {
+        var limit: Int
+        var description: String {
+            "the process may have \(limit) descriptors and needs \(Limits.descriptorsLeast) at least: "
+                + "raise the limit (ulimit -n, LimitNOFILE=)"
+        }
+    }
+
+    /// Opens the node; a state store that turns out to be broken is made again from the log, once.
+    static func openNode(
+        _ configuration: Configuration,
+        _ version: String,
+        in data: inout DataDirectory
+    ) throws -> Node {
+        do throws(ShardError) {
+            return try openNodeOnce(configuration, version, in: data)
+        } catch {
+            guard error.isBrokenStore else { throw ServerError(error, exitCode: exitCode(error)) }
+            try data.rebuildStore(because: "\(error)")
+        }
+        do throws(ShardError) {
+            return try openNodeOnce(configuration, version, in: data)
+        } catch { throw ServerError(error, exitCode: exitCode(error)) }
+    }
+
+    private static func exitCode(_ error: ShardError) -> Int32 {
+        switch error {
+        case .storage(let failure), .log(.storage(let failure)):
+            failure.reason == .noSpace ? 75 : 70
+        case .log(.diskFull): 75
+        default: 65
+        }
+    }
+
+    private static func openNodeOnce(
+        _ configuration: Configuration,
+        _ version: String,
+        in data: DataDirectory
+    ) throws(ShardError) -> Node {
+        var entropy = SystemRandomNumberGenerator()
+        return try Node(
+            configuration: nodeConfiguration(configuration, version),
+            directory: data.log,
+            store: data.store,
+            seed: entropy.next(),
+            at: SystemClocks.now()
+        )
+    }
+
+    /// The size of a new log's segments: as configured, or a sixteenth of a small disk.
+    static func segmentBytes(_ configuration: Configuration) -> Int {
+        guard !configuration.segmentBytesAreSet,
+            let space = DiskSpace(of: configuration.data)
+        else { return configuration.segmentBytes }
+        var bytes = configuration.segmentBytes
+        while bytes > Limits.segmentBytesLeast, Int64(bytes) > space.totalBytes / 16 { bytes /= 2 }
+        return bytes
+    }
+
+    static func event(of restored: RestoredState) -> LogEvent {
+        LogEvent(
+            .info,
+            restored.storeWasEmpty ? "state made from the log" : "state restored",
+            restored.state.fields + [.init("replayed_from", "\(restored.replayedFrom.rawValue)")]
+        )
+    }
+
+    // MARK: - Watching
+
+    func attendDisk() throws(IOFailure) {
+        _ = try disk.watch.reports.attach(to: loop) { [unowned self] in
+            if let report = $0.last { self.sawDisk(report) }
+        }
+        _ = try disk.syncer.completions.attach(to: loop) { [unowned self] in
+            for (ticket, failure) in $0 { self.syncedAside(ticket, failure) }
+        }
+        lookAtDisk()
+    }
+
+    /// Looks now rather than at the watch's next tick.
+    private func lookAtDisk() {
+        guard let space = DiskSpace(of: data.path) else { return }
+        sawDisk(
+            DiskReport(
+                space: space,
+                storeWaitingBytes: data.store.waitingBytes,
+                isStalled: disk.last?.isStalled ?? false
+            )
+        )
+    }
+
+    private func sawDisk(_ report: DiskReport) {
+        disk.last = report
+        let status = report.status(isSlow: disk.isSlow(at: loop.now.monotonic))
+        step(.disk(status))
+        keepBallast(report, status)
+    }
+
+    /// Gives the ballast's room to a store that waits for some, and takes it again when there is plenty.
+    private func keepBallast(_ report: DiskReport, _ status: DiskStatus) {
+        guard !disk.ballastIsBusy else { return }
+        let ballast = Ballast(in: data.path, on: report.space)
+        let exists = ballast.exists
+        if exists, report.storeWaitingBytes > 0, report.space.freeBytes < ballast.bytes {
+            log(LogEvent(.warning, "the disk is full: the ballast is given up for the state store"))
+            disk.ballastIsBusy = true
+            worker.submit {
+                ballast.remove()
+                return (Self.ballastJob, nil)
+            }
+        } else if !exists, report.storeWaitingBytes == 0,
+            report.space.freeBytes >= status.freeBytesEnough + ballast.bytes
+        {
+            disk.ballastIsBusy = true
+            worker.submit {
+                do throws(StorageError) { try ballast.make() } catch {
+                    return (Self.ballastJob, error)
+                }
+                return (Self.ballastJob, nil)
+            }
+        }
+    }
+
+    /// A number that the node never gives to a job of its own.
+    private static let ballastJob = JobID(0)
+
+    func jobFinished(_ job: JobID, _ failure: StorageError?) {
+        if job == Self.ballastJob {
+            disk.ballastIsBusy = false
+        } else {
+            step(.jobFinished(job, failure: failure))
+        }
+        if failure?.reason == .noSpace { lookAtDisk() }
+    }
+
+    // MARK: - A slow disk
+
+    /// Performs the sync on a thread of its own; the turn stays open until it is back.
+    func syncAside(_ ticket: SyncTicket) {
+        guard let work = node.shard.log.pendingSync else {
+            preconditionFailure("a sync is performed after it was begun")
+        }
+        disk.syncBegan(aside: true)
+        disk.syncer.submit {
+            do throws(StorageError) { try work.perform() } catch { return (ticket, error) }
+            return (ticket, nil)
+        }
+    }
+
+    private func syncedAside(_ ticket: SyncTicket, _ failure: StorageError?) {
+        if let failure {
+            syncFailed(failure)
+            return
+        }
+        syncEnded()
+        step(.synced(ticket))
+    }
+
+    /// A sync is back; when it took long, the node hears of it.
+    func syncEnded() {
+        let wasSlow = disk.isSlow(at: loop.now.monotonic)
+        disk.syncEnded { log($0) }
+        if let last = disk.last, !wasSlow, disk.isSlow(at: loop.now.monotonic) {
+            step(.disk(last.status(isSlow: true)))
+        }
+    }
+}

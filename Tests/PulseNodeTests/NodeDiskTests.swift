@@ -1,0 +1,130 @@
+// A node on a disk that is full, and one that does not answer: spec/03-storage.md, "When the disk says no".
+
+import PulseBroker
+import PulseCore
+import PulseDelivery
+import PulseLog
+import PulseNode
+import TestDoubles
+import Testing
+
+@Suite struct NodeDiskTests {
+    private static let total: Int64 = 1 << 30
+    private let body = #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#
+
+    private func status(free: Int64, waiting: Int = 0, stalled: Bool = false) -> DiskStatus {
+        DiskStatus(
+            freeBytes: free,
+            totalBytes: Self.total,
+            storeWaitingBytes: waiting,
+            isStalled: stalled
+        )
+    }
+
+    @Test func littleRoomRefusesNewWorkAndDeliversTheOld() throws {
+        let bench = try NodeBench()
+        let id = try bench.send()
+        let low = Self.total / 20
+        let template = #"{"channel":"sms","text":"t"}"#
+        bench.step(.disk(status(free: low - 1)))
+        let refused = try bench.exchange("POST", "/v1/notifications", body)
+        #expect(refused.status == 503 && refused.body.contains("disk_full"))
+        #expect(try bench.exchange("PUT", "/v1/templates/t", template).status == 503)
+        #expect(try bench.exchange("GET", "/readyz").body == "disk_full\n")
+        let call = try #require(bench.calls.first)
+        bench.step(
+            .providerAnswered(call.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil))
+        )
+        #expect(try bench.status(id) == "delivered", "the outcome is recorded while it is full")
+        bench.step(.disk(status(free: 2 * low - 1)))
+        #expect(try bench.exchange("POST", "/v1/notifications", body).status == 503)
+        bench.step(.disk(status(free: 2 * low)))
+        #expect(try bench.exchange("POST", "/v1/notifications", body).status == 202)
+        let said = bench.events.map(\.message).filter { $0.hasPrefix("the disk") }
+        #expect(said.count == 2, "once that it is full, once that it is not: \(said)")
+    }
+
+    @Test func theReserveIsNotForNewWork() throws {
+        let bench = try NodeBench(providers: ProviderSettings(), segmentBytes: 32 << 10)
+        bench.step(.disk(status(free: Self.total / 10)))
+        #expect(try bench.exchange("POST", "/v1/notifications", body).status == 202)
+        // Room for no segment: what there is, is the active one and its spare.
+        bench.step(.disk(status(free: Self.total / 20 + 10)))
+        #expect(bench.node.shard.log.segmentsToBeHad < 2)
+        #expect(try bench.exchange("POST", "/v1/notifications", body).status == 503)
+    }
+
+    @Test func outcomesWaitForRoomAndAreAnsweredOnlyThen() throws {
+        let bench = try NodeBench(concurrency: [400, 8, 8, 8], segmentBytes: 32 << 10)
+        var ids: [String] = []
+        for _ in 0..<300 { ids.append(try bench.send()) }
+        let calls = bench.calls
+        #expect(calls.count == 300)
+        // Not one segment more, not even a spare.
+        bench.directory.capacity = 0
+        let long = String(repeating: "d", count: 180)
+        var waited = false
+        for call in calls {
+            bench.step(
+                .providerAnswered(
+                    call.id,
+                    .answered(code: 250, detail: long, retryAfterSeconds: nil)
+                )
+            )
+            waited = waited || bench.node.shard.isWaitingForRoom
+        }
+        #expect(waited, "the log never ran out of room")
+        #expect(bench.stopped == nil)
+        #expect(try bench.exchange("POST", "/v1/notifications", body).status == 503)
+        #expect(try bench.status(try #require(ids.last)) == "leased", "not recorded, not shown")
+        bench.directory.capacity = .max
+        for _ in 0..<10 { bench.pass(milliseconds: 1000) }
+        for id in ids { #expect(try bench.status(id) == "delivered") }
+        try bench.restart(losing: .unsynced)
+        for id in ids { #expect(try bench.status(id) == "delivered") }
+    }
+
+    @Test func aTemplateRefusedOnAFullDiskIsNotSavedLater() throws {
+        let bench = try NodeBench(segmentBytes: 32 << 10)
+        let text = String(repeating: "x", count: 9000)
+        let template = #"{"channel":"sms","text":"\#(text)"}"#
+        bench.directory.capacity = 0
+        var refused: Int?
+        for number in 0..<20 where refused == nil {
+            let reply = try bench.exchange("PUT", "/v1/templates/t\(number)", template)
+            if reply.status == 503 { refused = number }
+        }
+        let number = try #require(refused, "the log never ran out of room")
+        bench.directory.capacity = .max
+        for _ in 0..<10 { bench.pass(milliseconds: 1000) }
+        _ = try bench.send()
+        #expect(try bench.exchange("GET", "/v1/templates/t\(number)").status == 404)
+        try bench.restart()
+        #expect(try bench.exchange("GET", "/v1/templates/t\(number)").status == 404)
+        #expect(try bench.exchange("GET", "/v1/templates/t0").status == 200)
+    }
+
+    @Test func rowsThatWaitStopLeases() throws {
+        let bench = try NodeBench()
+        bench.step(.disk(status(free: 0, waiting: Limits.storeWaitingBytesMax / 2)))
+        bench.step(.disk(status(free: Self.total, waiting: Limits.storeWaitingBytesMax / 2)))
+        let id = try bench.send()
+        #expect(bench.calls.isEmpty)
+        bench.step(.disk(status(free: Self.total)))
+        #expect(bench.calls.count == 1)
+        #expect(try bench.status(id) == "leased")
+    }
+
+    @Test func aStalledDiskRefusesUntilItAnswers() throws {
+        let bench = try NodeBench()
+        let id = try bench.send()
+        bench.step(.disk(status(free: Self.total, stalled: true)))
+        let refused = try bench.exchange("POST", "/v1/notifications", body)
+        #expect(refused.status == 503 && refused.body.contains("disk_stalled"))
+        #expect(try bench.exchange("GET", "/readyz").body == "disk_stalled\n")
+        #expect(try bench.status(id) == "leased", "what is known can be asked for")
+        bench.step(.disk(status(free: Self.total)))
+        #expect(try bench.exchange("POST", "/v1/notifications", body).status == 202)
+        #expect(try bench.metric("pulse_disk_stalls_total") == 1)
+    }
+}
