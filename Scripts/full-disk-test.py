@@ -410,7 +410,7 @@ class Test:
         workers = [Producer(number, self.load) for number in range(4)] + [Consumer(self.load)]
         for worker in workers:
             worker.start()
-        self.wait("a full disk", 40, lambda: self.load.refusals[503, "disk_full"] > 0)
+        self.wait("a full disk", 120, lambda: self.load.refusals[503, "disk_full"] > 0)
         time.sleep(0.5)
         self.expect_refusal("when the log filled the disk")
         self.say(f"full: {len(self.load.accepted)} accepted, {self.disk.free() >> 20} MiB free")
