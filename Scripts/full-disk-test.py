@@ -23,6 +23,7 @@ nothing but the standard library.
 """
 
 import argparse
+import base64
 import collections
 import http.client
 import importlib.machinery
@@ -238,7 +239,9 @@ class Producer(threading.Thread):
         if not self.connection:
             self.connection = http.client.HTTPConnection(*self.load.broker.http, timeout=10)
         if is_large:
-            content = {"subject": "large", "text": "x" * 400_000}
+            # What cannot be compressed fills a disk.
+            text = base64.b64encode(os.urandom(300_000)).decode()
+            content = {"subject": "large", "text": text}
             body = {"to": {"user": key, "email": "a@example.org"}, "content": content}
         else:
             body = {"to": {"user": key, "push_token": "t" * 40}, "channel": "push"}
