@@ -35,6 +35,9 @@ package final class TortureBench {
     var unanswered: [TortureGhost.Record] = []
     /// Final outcomes with the position at which they are durable; nil until the turn is written.
     var unansweredOutcomes: [(id: NotificationID, state: NotificationState, at: UInt64?)] = []
+    /// Ends of appends of this life that are not durable yet, with how far the log was when they were
+    /// made: that is what they vouch for.
+    var vouchers: [(end: UInt64, for: UInt64)] = []
     var leases: [Lease] = []
     var jobs: [LogJob] = []
     /// Whether the workload ends and starts the process.
@@ -98,6 +101,7 @@ package final class TortureBench {
         shard = nil
         unanswered = []
         unansweredOutcomes = []
+        vouchers = []
         leases = []
         jobs = []
         wantsFlush = false
@@ -142,6 +146,13 @@ package final class TortureBench {
         )
     }
 
+    /// Notes what was appended since the log ended at `start`.
+    func note(_ shard: Shard, appendedFrom start: LogPosition) {
+        guard shard.log.appendPosition > start else { return }
+        let vouched = shard.log.durablePosition.rawValue
+        vouchers.append((shard.log.appendPosition.rawValue, vouched))
+    }
+
     /// Whether an entry with this content was promised at this place.
     package func promised(_ header: EntryHeader, _ body: [UInt8]) -> Bool {
         let hash = body.withUnsafeBytes { TortureGhost.hash(header, $0) }
@@ -174,6 +185,8 @@ package final class TortureBench {
             ghost.acknowledge(outcome.id, outcome.state, at: at)
         }
         unansweredOutcomes.removeAll { $0.at.map { $0 <= durable } ?? false }
+        for voucher in vouchers where voucher.end <= durable { ghost.vouch(for: voucher.for) }
+        vouchers.removeAll { $0.end <= durable }
         try ghost.promise(shard)
         leases += shard.takeOpened()
     }

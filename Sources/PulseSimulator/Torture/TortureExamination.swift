@@ -137,7 +137,8 @@ struct TortureExamination {
     private static func isHonest(_ error: ShardError) -> Bool {
         switch error {
         case .log(.damaged), .log(.foreign), .log(.newerFormat), .log(.storage): true
-        case .storage, .storeAhead, .foreignStore, .storeLost, .unreadableCheckpoint: true
+        case .storage, .storeAhead, .storeBehind, .foreignStore, .storeLost: true
+        case .unreadableCheckpoint: true
         default: false
         }
     }

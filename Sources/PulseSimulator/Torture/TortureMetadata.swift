@@ -102,12 +102,9 @@ package struct TortureMetadata {
             }
         } catch {
             switch error {
-            case .storeLost, .unreadableCheckpoint, .storeAhead, .storage:
+            case .storeLost, .unreadableCheckpoint, .storeAhead, .storeBehind, .storage:
                 result.count("refused with the reason")
                 if isStoreWhole { result.violate("\(what): refused a good store: \(error)") }
-            case .state where !isStoreWhole:
-                // The store is of a time before segments were released.
-                result.count("refused at the first entry that does not fit")
             default: result.violate("\(what): \(error)")
             }
         }
