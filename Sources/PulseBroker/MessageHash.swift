@@ -58,6 +58,7 @@ package struct BrokerIndexer: EntryIndexer {
                 guard let step = command.step else { return }
                 keys.append(hash.message(step.message.stream, step.message.offset))
             }
+        case .gap: break
         }
     }
 }

@@ -13,11 +13,13 @@ package struct Balance: Hashable, Sendable {
     package var leased: UInt64 = 0
     package var delivered: UInt64 = 0
     package var dead: UInt64 = 0
+    /// Given up by a repair before their end was known.
+    package var lost: UInt64 = 0
 
     package init() {}
 
     package var isBalanced: Bool {
-        accepted == scheduled + ready + held + leased + delivered + dead
+        accepted == scheduled + ready + held + leased + delivered + dead + lost
     }
 }
 
@@ -28,6 +30,7 @@ extension Shard {
         balance.accepted = ledger.accepted
         balance.delivered = ledger.delivered
         balance.dead = ledger.dead
+        balance.lost = ledger.lost
         guard let group = state.group(named: GroupState.deliveryName, on: channel.topic) else {
             return balance
         }

@@ -4,7 +4,7 @@ package import PulseCore
 import PulseLog
 
 extension Shard {
-    private static let checkpointKey: [UInt8] = Array("checkpoint".utf8)
+    static let checkpointKey: [UInt8] = Array("checkpoint".utf8)
     private static let identityKey: [UInt8] = Array("identity".utf8)
     static let appliedKey: [UInt8] = Array("applied".utf8)
 
@@ -70,6 +70,7 @@ extension Shard {
         )
         shard.scrubbing = Scrubbing(try scrubProgress(in: store, at: now))
         try shard.applyDurable(at: now)
+        try shard.settleGaps()
         shard.restored = RestoredState(
             state: SavedState(shard.state),
             replayedFrom: state.applied,
@@ -127,7 +128,8 @@ extension Shard {
         guard state.applied <= log.appendPosition else {
             throw .storeAhead(applied: state.applied, end: log.appendPosition)
         }
-        guard isWhole || state.applied >= log.firstPosition else {
+        // A checkpoint may stand exactly where the newest released segment ended.
+        guard isWhole || state.applied >= log.precedingEnd else {
             throw .storeBehind(applied: state.applied, first: log.firstPosition)
         }
         return (state, false)

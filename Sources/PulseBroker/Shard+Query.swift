@@ -29,7 +29,12 @@ package struct NotificationStory: Sendable {
 extension Shard {
     /// Whether the log still has a record.
     package func has(_ stream: StreamID, _ offset: Offset) throws(ShardError) -> Bool {
-        try fromLog { () throws(LogError) in try log.locate(stream, offset) } != nil
+        try fromLog { () throws(LogError) in
+            if try log.locate(stream, offset) != nil { return true }
+            // Released or lost: while there is damage nobody can tell.
+            if let range = log.damaged.first { throw LogError.damaged(range) }
+            return false
+        }
     }
 
     /// Reads one record where it lies.
@@ -120,6 +125,7 @@ extension Shard {
         guard let place = id.place(key: log.identity.key), place.stream.lane != .dead,
             place.offset < state.end(of: place.stream)
         else { return nil }
+        if state.lostRange(place.stream, place.offset) != nil { throw .lost(id) }
         return try story(at: place.stream, place.offset, withSteps: withSteps)
     }
 
@@ -309,7 +315,7 @@ extension Shard {
             while low < high {
                 let middle = low + (high - low) / 2
                 // Records that retention has deleted are older than any that a list can name.
-                let position = try log.locate(stream, Offset(middle)) ?? .zero
+                let position = try placeOf(stream, Offset(middle)) ?? .zero
                 let here = ListPlace(position: position, offset: Offset(middle))
                 if here.isBefore(place) { low = middle + 1 } else { high = middle }
             }
@@ -321,6 +327,13 @@ extension Shard {
         _ stream: StreamID,
         below: Offset
     ) throws(ShardError) -> NotificationStory? {
+        var below = below
+        // What is lost for good is stepped over; asked for by its identifier, it says so.
+        while below.rawValue > 0,
+            let range = state.lostRange(stream, below.advanced(by: -1))
+        {
+            below = range.first
+        }
         guard below.rawValue > 0 else { return nil }
         return try story(at: stream, below.advanced(by: -1), withSteps: false)
     }

@@ -159,7 +159,7 @@ extension Shard {
         while low < high {
             let middle = low + (high - low) / 2
             let found = try fromLog { () throws(LogError) in
-                try log.locate(stream, Offset(middle))
+                try placeOf(stream, Offset(middle))
             }
             if found == nil { low = middle + 1 } else { high = middle }
         }

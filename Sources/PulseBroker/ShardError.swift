@@ -18,6 +18,8 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
     case unreadableCheckpoint
     /// A newer Pulse wrote the store.
     case newerStore(part: String, found: Int, supported: Int)
+    /// The notification was accepted, and a repair has given it up.
+    case lost(NotificationID)
 
     /// Whether the state store is broken, as opposed to belonging to something else: a log that reaches
     /// back to its beginning can make it again.
@@ -25,7 +27,8 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
         switch self {
         case .storage(let error): if case .damaged = error.reason { true } else { false }
         case .unreadableCheckpoint: true
-        case .log, .state, .storeAhead, .foreignStore, .storeLost, .storeBehind, .newerStore: false
+        case .log, .state, .storeAhead, .foreignStore, .storeLost, .storeBehind, .newerStore, .lost:
+            false
         }
     }
 
@@ -46,6 +49,7 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
             "the state store stands at \(applied.rawValue), but the log begins at "
                 + "\(first.rawValue): what lies between is lost to it. Restore the state store from a "
                 + "copy that is newer, or the whole data directory from a backup"
+        case .lost(let id): "notification \(id) is lost: a repair has given it up"
         case .unreadableCheckpoint: "the state store's checkpoint cannot be read"
         case .newerStore(let part, let found, let supported):
             "the state store's \(part) have format \(found), this program reads up to \(supported); "

@@ -6,10 +6,15 @@
 import PulseCore
 
 extension ShardState {
+    /// The version that is written. Version 1 knew no gaps.
+    private static let version: UInt8 = 2
+
     /// The hot part as bytes: equal states give equal bytes.
-    package func encoded() -> [UInt8] {
+    package func encoded() -> [UInt8] { encoded(version: Self.version) }
+
+    private func encoded(version: UInt8) -> [UInt8] {
         var bytes: [UInt8] = []
-        bytes.append(1)  // version
+        bytes.append(version)
         bytes.append(littleEndian: applied.rawValue)
         bytes.append(littleEndian: UInt32(streams.count))
         for (stream, end) in streams {
@@ -40,7 +45,20 @@ extension ShardState {
             bytes.append(littleEndian: intent.position.rawValue)
         }
         for ledger in ledgers {
-            for value in ledger.values { bytes.append(littleEndian: value) }
+            let values = version == 1 ? ledger.values.dropLast() : ledger.values[...]
+            for value in values { bytes.append(littleEndian: value) }
+        }
+        guard version > 1 else { return bytes }
+        bytes.append(isUnsettled ? 1 : 0)
+        bytes.append(littleEndian: UInt32(gaps.count))
+        for gap in gaps { bytes.append(littleEndian: gap.rawValue) }
+        bytes.append(littleEndian: UInt32(lost.count))
+        for range in lost {
+            bytes.append(littleEndian: range.gap.rawValue)
+            bytes.append(littleEndian: range.stream.rawValue)
+            bytes.append(littleEndian: range.first.rawValue)
+            bytes.append(littleEndian: range.next.rawValue)
+            bytes.append(range.isExact ? 1 : 0)
         }
         return bytes
     }
@@ -52,12 +70,13 @@ extension ShardState {
             return ShardState(&reader)
         }
         // Equal states give equal bytes, so bytes that the state would not give were not written by us.
-        guard let read, read.encoded() == bytes else { return nil }
+        guard let read, read.encoded(version: bytes[0]) == bytes else { return nil }
         self = read
     }
 
     private init?(_ reader: inout ByteReader) {
-        guard reader.byte() == 1, let applied: UInt64 = reader.littleEndian(),
+        guard let version = reader.byte(), (1...Self.version).contains(version),
+            let applied: UInt64 = reader.littleEndian(),
             let streamCount: UInt32 = reader.littleEndian()
         else { return nil }
         self.applied = LogPosition(applied)
@@ -93,9 +112,39 @@ extension ShardState {
             openIntents[key] = OpenIntent(attempt: attempt, position: LogPosition(position))
         }
         for index in ledgers.indices {
-            guard ledgers[index].read(&reader) else { return nil }
+            guard ledgers[index].read(&reader, hasLost: version >= 2) else { return nil }
         }
+        if version >= 2 { guard readGaps(&reader) else { return nil } }
         guard reader.isAtEnd else { return nil }
+    }
+
+    private mutating func readGaps(_ reader: inout ByteReader) -> Bool {
+        guard let unsettled = reader.byte(), let gapCount: UInt32 = reader.littleEndian() else {
+            return false
+        }
+        isUnsettled = unsettled == 1
+        for _ in 0..<gapCount {
+            guard let gap: UInt64 = reader.littleEndian() else { return false }
+            gaps.append(LogPosition(gap))
+        }
+        guard let lostCount: UInt32 = reader.littleEndian() else { return false }
+        for _ in 0..<lostCount {
+            guard let gap: UInt64 = reader.littleEndian(),
+                let stream: UInt32 = reader.littleEndian(),
+                let first: Int64 = reader.littleEndian(), let next: Int64 = reader.littleEndian(),
+                let exact = reader.byte(), first <= next
+            else { return false }
+            lost.append(
+                LostRange(
+                    gap: LogPosition(gap),
+                    stream: StreamID(rawValue: stream),
+                    first: Offset(first),
+                    next: Offset(next),
+                    isExact: exact == 1
+                )
+            )
+        }
+        return true
     }
 
     private static func readGroup(_ reader: inout ByteReader, id: GroupID) -> GroupState? {
@@ -117,10 +166,11 @@ extension Ledger {
     fileprivate var values: [UInt64] {
         [
             accepted, delivered, dead, scheduledRows, heldRows, attempts, retries, unknownOutcomes,
+            lost,
         ]
     }
 
-    fileprivate mutating func read(_ reader: inout ByteReader) -> Bool {
+    fileprivate mutating func read(_ reader: inout ByteReader, hasLost: Bool) -> Bool {
         guard let accepted: UInt64 = reader.littleEndian(),
             let delivered: UInt64 = reader.littleEndian(),
             let dead: UInt64 = reader.littleEndian(),
@@ -138,6 +188,10 @@ extension Ledger {
         self.attempts = attempts
         self.retries = retries
         self.unknownOutcomes = unknownOutcomes
+        if hasLost {
+            guard let lost: UInt64 = reader.littleEndian() else { return false }
+            self.lost = lost
+        }
         return true
     }
 }

@@ -41,6 +41,8 @@ package struct Ledger: Hashable, Sendable {
     package var retries: UInt64 = 0
     /// Intents that a crash cut off: their outcome is unknown.
     package var unknownOutcomes: UInt64 = 0
+    /// Lost to damage before their end was known, and given up by a repair.
+    package var lost: UInt64 = 0
 
     package init() {}
 }
@@ -60,6 +62,11 @@ package struct ShardState: Sendable {
     package internal(set) var openIntents: [MessageKey: OpenIntent] = [:]
     /// By channel, in the order of `Channel.allCases`.
     package internal(set) var ledgers = [Ledger](repeating: Ledger(), count: Channel.allCases.count)
+    /// Gaps folded in, and what they swallowed, in the order of folding.
+    package internal(set) var gaps: [LogPosition] = []
+    package internal(set) var lost: [LostRange] = []
+    /// A gap was folded in, and the counts were not settled since.
+    package internal(set) var isUnsettled = false
     /// Everything below this position has been folded in.
     package internal(set) var applied = LogPosition.zero
 
@@ -111,6 +118,13 @@ package struct ShardState: Sendable {
             }
             if let failure { throw failure }
             guard whole else { throw StateError(position: header.position, problem: .unreadable) }
+        case .gap:
+            guard let gap = Gap(header, body),
+                gap.losses.allSatisfy({ $0.next.rawValue < Self.offsetMax })
+            else {
+                throw StateError(position: header.position, problem: .unreadable)
+            }
+            fold(gap)
         }
         applied = header.endPosition
         return notable
@@ -122,6 +136,19 @@ package struct ShardState: Sendable {
         rows: inout StateBatch
     ) throws(StateError) {
         let stream = header.stream
+        let known = end(of: stream)
+        if isUnsettled, header.baseOffset > known {
+            // A gap had no room to tell of it.
+            lose(
+                LostRange(
+                    gap: gaps.last ?? .zero,
+                    stream: stream,
+                    first: known,
+                    next: header.baseOffset,
+                    isExact: true
+                )
+            )
+        }
         guard header.baseOffset == end(of: stream) else {
             throw StateError(
                 position: header.position,
@@ -163,10 +190,10 @@ package struct ShardState: Sendable {
             openIntents[step.message] = OpenIntent(attempt: step.attempt, position: position)
             count(step.message) { $0.attempts += 1 }
         case .delivered(let step, _, _):
-            try take(step, at: position, rows: &rows)
+            guard try take(step, at: position, rows: &rows) else { return }
             count(step.message) { $0.delivered += 1 }
         case .held(let step, let due, let reason, _, _):
-            try take(step, at: position, rows: &rows)
+            _ = try take(step, at: position, rows: &rows)
             let row = HeldRow(
                 message: step.message,
                 due: due,
@@ -183,8 +210,7 @@ package struct ShardState: Sendable {
             guard deadOffset.rawValue >= 0, deadOffset.rawValue < Self.offsetMax else {
                 throw StateError(position: position, problem: .impossibleOffset(deadOffset))
             }
-            try take(step, at: position, rows: &rows)
-            count(step.message) { $0.dead += 1 }
+            if try take(step, at: position, rows: &rows) { count(step.message) { $0.dead += 1 } }
             let stream = step.message.stream
             let dead = StreamID(topic: stream.topic, partition: stream.partition, lane: .dead)
             extend(dead, to: deadOffset.advanced(by: 1))
@@ -201,6 +227,14 @@ package struct ShardState: Sendable {
             row.append(to: &value)
             rows.put(TemplateCatalog.key(row.name, position), value)
         case .groupCreated(let id, let topic, let name, let starts):
+            if isUnsettled {
+                // Made before by the first gap, or after others that are lost.
+                guard Int(id.rawValue) > groups.count else { return }
+                while Int(id.rawValue) > groups.count + 1 {
+                    let lost = GroupID(UInt16(groups.count + 1))
+                    groups.append(GroupState(id: lost, topic: TopicID(0), name: "", streams: []))
+                }
+            }
             guard Int(id.rawValue) == groups.count + 1 else {
                 throw StateError(position: position, problem: .groupOutOfTurn(id))
             }
@@ -230,23 +264,31 @@ package struct ShardState: Sendable {
     }
 
     /// Takes a message from where it was before the step: ready, or a held row.
+    ///
+    /// - Returns: False when its end was counted before, which only a gap can bring about.
     private mutating func take(
         _ step: Command.Step,
         at position: LogPosition,
         rows: inout StateBatch
-    ) throws(StateError) {
+    ) throws(StateError) -> Bool {
         openIntents[step.message] = nil
+        let isLenient = isUnsettled
         switch step.origin {
         case .fresh:
-            guard markDone(step.message) else {
+            if markDone(step.message) { return true }
+            guard isLenient else {
                 throw StateError(position: position, problem: .doneTwice(step.message))
             }
-            return
-        case .scheduled: try release(step.message, \.scheduledRows, at: position)
-        case .held: try release(step.message, \.heldRows, at: position)
+            return lostRange(step.message.stream, step.message.offset) != nil
+        case .scheduled, .held:
+            // The step that moved it there is lost: for this state it was ready until now.
+            if isLenient, markDone(step.message) { break }
+            let counter = step.origin == .held ? \Ledger.heldRows : \Ledger.scheduledRows
+            try release(step.message, counter, at: position)
         }
-        if Mutant.isOn(.keepHeldRow) { return }
+        if Mutant.isOn(.keepHeldRow) { return true }
         rows.delete(HeldRow.key(step.message, due: WallTimestamp(milliseconds: step.heldDue)))
+        return true
     }
 
     /// One waiting message less; there must have been one.
@@ -260,7 +302,7 @@ package struct ShardState: Sendable {
             wasThere = $0[keyPath: counter] > 0
             if wasThere { $0[keyPath: counter] -= 1 }
         }
-        guard wasThere else {
+        guard wasThere || isUnsettled else {
             throw StateError(position: position, problem: .neverWaited(message))
         }
     }
@@ -274,7 +316,7 @@ package struct ShardState: Sendable {
         return groups[group].streams[index].progress.markDone(key.offset)
     }
 
-    private mutating func extend(_ stream: StreamID, to newEnd: Offset) {
+    mutating func extend(_ stream: StreamID, to newEnd: Offset) {
         if let index = streamIndex[stream] {
             streams[index].end = newEnd
         } else {

@@ -43,6 +43,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     // Something of ours or of the machine failed.
     case dataCorrupt = 70
     case storageFailed = 71
+    case dataLost = 72
 
     /// The stable word, as in the `code` of a problem document.
     package var name: String {
@@ -85,6 +86,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
         case .diskStalled: "disk_stalled"
         case .dataCorrupt: "data_corrupt"
         case .storageFailed: "storage_failed"
+        case .dataLost: "data_lost"
         }
     }
 

@@ -10,6 +10,7 @@ extension ErrorCode {
         case .methodNotAllowed: 405
         case .requestTimeout: 408
         case .idempotencyConflict, .staleLease: 409
+        case .dataLost: 410
         case .bodyTooLarge, .recordTooLarge, .batchTooLarge, .frameTooLarge: 413
         case .unsupportedMediaType: 415
         case .expectationFailed: 417
@@ -65,6 +66,7 @@ extension ErrorCode {
         case .tooManyConnections: "There are too many connections"
         case .dataCorrupt: "Stored data is corrupt"
         case .storageFailed: "Storage failed"
+        case .dataLost: "The notification is lost"
         }
     }
 }

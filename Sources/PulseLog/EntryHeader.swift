@@ -40,7 +40,9 @@ package struct EntryHeader: Hashable, Sendable {
 
     /// Where the next entry of the same segment begins.
     package var endPosition: LogPosition {
-        LogPosition(position.rawValue + UInt64(Self.bytes + Self.padded(bodyLength)))
+        kind == .gap
+            ? LogPosition(UInt64(bitPattern: baseOffset.rawValue))
+            : LogPosition(position.rawValue + UInt64(Self.bytes + Self.padded(bodyLength)))
     }
 
     @inline(__always)
@@ -167,6 +169,12 @@ extension EntryHeader {
             bodyLength <= Limits.entryBodyBytesMax,
             Self.bytes + padded(bodyLength) <= room
         else { return .fault(.fields) }
+        if kind == .gap {
+            let end = bytes.little(32, as: UInt64.self)
+            guard end & 7 == 0, end >= position + UInt64(Self.bytes + padded(bodyLength)),
+                end <= position + UInt64(room)
+            else { return .fault(.fields) }
+        }
         return .entry(
             EntryHeader(
                 position: LogPosition(own),

@@ -69,6 +69,8 @@ package enum EntryKind: UInt8, Sendable, CaseIterable {
     case recordBatch = 1
     /// Any other change of state; its body is the broker's business.
     case command = 2
+    /// Where entries were lost, and a repair has said so: ``Gap``.
+    case gap = 3
 }
 
 /// Tells the index which keys an entry is found under.

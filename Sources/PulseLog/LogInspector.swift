@@ -180,13 +180,20 @@ package struct LogInspector {
                 tally.count(header.wall)
                 switch header.kind {
                 case .command: line.commands += 1
+                case .gap:
+                    let lost = Gap(header, body)?.losses.map(\.description) ?? []
+                    result.notes.append(
+                        "\(candidate.name) at byte \(at): a gap, accepted by a repair; positions"
+                            + " \(header.position.rawValue) to \(header.endPosition.rawValue) are lost"
+                            + (lost.isEmpty ? "" : ": " + lost.joined(separator: ", "))
+                    )
                 case .recordBatch:
                     line.recordBatches += 1
                     line.records += header.recordCount
                     if verify { check(header, body, in: candidate.name, at: at) }
                 }
                 line.end = header.endPosition
-                line.usedBytes += scanner.byte - at
+                line.usedBytes += header.storedBytes
             case .full:
                 break walking
             case .fault(let fault, let header):
@@ -240,14 +247,4 @@ package struct LogInspector {
             add(file, byte + EntryHeader.bytes, "the record batch is malformed: \(error)")
         }
     }
-}
-
-/// For scans whose index nobody will ask.
-private struct NoIndexer: EntryIndexer {
-    func keys(
-        of header: EntryHeader,
-        body: UnsafeRawBufferPointer,
-        secret: UInt64,
-        into keys: inout [UInt64]
-    ) {}
 }

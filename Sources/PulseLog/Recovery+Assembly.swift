@@ -88,6 +88,7 @@ extension Recovery {
         let checksums = LogChecksums(identity)
         let indexed = Set(survey.indexes)
         var segments: [Segment] = []
+        var gaps: [Gap] = []
         for (place, candidate) in candidates.enumerated() {
             let isActive = place == candidates.count - 1 && report.damaged.isEmpty
             let footer = isActive ? nil : (candidate.footer ?? candidate.rebuiltFooter)
@@ -101,6 +102,9 @@ extension Recovery {
                 )
             {
                 index = .file(file)
+            }
+            if candidate.scan != nil || footer?.gaps ?? 0 > 0 {
+                gaps += try candidate.scanned(geometry, checksums, indexer).gaps
             }
             if let footer, candidate.scan == nil || !candidate.isSealed { candidate.seal(footer) }
             let found: Segment.Index
@@ -125,7 +129,8 @@ extension Recovery {
                     index: found,
                     tally: candidate.tally,
                     footer: footer,
-                    end: candidate.end
+                    end: candidate.end,
+                    gapCount: UInt32(candidate.scan?.gaps.count ?? 0)
                 )
             )
         }
@@ -144,7 +149,9 @@ extension Recovery {
             lastSpareNumber: lastSpare,
             floor: floor,
             damaged: report.damaged,
-            generations: survey.generations
+            generations: survey.generations,
+            gaps: gaps,
+            precedingEnd: candidates[0].header?.previousEnd ?? candidates[0].base
         )
     }
 
@@ -203,7 +210,15 @@ extension Recovery {
     ) throws(LogError) -> MemoryIndex {
         let scan = try candidate.scanned(geometry, checksums, indexer)
         let reach = max(known, scan.reachByte)
-        guard scan.stopByte < reach else { return scan.index }
+        guard scan.stopByte < reach else {
+            // The walk may have stopped before it: what is whole behind a hole is served too.
+            if candidate.end < candidate.base + UInt64(scan.stopByte) {
+                candidate.end = candidate.base + UInt64(scan.stopByte)
+                candidate.endChain = scan.chain
+                candidate.tally = scan.tally
+            }
+            return scan.index
+        }
         return try salvage(candidate, reach: reach, geometry, checksums)
     }
 

@@ -28,6 +28,9 @@ struct RecoveredLog {
     var damaged: [DamagedRange] = []
     /// Files found, not looked into yet.
     var generations: [ClosedRange<UInt64>] = []
+    var gaps: [Gap] = []
+    /// Where the segment before the oldest ended.
+    var precedingEnd: UInt64 = 0
 }
 
 struct Recovery {
@@ -364,7 +367,8 @@ extension SegmentCandidate {
             firstWall: tally.firstWall,
             latestWall: tally.latestWall,
             syncedUpTo: scan?.syncedUpTo ?? 0,
-            chain: endChain
+            chain: endChain,
+            gaps: UInt32(scan?.gaps.count ?? 0)
         )
     }
 }

@@ -43,6 +43,8 @@ final class Segment {
     var footer: SegmentFooter?
     /// One past its last entry, absolute.
     var end: UInt64
+    /// Gaps among its entries.
+    let gapCount: UInt32
     /// Whether an index job for it is under way.
     var indexJobPending = false
 
@@ -54,7 +56,8 @@ final class Segment {
         index: Index,
         tally: SegmentTally,
         footer: SegmentFooter?,
-        end: UInt64
+        end: UInt64,
+        gapCount: UInt32 = 0
     ) {
         self.number = number
         self.base = base
@@ -65,6 +68,7 @@ final class Segment {
         self.tally = tally
         self.footer = footer
         self.end = end
+        self.gapCount = gapCount
     }
 
     var isSealed: Bool { footer != nil }

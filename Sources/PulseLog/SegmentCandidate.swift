@@ -10,6 +10,7 @@ struct SegmentScan {
     var chain: UInt32
     var fault: EntryFault?
     var tally = SegmentTally()
+    var gaps: [Gap] = []
     var index: MemoryIndex
     /// The largest `syncedUpTo` of any verifying header, before or after the stop.
     var syncedUpTo: UInt64 = 0
@@ -99,6 +100,7 @@ final class SegmentCandidate {
 
     func startChain(_ checksums: LogChecksums) -> UInt32 {
         guard let header else { return 0 }
+        if let startChain = header.startChain { return startChain }
         return checksums.chain(afterSegmentHeader: header.crc, previous: header.previousChain)
     }
 
@@ -153,6 +155,7 @@ final class SegmentCandidate {
             case .entry(let header, let body):
                 builder.add(header, body, byte: at)
                 scan.tally.count(header.wall)
+                if let gap = Gap(header, body) { scan.gaps.append(gap) }
                 scan.syncedUpTo = max(scan.syncedUpTo, header.syncedUpTo.rawValue)
             case .full:
                 break scanning
@@ -168,8 +171,7 @@ final class SegmentCandidate {
         while let (byte, header) = try scanner.nextHeader(from: from) {
             scan.syncedUpTo = max(scan.syncedUpTo, header.syncedUpTo.rawValue)
             if byte > scan.stopByte, scan.nextHeaderByte == nil { scan.nextHeaderByte = byte }
-            let end = byte + EntryHeader.bytes + EntryHeader.padded(header.bodyLength)
-            scan.reachByte = max(scan.reachByte, end)
+            scan.reachByte = max(scan.reachByte, Int(header.endPosition.rawValue - base))
             from = byte + EntryHeader.bytes
         }
         if scanner.hasUnreadBytes { hasUnreadBytes = true }

@@ -8,11 +8,11 @@
 //       32  segment number u64                      24  entries u64
 //       40  segment bytes u64                       32  first wall i64, latest wall i64
 //       48  previous segment's number u64           48  synced up to u64
-//       56  previous end position u64               56  chain u32
-//       64  created at, wall i64                    60  zeros
+//       56  previous end position u64               56  chain u32, gaps u32
+//       64  created at, wall i64                    64  zeros
 //       72  synced up to u64                      4092  CRC32C, seeded with the log identity
 //       80  previous chain u32
-//       84  zeros
+//       84  start chain u32, only where byte 88 is 1: the header was made again by a repair
 //     4092  CRC32C, not seeded: who we are must be readable before we know it
 //
 // Source: spec/03-storage.md, "Segment".
@@ -23,6 +23,8 @@ struct SegmentHeader: Hashable, Sendable {
     /// Raised when an older program could misread the file; bytes 0-11 and the checksum never move.
     static let formatMajor: UInt16 = 1
     static let formatMinor: UInt16 = 0
+    /// Of a header with a start chain of its own: an older program sees damage, and stays away.
+    static let repairedMinor: UInt16 = 1
     static let magic: UInt64 = 0x474F_4C45_534C_5550
     /// In place of the previous segment's number when there is none.
     static let noPrevious = UInt64.max
@@ -35,6 +37,8 @@ struct SegmentHeader: Hashable, Sendable {
     var previousChain: UInt32
     var created: WallTimestamp
     var syncedUpTo: UInt64
+    /// The chain of the first entry, where the header it came from is lost; nil where it is computed.
+    var startChain: UInt32?
     /// Filled by ``encode(to:)`` and ``decode(_:)``.
     var crc: UInt32 = 0
 
@@ -42,7 +46,7 @@ struct SegmentHeader: Hashable, Sendable {
         target.initializeMemory(as: UInt8.self, repeating: 0, count: SegmentGeometry.blockBytes)
         target.putLittle(Self.magic, 0)
         target.putLittle(Self.formatMajor, 8)
-        target.putLittle(Self.formatMinor, 10)
+        target.putLittle(startChain == nil ? Self.formatMinor : Self.repairedMinor, 10)
         target.putLittle(identity.high, 16)
         target.putLittle(identity.low, 24)
         target.putLittle(number, 32)
@@ -52,6 +56,10 @@ struct SegmentHeader: Hashable, Sendable {
         target.putLittle(created.milliseconds, 64)
         target.putLittle(syncedUpTo, 72)
         target.putLittle(previousChain, 80)
+        if let startChain {
+            target.putLittle(startChain, 84)
+            target.putLittle(UInt8(1), 88)
+        }
         crc = CRC32C.of(UnsafeRawBufferPointer(start: target, count: 4092))
         target.putLittle(crc, 4092)
     }
@@ -87,6 +95,7 @@ struct SegmentHeader: Hashable, Sendable {
                 previousChain: bytes.little(80),
                 created: WallTimestamp(milliseconds: bytes.little(64)),
                 syncedUpTo: bytes.little(72),
+                startChain: bytes.little(88, as: UInt8.self) == 1 ? bytes.little(84) : nil,
                 crc: crc
             )
         )
@@ -104,6 +113,8 @@ struct SegmentFooter: Hashable, Sendable {
     var syncedUpTo: UInt64
     /// What the next entry's chain would have been, had it fitted.
     var chain: UInt32
+    /// Gap entries in the segment: they are looked for only where there are some.
+    var gaps: UInt32 = 0
 
     func encode(to target: UnsafeMutableRawPointer, _ checksums: LogChecksums) {
         target.initializeMemory(as: UInt8.self, repeating: 0, count: SegmentGeometry.blockBytes)
@@ -115,6 +126,7 @@ struct SegmentFooter: Hashable, Sendable {
         target.putLittle(latestWall.milliseconds, 40)
         target.putLittle(syncedUpTo, 48)
         target.putLittle(chain, 56)
+        target.putLittle(gaps, 60)
         target.putLittle(checksums.block(UnsafeRawBufferPointer(start: target, count: 4092)), 4092)
     }
 
@@ -141,7 +153,8 @@ struct SegmentFooter: Hashable, Sendable {
             firstWall: WallTimestamp(milliseconds: bytes.little(32)),
             latestWall: WallTimestamp(milliseconds: bytes.little(40)),
             syncedUpTo: bytes.little(48),
-            chain: bytes.little(56)
+            chain: bytes.little(56),
+            gaps: bytes.little(60)
         )
     }
 }

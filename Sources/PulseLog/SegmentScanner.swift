@@ -84,12 +84,8 @@ final class SegmentScanner {
 
     /// Moves past an entry whose header verifies, whatever its body.
     func stepOver(_ header: EntryHeader) {
-        byte += EntryHeader.bytes + EntryHeader.padded(header.bodyLength)
-        chain = checksums.chain(
-            after: header.chain,
-            headerCRC: header.headerCRC,
-            bodyCRC: header.bodyCRC
-        )
+        byte = Int(header.endPosition.rawValue - base)
+        chain = header.nextChain(checksums)
     }
 
     /// The first place at or after `start` with a verifying header of this segment, body unseen.
@@ -156,30 +152,40 @@ final class SegmentScanner {
         into target: UnsafeMutableRawBufferPointer,
         at start: Int
     ) throws(LogError) -> Int {
+        try readThrough(file, into: target, at: start) { unreadable.append($0) }
+    }
+}
+
+/// Reads as much as there is; bytes that the medium has lost read as zeros, and are told of.
+func readThrough(
+    _ file: any LogFile,
+    into target: UnsafeMutableRawBufferPointer,
+    at start: Int,
+    lost: (Range<Int>) -> Void = { _ in }
+) throws(LogError) -> Int {
+    do throws(StorageError) {
+        return try file.read(into: target, at: start)
+    } catch {
+        guard error.isUnreadable else { throw .storage(error) }
+    }
+    // One bad sector must not hide the rest: block by block.
+    var got = 0
+    while got < target.count {
+        let block = SegmentGeometry.blockBytes
+        let count = min(block - (start + got) % block, target.count - got)
+        let piece = UnsafeMutableRawBufferPointer(rebasing: target[got..<got + count])
         do throws(StorageError) {
-            return try file.read(into: target, at: start)
+            let part = try file.read(into: piece, at: start + got)
+            got += part
+            guard part == count else { return got }
         } catch {
             guard error.isUnreadable else { throw .storage(error) }
+            for index in piece.indices { piece[index] = 0 }
+            lost(start + got..<start + got + count)
+            got += count
         }
-        // One bad sector must not hide the rest of the window: block by block.
-        var got = 0
-        while got < target.count {
-            let block = SegmentGeometry.blockBytes
-            let count = min(block - (start + got) % block, target.count - got)
-            let piece = UnsafeMutableRawBufferPointer(rebasing: target[got..<got + count])
-            do throws(StorageError) {
-                let part = try file.read(into: piece, at: start + got)
-                got += part
-                guard part == count else { return got }
-            } catch {
-                guard error.isUnreadable else { throw .storage(error) }
-                for index in piece.indices { piece[index] = 0 }
-                unreadable.append(start + got..<start + got + count)
-                got += count
-            }
-        }
-        return got
     }
+    return got
 }
 
 extension StorageError {

@@ -108,7 +108,8 @@ extension ShardLog {
             firstWall: sealed.tally.firstWall,
             latestWall: sealed.tally.latestWall,
             syncedUpTo: durable,
-            chain: chain
+            chain: chain,
+            gaps: sealed.gapCount
         )
         let room = geometry.entriesEnd - Int(position - sealed.base)
         turn.closePart(terminator: room >= EntryHeader.bytes)

@@ -15,6 +15,11 @@ extension ShardLog {
         damaged.first { $0.from.rawValue <= position && position < $0.to.rawValue }
     }
 
+    /// Whether a gap stands where something at this position was.
+    func isLost(_ position: LogPosition) -> Bool {
+        !gaps.isEmpty && gaps.contains { $0.position <= position && position < $0.to }
+    }
+
     /// The error for promised bytes that do not verify. Notes the range when it is new.
     func damage(_ segment: Segment, _ position: UInt64, _ reason: String) -> LogError {
         if let known = knownDamage(at: position) { return .damaged(known) }

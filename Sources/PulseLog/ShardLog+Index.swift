@@ -22,7 +22,10 @@ extension ShardLog {
             case .damaged: byte = try remakeIndex(of: segment).locate(stream, offset)
             }
         }
-        return byte.map { LogPosition(segment.base + UInt64($0)) }
+        guard let byte else { return nil }
+        // An index made before a repair still names what was lost.
+        let position = LogPosition(segment.base + UInt64(byte))
+        return isLost(position) ? nil : position
     }
 
     /// Visits the entries seen under `key`, newest first, until `visit` answers false.
@@ -68,6 +71,7 @@ extension ShardLog {
         defer { foundPositions = found }
         let oldest = max(firstPosition, notBelow).rawValue
         for position in found where position >= oldest {
+            guard !isLost(LogPosition(position)) else { continue }
             guard try visit(LogPosition(position)) else { return false }
         }
         return true

@@ -41,7 +41,7 @@ extension ShardLog {
             throw damage(segment, at, "the file ends here")
         }
         let header = try decode(UnsafeRawPointer(buffer.base), of: segment, at: at, room: room)
-        let size = Int(header.endPosition.rawValue - at)
+        let size = header.storedBytes
         if size > got {
             buffer.reserve(size, keeping: got)
             let more = try fill(buffer, got..<size, of: at, from: segment)

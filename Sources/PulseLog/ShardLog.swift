@@ -90,6 +90,10 @@ package final class ShardLog {
     /// Files to remove in the background, and those whose removal is under way.
     var discarding: [String] = []
     var discardJobPending = false
+    /// When it was opened: where the segment before the oldest had ended, whose files are gone.
+    package let precedingEnd: LogPosition
+    /// Holes that a repair has left, oldest first.
+    package let gaps: [Gap]
 
     /// Reused by reads; taken out while one is under way, so that a nested read gets its own.
     var scratch: RawBuffer?
@@ -146,6 +150,8 @@ package final class ShardLog {
         lastSpareNumber = recovered.lastSpareNumber
         floor = recovered.floor
         damaged = recovered.damaged
+        gaps = recovered.gaps
+        precedingEnd = LogPosition(recovered.precedingEnd)
         refusal = recovered.damaged.first.map { .damaged($0) }
         latestWall = recovered.active.tally.latestWall
         for segment in kept where segment.isSealed || segment !== active {

@@ -217,8 +217,14 @@ extension Node {
             try putTemplate(name, draft, slot: slot, of: conversation, at: now, into: &effects)
             return
         case .status(let id, let dialect):
-            let found = try unlessUnreadable { () throws(ShardError) in
-                try self.shard.story(of: id, withSteps: true)
+            let found = try unlessLost { () throws(ShardError) in
+                try self.unlessUnreadable { () throws(ShardError) in
+                    try self.shard.story(of: id, withSteps: true)
+                }
+            }
+            guard let found else {
+                response = .unavailable(.dataLost, retryAfterSeconds: nil, dialect)
+                break
             }
             switch found {
             case nil: response = .unavailable(.dataCorrupt, retryAfterSeconds: nil, dialect)

@@ -56,6 +56,7 @@ extension Node {
         for (channel, balance) in balances {
             text.sample([("channel", channel.name), ("state", "delivered")], balance.delivered)
             text.sample([("channel", channel.name), ("state", "dead")], balance.dead)
+            text.sample([("channel", channel.name), ("state", "lost")], balance.lost)
         }
         text.family(
             "pulse_notifications",

@@ -184,7 +184,13 @@ extension Node {
         _ correlation: UInt32,
         into output: inout [UInt8]
     ) throws(ShardError) {
-        guard let story = try shard.story(of: id, withSteps: true) else {
+        let found = try unlessLost { () throws(ShardError) in
+            try self.shard.story(of: id, withSteps: true)
+        }
+        guard let found else {
+            return refuse(.dataLost, ErrorCode.dataLost.title, correlation, &output)
+        }
+        guard let story = found else {
             return refuse(.notFound, "no notification \(id)", correlation, &output)
         }
         let view = view(of: story)

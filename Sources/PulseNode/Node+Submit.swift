@@ -79,6 +79,16 @@ extension Node {
         }
     }
 
+    /// Nil when what a question is about was given up by a repair.
+    func unlessLost<T>(_ read: () throws(ShardError) -> T) throws(ShardError) -> T? {
+        do throws(ShardError) {
+            return try read()
+        } catch {
+            guard case .lost = error else { throw error }
+            return nil
+        }
+    }
+
     /// What keeps one piece of work from being taken in, with nothing changed: no room for another
     /// segment, or damage where it had to be looked up whether the work is new.
     struct RefusedWork: Error {

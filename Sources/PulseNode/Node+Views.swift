@@ -141,6 +141,7 @@ extension Node {
             counts.append(("\(channel.name).leased", Int64(balance.leased)))
             counts.append(("\(channel.name).delivered", Int64(balance.delivered)))
             counts.append(("\(channel.name).dead", Int64(balance.dead)))
+            counts.append(("\(channel.name).lost", Int64(balance.lost)))
         }
         return ServerStatusView(
             version: configuration.version,

@@ -91,6 +91,20 @@ enum CommandTable {
             action: .local(Inspect.perform)
         ),
         Command(
+            words: ["repair"],
+            arguments: [Argument(name: "DIR")],
+            flags: Repair.flags,
+            summary: "Give up what is damaged in a data directory",
+            details: """
+                Tells which files are damaged and exactly what is lost with them, and changes nothing: exits
+                with 65 when there is damage, 0 when there is none. With --accept-loss the damaged files are
+                written anew, with gaps where entries were lost; the old ones are kept in DIR/trash. The broker
+                must be stopped.
+                """,
+            examples: ["pulse repair ./pulse-data", "pulse repair ./pulse-data --accept-loss"],
+            action: .local(Repair.perform)
+        ),
+        Command(
             words: ["config", "check"],
             arguments: [Argument(name: "FILE")],
             summary: "Check a configuration file",

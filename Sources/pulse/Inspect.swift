@@ -44,6 +44,7 @@ enum Inspect {
         for name in try Path.names(in: root) {
             if name.hasSuffix(".seg") { return [root] }
             let path = root + "/" + name
+            // What a repair has set aside is damaged by definition.
             if depth < 2, name != "trash", Path.isDirectory(path) {
                 found += try logs(below: path, depth: depth + 1)
             }

@@ -79,4 +79,97 @@ struct DamageTests {
         #expect(try broker.metrics().sum("pulse_notifications_accepted_total") == 20)
         #expect(try broker.metrics().sum("pulse_notifications_finished_total") == 20)
     }
+
+    private static func pulse(_ arguments: String...) throws -> (code: Int32, output: String) {
+        let process = try ChildProcess(try Binary.pulse(), arguments)
+        let code = try process.wait(atMost: 60)
+        return (code, process.output)
+    }
+
+    @Test(
+        "A bit that fell in a sealed segment is met, told, given up by a repair, and the rest goes on"
+    )
+    func repair() throws {
+        let broker = try Broker(configuration: "storage:\n  segment_bytes: 16MiB\n")
+        // Text that no compression makes smaller: the first segment fills up.
+        var state: UInt64 = 1
+        let letters = (0..<500_000).map { _ -> UInt8 in
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return UInt8(ascii: "A") + UInt8(state >> 40 & 0x1F) % 26
+        }
+        let text = String(decoding: letters, as: UTF8.self)
+        let long = #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"\#(text)"}}"#
+        var ids: [String] = []
+        for _ in 0..<40 { ids.append(try broker.submit(long)) }
+        for id in ids { try broker.notification(id, reaching: "delivered") }
+        broker.process.send(SIGTERM)
+        #expect(try broker.process.wait() == 0)
+        let data = broker.directory.file("data")
+        let name = "00000000000000000000.seg"
+        try Self.flip("\(data)/shard-0/log/\(name)", at: 3_000_000)
+
+        // Sealed segments are trusted until they are read.
+        try broker.start()
+        #expect(try broker.ask("GET", "/readyz").status == 200)
+        let statuses = try ids.map { try broker.ask("GET", "/v1/notifications/\($0)").status }
+        let lost = try #require(statuses.firstIndex(of: 503))
+        #expect(statuses.count { $0 == 200 } == 39)
+        let readiness = try broker.ask("GET", "/readyz")
+        #expect(readiness.status == 503, "\(readiness.text)")
+        #expect(readiness.text.hasPrefix("degraded: data_corrupt: \(name) at byte"))
+        #expect(try broker.ask("POST", "/v1/notifications", Self.submission).status == 503)
+        #expect(try broker.metrics().sum("pulse_log_damaged_ranges") == 1)
+        let refused = try Self.pulse("repair", data)
+        #expect(refused.code == 1 && refused.output.contains("is used by process"))
+        broker.process.send(SIGTERM)
+        #expect(try broker.process.wait() == 0)
+
+        let told = try Self.pulse("repair", data)
+        #expect(told.code == 65, "\(told.output)")
+        #expect(told.output.contains(name) && told.output.contains("offsets \(lost) to \(lost)"))
+        #expect(TemporaryDirectory.names(in: "\(data)/trash") == nil, "nothing was changed")
+        let done = try Self.pulse("repair", data, "--accept-loss")
+        #expect(done.code == 0, "\(done.output)")
+        #expect(TemporaryDirectory.names(in: "\(data)/trash")?.count == 1)
+        let inspected = try Self.pulse("inspect", data, "--verify")
+        #expect(inspected.code == 0 && inspected.output.contains("a gap"), "\(inspected.output)")
+        #expect(try Self.pulse("repair", data).code == 0)
+
+        for _ in 0..<2 {
+            try broker.start()
+            #expect(try broker.ask("GET", "/readyz").status == 200, "\(broker.process.output)")
+            for (index, id) in ids.enumerated() {
+                let answer = try broker.ask("GET", "/v1/notifications/\(id)")
+                #expect(answer.status == (index == lost ? 410 : 200))
+                if index == lost { #expect(try answer.json()["code"]?.text == "data_lost") }
+            }
+            #expect(
+                try broker.json("/v1/notifications?limit=100")["notifications"]?.items.count == 39
+            )
+            #expect(try broker.metrics().sum("pulse_notifications_finished_total") == 40)
+            broker.process.send(SIGTERM)
+            #expect(try broker.process.wait() == 0)
+        }
+        try broker.start()
+        let id = try broker.submit(Self.submission)
+        try broker.notification(id, reaching: "delivered")
+    }
+
+    @Test("A segment cut below what was promised is served read-only, and told")
+    func truncated() throws {
+        let (broker, segment, ids) = try Self.stopped()
+        #expect(truncate(segment, 4096 + 3000) == 0)
+        try broker.start()
+        let name = try #require(segment.split(separator: "/").last)
+        #expect(
+            broker.process.lines.contains { $0.contains("DAMAGED, read-only: \(name) at byte") }
+        )
+        #expect(try broker.ask("GET", "/readyz").text.contains("data_corrupt"))
+        let first = try #require(ids.first)
+        #expect(try broker.ask("GET", "/v1/notifications/\(first)").status == 200)
+        let last = try #require(ids.last)
+        #expect(try broker.ask("GET", "/v1/notifications/\(last)").status == 503)
+        broker.process.send(SIGTERM)
+        #expect(try broker.process.wait() == 0)
+    }
 }

@@ -1,0 +1,109 @@
+// Folding what a repair has given up. A gap tells which offsets are lost, never which commands; so from the
+// first gap until the state was settled against the rows, commands may speak of things that the state has
+// not seen. They are taken as true, and nothing is counted below zero.
+//
+//     fold ... gap ... commands behind it ...  end of the log  -> settled: counts are taken from the rows
+//              '------- unsettled ------------------------'
+//
+// Source: spec/03-storage.md, "Gap".
+
+package import PulseCore
+package import PulseLog
+
+/// Offsets of a stream that are lost for good.
+package struct LostRange: Hashable, Sendable {
+    /// The gap that swallowed them: where they were, as far as anybody knows.
+    package var gap: LogPosition
+    package var stream: StreamID
+    package var first: Offset
+    package var next: Offset
+    /// All of them were records; otherwise some may never have been given away.
+    package var isExact: Bool
+
+    func holds(_ stream: StreamID, _ offset: Offset) -> Bool {
+        self.stream == stream && first <= offset && offset < next
+    }
+}
+
+extension ShardState {
+    /// The range that swallowed a record, or nil when it is not known to be lost.
+    package func lostRange(_ stream: StreamID, _ offset: Offset) -> LostRange? {
+        lost.first { $0.holds(stream, offset) }
+    }
+
+    /// Takes a gap in, in its turn or long after it: what is lost is over for every group. A gap that was
+    /// taken in before changes nothing.
+    package mutating func fold(_ gap: Gap) {
+        guard !gaps.contains(gap.position) else { return }
+        if groups.isEmpty, gap.position.rawValue <= UInt64(Limits.segmentHeaderBytes) {
+            // The very first entry made them, always the same.
+            for (index, channel) in Channel.allCases.enumerated() {
+                groups.append(
+                    GroupState(
+                        id: GroupID(UInt16(index + 1)),
+                        topic: channel.topic,
+                        name: GroupState.deliveryName,
+                        streams: []
+                    )
+                )
+            }
+        }
+        gaps.append(gap.position)
+        isUnsettled = true
+        for loss in gap.losses {
+            lose(
+                LostRange(
+                    gap: gap.position,
+                    stream: loss.stream,
+                    first: loss.first,
+                    next: loss.next,
+                    isExact: loss.isExact
+                )
+            )
+        }
+    }
+
+    mutating func lose(_ range: LostRange) {
+        guard range.first < range.next else { return }
+        let end = end(of: range.stream)
+        if range.next > end {
+            if range.isExact, let channel = Channel(topic: range.stream.topic) {
+                let unseen = range.next.rawValue - max(range.first, end).rawValue
+                ledgers[Int(channel.rawValue) - 1].accepted += UInt64(unseen)
+            }
+            extend(range.stream, to: range.next)
+        }
+        for index in groups.indices where groups[index].topic == range.stream.topic {
+            guard let place = groups[index].index(of: range.stream) else { continue }
+            var offset = max(range.first, groups[index].streams[place].progress.floor)
+            while offset < range.next {
+                groups[index].streams[place].progress.markDone(offset)
+                offset = offset.advanced(by: 1)
+            }
+        }
+        for key in openIntents.keys.sorted() where range.holds(key.stream, key.offset) {
+            openIntents[key] = nil
+        }
+        lost.append(range)
+    }
+
+    /// Counts rows as they are, and what is in no place any more as lost.
+    mutating func settle(scheduledRows: [UInt64], heldRows: [UInt64]) {
+        for channel in Channel.allCases {
+            let index = Int(channel.rawValue) - 1
+            var ledger = ledgers[index]
+            ledger.scheduledRows = scheduledRows[index]
+            ledger.heldRows = heldRows[index]
+            let group = group(named: GroupState.deliveryName, on: channel.topic)
+            let open = group?.streams.reduce(0) { $0 + $1.progress.openCount } ?? 0
+            let known =
+                ledger.delivered + ledger.dead + UInt64(open) + ledger.scheduledRows
+                + ledger.heldRows
+            // An outcome may be known of what was never seen to be accepted.
+            ledger.accepted = max(ledger.accepted, known)
+            ledger.lost = ledger.accepted - known
+            ledgers[index] = ledger
+        }
+        isUnsettled = false
+    }
+}

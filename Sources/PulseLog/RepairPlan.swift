@@ -1,0 +1,171 @@
+// What a repair would do: which files it would write anew, and what is lost for good where it does.
+
+import PulseCore
+
+package struct RepairPlan: Sendable {
+    /// A segment file to be written anew.
+    package struct File: Sendable {
+        package var name: String
+        /// What is wrong with it, one sentence each.
+        package var faults: [String]
+        package internal(set) var gaps: [Gap]
+        /// Whether there is a file to keep in the trash.
+        package var exists: Bool
+
+        let base: UInt64
+        var header: SegmentHeader
+        var footer: SegmentFooter?
+        /// Ranges of the old file that are taken over.
+        var kept: [Range<Int>]
+        /// The chain that each gap carries, and the one behind it, in the order of the gaps.
+        var chains: [(own: UInt32, next: UInt32)]
+        /// Walls of the gaps: those of the entries before them.
+        var walls: [WallTimestamp]
+    }
+
+    package internal(set) var files: [File] = []
+    let identity: LogIdentity
+    let geometry: SegmentGeometry
+    let floor: Floor?
+    /// How far the log will be promised, with the chain there when the repair decides it.
+    var end: UInt64
+
+    package var isClean: Bool { files.isEmpty }
+
+    /// All that would be lost, in the order of the log.
+    package var gaps: [Gap] { files.flatMap(\.gaps) }
+
+    package var lines: [String] {
+        guard !isClean else { return ["nothing is damaged"] }
+        var lines: [String] = []
+        for file in files {
+            for fault in file.faults { lines.append("\(file.name): \(fault)") }
+            for gap in file.gaps {
+                let byte = gap.position.rawValue - file.base
+                lines.append(
+                    "\(file.name) at byte \(byte): \(gap.to.rawValue - gap.position.rawValue) bytes"
+                        + " are lost, positions \(gap.position.rawValue) to \(gap.to.rawValue)"
+                )
+                for loss in gap.losses { lines.append("  lost: \(loss)") }
+            }
+            if file.gaps.isEmpty { lines.append("\(file.name): no entry is lost") }
+        }
+        return lines
+    }
+}
+
+/// Finds out what of the log is damaged and what would have to be given up. Changes nothing.
+struct RepairPlanner {
+    let directory: any LogDirectory
+    let identity: LogIdentity
+    let geometry: SegmentGeometry
+    let checksums: LogChecksums
+    var plan: RepairPlan
+    var ledger = LossLedger()
+
+    package static func plan(_ directory: any LogDirectory) throws(LogError) -> RepairPlan {
+        let survey = try DirectorySurvey(directory)
+        guard let (identity, geometry) = try survey.oldestHeader(in: directory) else {
+            throw .damaged(
+                DamagedRange(
+                    file: "*.seg",
+                    byte: 0,
+                    from: .zero,
+                    to: .zero,
+                    reason: "there is no segment file to repair"
+                )
+            )
+        }
+        var floor: Floor?
+        if survey.hasFloor {
+            let file = try storage { () throws(StorageError) in
+                try directory.open(LogFileName.floorName)
+            }
+            floor = try Floor.read(file).best
+        }
+        var planner = RepairPlanner(
+            directory: directory,
+            identity: identity,
+            geometry: geometry,
+            checksums: LogChecksums(identity),
+            plan: RepairPlan(identity: identity, geometry: geometry, floor: floor, end: 0)
+        )
+        try planner.run(survey, floor)
+        return planner.plan
+    }
+
+    private mutating func run(
+        _ survey: DirectorySurvey,
+        _ floor: Floor?
+    ) throws(LogError) {
+        var candidates: [UInt64: SegmentCandidate] = [:]
+        var promised = floor?.position ?? 0
+        var first = floor?.first.map(geometry.number(of:))
+        var last: UInt64
+        for base in survey.segments where base >= floor?.first ?? 0 {
+            // A cut that was begun ends the log: what lies behind was never promised.
+            if let cut = floor?.cut, base > cut.position { continue }
+            let candidate = try SegmentCandidate(
+                name: LogFileName.name(ofSegment: base),
+                base: base,
+                in: directory,
+                identity: identity,
+                geometry: geometry
+            )
+            if let cut = floor?.cut, geometry.number(of: cut.position) == candidate.number {
+                candidate.cutByte = geometry.byte(of: cut.position)
+            }
+            let scan = try candidate.scanned(geometry, checksums, NoIndexer())
+            promised = max(
+                promised,
+                scan.syncedUpTo,
+                candidate.header?.syncedUpTo ?? 0,
+                candidate.footer?.syncedUpTo ?? 0
+            )
+            candidates[candidate.number] = candidate
+            first = first ?? candidate.number
+        }
+        plan.end = promised
+        // What begins behind the promise is for the next start to keep or to cut.
+        guard let first, promised > UInt64(geometry.entriesStart) else { return }
+        last = geometry.number(of: promised - 1)
+        if geometry.byte(of: promised - 1) < geometry.entriesStart { last -= 1 }
+        var previous: Ending?
+        var number = first
+        while number <= last {
+            let next = candidates[number + 1]?.header
+            guard
+                let ending = try repair(
+                    number,
+                    candidates[number],
+                    after: previous,
+                    next: next?.previousNumber == number ? next : nil,
+                    isLast: number == last
+                )
+            else { break }
+            previous = ending
+            number += 1
+        }
+        for (place, loss) in ledger.assigned() {
+            plan.files[place.file].gaps[place.gap].losses.append(loss)
+        }
+    }
+
+    /// How a segment ends, as the next one must say it.
+    struct Ending {
+        var number: UInt64
+        var end: UInt64
+        var chain: UInt32
+        var wall: WallTimestamp
+    }
+}
+
+/// For scans whose index nobody will ask.
+struct NoIndexer: EntryIndexer {
+    func keys(
+        of header: EntryHeader,
+        body: UnsafeRawBufferPointer,
+        secret: UInt64,
+        into keys: inout [UInt64]
+    ) {}
+}

@@ -1,0 +1,186 @@
+// What a repair has given up: the state goes on, everything else is as it was, and what is lost says so.
+
+import PulseBroker
+import PulseCore
+import PulseLog
+import TestDoubles
+import Testing
+
+@Suite struct LostTests {
+    /// Where a record of this text begins in its entry's segment file.
+    private func place(
+        _ bench: ShardBench,
+        _ id: NotificationID
+    ) throws -> (name: String, byte: Int) {
+        let story = try #require(try bench.shard.story(of: id, withSteps: false))
+        let position = story.recordPosition.rawValue
+        let segment = try #require(bench.shard.log.segments.last { $0.base.rawValue <= position })
+        return (segment.name, Int(position - segment.base.rawValue))
+    }
+
+    private func repair(_ bench: ShardBench) throws {
+        let plan = try LogRepair.plan(bench.directory)
+        #expect(!plan.isClean)
+        _ = try LogRepair.perform(
+            plan,
+            in: bench.directory,
+            trash: MemoryDirectory(),
+            stamp: "S",
+            at: bench.now.wall
+        )
+    }
+
+    /// A bench whose first three notifications are delivered, held and scheduled, and more ready ones.
+    private func worked() throws -> (ShardBench, [NotificationID]) {
+        let bench = try ShardBench(segmentBytes: 32 << 10)
+        var ids: [NotificationID] = []
+        for index in 0..<12 {
+            let due = index == 2 ? bench.now.wall.advanced(byMilliseconds: 3_600_000) : nil
+            ids.append(
+                try bench.accept(
+                    user: "u\(index)",
+                    text: String(repeating: "x", count: 4000),
+                    deliverAt: due
+                )
+            )
+        }
+        let leases = try bench.dispatch(slots: 2)
+        #expect(leases.count == 2)
+        try bench.shard.settle(leases[0].id, .delivered(code: 250, detail: "ok"), at: bench.now)
+        try bench.shard.settle(
+            leases[1].id,
+            .retry(afterMilliseconds: 60_000, reason: .backoff, code: 451, detail: "later"),
+            at: bench.now
+        )
+        try bench.sync()
+        return (bench, ids)
+    }
+
+    @Test(arguments: [false, true])
+    func aLostRecordSaysSoWhateverItsState(withoutStore: Bool) throws {
+        for lost in 0..<12 {
+            let (bench, ids) = try worked()
+            let (name, byte) = try place(bench, ids[lost])
+            let before = bench.balance
+            try bench.restart(.clean)
+            bench.directory.damage(name) { $0[byte + 100] ^= 1 }
+            try repair(bench)
+            if withoutStore { bench.store = MemoryStore() }
+            try bench.restart()
+            let comment: Comment = "\(lost) \(withoutStore)"
+            #expect(bench.balance.isBalanced && bench.balance.accepted == before.accepted, comment)
+            #expect(bench.balance.lost == (lost == 0 ? 0 : 1), comment)
+            #expect(bench.balance.delivered == 1, "an outcome that is known stays: \(comment)")
+            for (index, id) in ids.enumerated() {
+                if index == lost {
+                    #expect(throws: ShardError.self) {
+                        try bench.shard.story(of: id, withSteps: true)
+                    }
+                } else {
+                    #expect(try bench.state(of: id) != nil, comment)
+                }
+            }
+            // All others come to their end, in every later life too.
+            for stop in [ShardBench.Stop.kill, .clean, .powerCut] {
+                bench.pass(milliseconds: 7_200_000)
+                for lease in try bench.dispatch(slots: 3) {
+                    try bench.shard.settle(
+                        lease.id,
+                        .delivered(code: 250, detail: "ok"),
+                        at: bench.now
+                    )
+                }
+                try bench.sync()
+                try bench.restart(stop)
+            }
+            var listed = 0
+            for _ in 0..<6 {
+                bench.pass(milliseconds: 7_200_000)
+                for lease in try bench.dispatch(slots: 8) {
+                    try bench.shard.settle(
+                        lease.id,
+                        .delivered(code: 250, detail: "ok"),
+                        at: bench.now
+                    )
+                }
+                try bench.sync()
+            }
+            #expect(
+                bench.balance.delivered + bench.balance.lost == 12,
+                "\(bench.balance) \(comment)"
+            )
+            _ = try bench.shard.walkNewestFirst(
+                channel: .email,
+                user: nil,
+                olderThan: nil,
+                examineMax: 100
+            ) { _ in
+                listed += 1
+                return true
+            }
+            #expect(listed == 11, comment)
+            let next = try bench.accept(user: "new")
+            #expect(!ids.contains(next), "an identifier is given once: \(comment)")
+            bench.shard.checkInvariants()
+        }
+    }
+
+    /// Any entry may be lost: commands that others build on too.
+    @Test(arguments: [false, true])
+    func whateverEntryIsLostTheRestGoesOn(withoutStore: Bool) throws {
+        let (model, _) = try worked()
+        var entries: [(LogPosition, EntryKind)] = []
+        try model.shard.log.scan(from: .zero) { header, _ in
+            entries.append((header.position, header.kind))
+            return true
+        }
+        for (number, entry) in entries.enumerated() {
+            let (bench, ids) = try worked()
+            try bench.restart(.clean)
+            let segment = try #require(bench.shard.log.segments.last { $0.base <= entry.0 })
+            let byte = Int(entry.0.rawValue - segment.base.rawValue)
+            // The header too: nothing is known of what it was.
+            bench.directory.damage(segment.name) { $0[byte + 10] ^= 1 }
+            try repair(bench)
+            if withoutStore { bench.store = MemoryStore() }
+            try bench.restart()
+            let comment: Comment = "entry \(number) \(entry.1) \(withoutStore)"
+            for _ in 0..<8 {
+                bench.pass(milliseconds: 7_200_000)
+                for lease in try bench.dispatch(slots: 8) {
+                    try bench.shard.settle(
+                        lease.id,
+                        .delivered(code: 250, detail: "ok"),
+                        at: bench.now
+                    )
+                }
+                try bench.sync()
+                try bench.restart()
+            }
+            let balance = bench.balance
+            #expect(
+                balance.isBalanced && balance.ready + balance.held + balance.scheduled == 0,
+                comment
+            )
+            // Of the newest record of all nothing but the store can tell.
+            let known: UInt64 = withoutStore ? 11 : 12
+            #expect(balance.delivered + balance.lost >= known, "\(balance) \(comment)")
+            let next = try bench.accept(user: "new")
+            #expect(!ids.contains(next), comment)
+        }
+    }
+
+    @Test func aStateOfVersionOneIsRead() throws {
+        let (bench, _) = try worked()
+        var bytes = bench.shard.state.encoded()
+        #expect(bytes[0] == 2)
+        // Version 1 has eight numbers a channel and no gaps.
+        bytes[0] = 1
+        bytes.removeLast(9)
+        var old = Array(bytes.dropLast(4 * 72))
+        let ledgers = Array(bytes.suffix(4 * 72))
+        for channel in 0..<4 { old += ledgers[channel * 72..<channel * 72 + 64] }
+        let read = try #require(ShardState(encoded: old))
+        #expect(read.encoded() == bench.shard.state.encoded())
+    }
+}
