@@ -118,9 +118,10 @@ extension DataDirectory {
     ) throws(Refusal) {
         let names: [String]
         do throws(StorageError) { names = try log.list() } catch { throw .storage(error) }
-        guard let first = names.first(where: { $0.hasSuffix(".seg") }),
-            first.allSatisfy({ $0 == "0" || !$0.isNumber })
-        else { throw .brokenStore(path: storePath(path), reason: reason) }
+        let reachesBack =
+            names.first { $0.hasSuffix(".seg") }?.allSatisfy { $0 == "0" || !$0.isNumber }
+            ?? (!names.contains("floor") && neverHeldRows(path))
+        guard reachesBack else { throw .brokenStore(path: storePath(path), reason: reason) }
         let place = try trashPlace(path)
         do throws(StorageError) {
             try DiskDirectory.create(at: path + "/trash").syncDirectory()
@@ -143,6 +144,13 @@ extension DataDirectory {
                 [.init("reason", reason), .init("moved_to", place)]
             )
         )
+    }
+
+    /// Whether this is what a very first start leaves that was cut off before the store was whole: without
+    /// a log, and without a file of rows.
+    private static func neverHeldRows(_ path: String) -> Bool {
+        guard let names = try? Path.names(in: storePath(path)) else { return false }
+        return !names.contains { $0.hasSuffix(".sst") }
     }
 
     /// `trash/2026-11-20T13:15:00.120Z-state`, a name that is not taken.

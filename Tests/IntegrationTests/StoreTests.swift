@@ -142,6 +142,18 @@ struct StoreTests {
         )
     }
 
+    @Test("A first start that was cut off while it made the store is begun again")
+    func firstStart() throws {
+        let directory = try TemporaryDirectory()
+        let first = try Broker(in: directory)
+        first.crash()
+        let log = directory.file("data/shard-0/log")
+        for name in TemporaryDirectory.names(in: log) ?? [] { unlink("\(log)/\(name)") }
+        unlink(directory.file("data/shard-0/state/CURRENT"))
+        let again = try Broker(in: directory)
+        _ = try again.submit(Self.submission)
+    }
+
     @Test("A store removed while it runs is no reason to fail the stop, and is made again")
     func removedWhileRunning() throws {
         let broker = try Broker()
