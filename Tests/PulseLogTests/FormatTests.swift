@@ -96,4 +96,47 @@ import Testing
         let bytes = again.disk.bytes(of: "floor")
         #expect(bytes[8] == 2 && bytes[4096 + 8] == 1)
     }
+
+    @Test func theGapAndTheHeaderThatARepairMade() throws {
+        let driver = try LogDriver()
+        for byte in 0..<4 {
+            try driver.append(filler: .init(repeating: UInt8(byte), count: 100), count: 2)
+        }
+        try driver.sync()
+        try driver.log.close()
+        let name = "00000000000000000000.seg"
+        let lost = Int(driver.entries[1].position.rawValue)
+        driver.disk.damage(name) { bytes in
+            bytes[40] ^= 1
+            bytes[lost + 70] ^= 1
+        }
+        _ = try LogRepair.perform(
+            try LogRepair.plan(driver.disk),
+            in: driver.disk,
+            trash: TestDisk(),
+            stamp: "S",
+            at: WallTimestamp(milliseconds: 1_800_000_000_000)
+        )
+        let bytes = driver.disk.bytes(of: name)
+        expect(bytes[8..<12], "01 00 01 00")
+        expect(bytes[84..<89], "80 32 84 3b 01")
+        expect(
+            bytes[lost..<lost + 64],
+            """
+            50 4c 53 45 5c 42 df e3 a8 10 00 00 00 00 00 00 \
+            a8 10 00 00 00 00 00 00 01 68 e5 cf 8b 01 00 00 \
+            50 11 00 00 00 00 00 00 3b 00 00 00 e7 e5 80 ed \
+            00 00 00 00 d5 9b ec 86 00 00 03 00 11 bb e6 87
+            """
+        )
+        expect(
+            bytes[lost + 64..<lost + 123],
+            """
+            01 00 01 00 00 50 5c 18 a3 01 00 00 02 00 01 00 \
+            02 00 00 00 00 00 00 00 04 00 00 00 00 00 00 00 \
+            01 18 00 30 30 30 30 30 30 30 30 30 30 30 30 30 \
+            30 30 30 30 30 30 30 2e 73 65 67
+            """
+        )
+    }
 }
