@@ -10,7 +10,8 @@ FORMATTED = Package.swift Sources Tests Fuzz examples
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup build release run test sim torture torture-long soak mutants crash-test \
-	crash-test-long ten-million full-disk-test sync-failure-test bench bench-accept fuzz fuzz-all \
+	crash-test-long ten-million full-disk-test sync-failure-test retention-test \
+	retention-test-long bench bench-accept fuzz fuzz-all \
 	fuzz-minimise asan tsan fmt lint check clean
 
 help: ## List the targets
@@ -66,6 +67,12 @@ full-disk-test: release ## Fill a small disk under the real program (as root)
 
 sync-failure-test: release ## Let syncs fail under the real program: RUNS=n (100)
 	python3 Scripts/sync-failure-test.py --runs $(or $(RUNS),100)
+
+retention-test: release ## A message due in a year and much traffic: the disk stays within its limit
+	python3 Scripts/retention-test.py --traffic 300MiB --limit 64MiB
+
+retention-test-long: release ## The same with 2 GiB of traffic and a limit of 256 MiB
+	python3 Scripts/retention-test.py --traffic 2GiB --limit 256MiB
 
 bench: release ## Measure: BENCH="arguments of pulse-bench"
 	.build/release/pulse-bench $(BENCH)

@@ -48,11 +48,12 @@ def records(body):
         yield {"offset": base + index, "time": time + delta, "key": key, "value": value}
 
 STEP = "group:H attempt:H stream:I offset:q previous:Q origin:B from:q "
-COMMANDS = {1: "intent " + STEP, 2: "delivered " + STEP + "code:i detail:s",
-            3: "held " + STEP + "due:q reason:B code:i detail:s",
-            4: "dead " + STEP + "dead_offset:q cause:B code:i detail:s",
-            5: "template channel:B saved:q name:s subject:s text:t html:t",
-            6: "group group:H topic:H name:s count:I starts:r", 7: "began wall:q"}
+COMMANDS = {1: "intent " + STEP, 2: "delivered " + STEP + "code:i detail:s", 9: "cancelled " + STEP,
+            3: "held " + STEP + "due:q reason:B code:i detail:s", 7: "began wall:q", 10: "released below:Q",
+            4: "dead " + STEP + "dead_offset:q cause:B code:i detail:s", 12: "forgot count:I rows:r",
+            5: "template channel:B saved:q name:s subject:s text:t html:t", 8: "kept stream:I offset:q row:r",
+            6: "group group:H topic:H name:s count:I starts:r",
+            11: "expired group:H stream:I from:q to:q count:I rows:r"}
 
 def commands(body):
     at = 0

@@ -37,7 +37,7 @@ extension FuzzTarget {
             }
             try require(written == bytes, "a checkpoint that is read is the one written")
         },
-        seeds: { [ShardState().encoded(), try foldedSeedState().encoded()] }
+        seeds: { [ShardState(segmentBytes: 64 << 20).encoded(), try foldedSeedState().encoded()] }
     )
 
     static func encoded(_ command: Command) -> [UInt8] {

@@ -38,7 +38,7 @@ extension FuzzTarget {
     )
 
     static func foldedSeedState() throws -> ShardState {
-        var state = ShardState()
+        var state = ShardState(segmentBytes: 64 << 20)
         for seed in try fold.seeds() {
             var rows = StateBatch()
             for (header, body) in scriptedEntries(seed) {
@@ -55,7 +55,7 @@ extension FuzzTarget {
     }
 
     private static func foldAll(_ entries: [(EntryHeader, [UInt8])]) -> Folded {
-        var state = ShardState()
+        var state = ShardState(segmentBytes: 64 << 20)
         var rows: [String] = []
         for (header, body) in entries {
             var batch = StateBatch()

@@ -90,6 +90,16 @@ package enum Command: Hashable, Sendable {
     case groupCreated(GroupID, topic: TopicID, name: String, starts: [GroupStart])
     /// A process began to serve this log: intents still open were cut off by a crash.
     case started(at: WallTimestamp)
+    /// The record leaves its segment, which retention wants to let go, and lives on as a row.
+    case kept(KeptRecord)
+    /// Somebody took the notification back before it was delivered; nothing follows.
+    case cancelled(Step)
+    /// Segments below this number are let go: nothing in them is needed.
+    case released(below: UInt64)
+    /// A consumer group that nobody reads lost what retention could not keep for it.
+    case expired(Expiry)
+    /// Rows whose time is over are deleted.
+    case forgot([ForgottenRow])
 
     /// What every command about a message carries.
     package struct Step: Hashable, Sendable {
@@ -130,9 +140,85 @@ package enum Command: Hashable, Sendable {
     package var step: Step? {
         switch self {
         case .intent(let step), .delivered(let step, _, _), .held(let step, _, _, _, _),
-            .dead(let step, _, _, _, _):
+            .dead(let step, _, _, _, _), .cancelled(let step):
             step
-        case .templatePut, .groupCreated, .started: nil
+        case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot: nil
+        }
+    }
+}
+
+/// What one group loses of one stream.
+package struct Expiry: Hashable, Sendable {
+    package var group: GroupID
+    package var stream: StreamID
+    /// All that is ready for the group from here on ...
+    package var from: Offset
+    /// ... and before here.
+    package var to: Offset
+    /// Messages of the same range that wait in rows, with their due times.
+    package var waiting: [(offset: Offset, due: Int64)]
+
+    package init(
+        group: GroupID,
+        stream: StreamID,
+        from: Offset,
+        to: Offset,
+        waiting: [(offset: Offset, due: Int64)]
+    ) {
+        self.group = group
+        self.stream = stream
+        self.from = from
+        self.to = to
+        self.waiting = waiting
+    }
+
+    package static func == (a: Self, b: Self) -> Bool {
+        a.group == b.group && a.stream == b.stream && a.from == b.from && a.to == b.to
+            && a.waiting.elementsEqual(b.waiting, by: ==)
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(group)
+        hasher.combine(stream)
+        hasher.combine(from)
+        hasher.combine(to)
+        for (offset, due) in waiting {
+            hasher.combine(offset)
+            hasher.combine(due)
+        }
+    }
+}
+
+/// A row that is deleted because its time is over.
+package enum ForgottenRow: Hashable, Sendable {
+    /// Any row that counts nowhere: a template's revision, a dead letter.
+    case plain([UInt8])
+    /// The note that a kept record ended for a group.
+    case ended(EndedRow)
+    /// A kept record with all that belongs to it; `bytes` are its row's, as they were counted.
+    case kept(KeptName, bytes: UInt32)
+
+    /// What is needed of a kept record to delete its rows.
+    package struct KeptName: Hashable, Sendable {
+        package var stream: StreamID
+        package var offset: Offset
+        package var revision: LogPosition
+        package var groups: [GroupID]
+        /// The row of its idempotency key, empty for none.
+        package var idempotencyRow: [UInt8]
+
+        package init(
+            stream: StreamID,
+            offset: Offset,
+            revision: LogPosition,
+            groups: [GroupID],
+            idempotencyRow: [UInt8]
+        ) {
+            self.stream = stream
+            self.offset = offset
+            self.revision = revision
+            self.groups = groups
+            self.idempotencyRow = idempotencyRow
         }
     }
 }

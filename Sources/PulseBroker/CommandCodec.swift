@@ -11,6 +11,11 @@ extension Command {
         case templatePut = 5
         case groupCreated = 6
         case started = 7
+        case kept = 8
+        case cancelled = 9
+        case released = 10
+        case expired = 11
+        case forgot = 12
     }
 
     /// Appends this command, framed.
@@ -50,6 +55,18 @@ extension Command {
             }
         case .started(let wall):
             bytes.append(littleEndian: wall.milliseconds)
+        case .kept(let record):
+            bytes.append(contentsOf: record.place)
+            bytes.append(contentsOf: record.rowValue)
+        case .cancelled(let step):
+            step.append(to: &bytes)
+        case .released(let below):
+            bytes.append(littleEndian: below)
+        case .expired(let expiry):
+            expiry.append(to: &bytes)
+        case .forgot(let rows):
+            bytes.append(littleEndian: UInt32(rows.count))
+            for row in rows { row.append(to: &bytes) }
         }
         bytes.patch(at: lengthAt, littleEndian: UInt32(bytes.count - lengthAt - 4))
     }
@@ -63,6 +80,11 @@ extension Command {
         case .templatePut: .templatePut
         case .groupCreated: .groupCreated
         case .started: .started
+        case .kept: .kept
+        case .cancelled: .cancelled
+        case .released: .released
+        case .expired: .expired
+        case .forgot: .forgot
         }
     }
 
@@ -127,6 +149,20 @@ extension Command {
         case .started:
             guard let wall: Int64 = reader.littleEndian() else { return nil }
             command = .started(at: WallTimestamp(milliseconds: wall))
+        case .kept:
+            guard let stream: UInt32 = reader.littleEndian(),
+                let offset: Int64 = reader.littleEndian()
+            else { return nil }
+            command = KeptRecord(StreamID(rawValue: stream), Offset(offset), &reader)
+                .map { .kept($0) }
+        case .cancelled:
+            command = Step(&reader).map { .cancelled($0) }
+        case .released:
+            command = reader.littleEndian(UInt64.self).map { .released(below: $0) }
+        case .expired:
+            command = Expiry(&reader).map { .expired($0) }
+        case .forgot:
+            command = readForgotten(&reader)
         }
         return reader.isAtEnd ? command : nil
     }

@@ -18,6 +18,11 @@ struct FIFO<Element>: Sendable where Element: Sendable {
 
     var first: Element? { head < elements.count ? elements[head] : nil }
 
+    /// The oldest element that fits; looks through all of them.
+    func first(where fits: (Element) -> Bool) -> Element? {
+        elements[head...].first(where: fits)
+    }
+
     mutating func popFirst() -> Element? {
         guard head < elements.count else { return nil }
         defer {
@@ -59,12 +64,39 @@ struct GroupQueue: Sendable {
         due[Int(lane.rawValue)].append(candidate)
     }
 
+    /// Takes a due message back: it was cancelled or has expired. Its place in the queue is passed over.
+    mutating func drop(_ message: MessageKey, _ origin: MessageOrigin) {
+        guard waiting.remove(message) != nil else { return }
+        switch origin {
+        case .fresh: break
+        case .scheduled: waitingFromScheduled -= 1
+        case .held: waitingFromHeld -= 1
+        }
+    }
+
+    /// Takes a due message back whose row was deleted, whatever the row was.
+    mutating func dropFromRow(_ message: MessageKey) {
+        guard waiting.contains(message), let lane = message.stream.lane, lane != .dead else {
+            return
+        }
+        let found = due[Int(lane.rawValue)].first(where: { $0.message == message })
+        if let found { drop(message, found.origin) }
+    }
+
+    /// Removes from the front what was taken back.
+    private mutating func skipDropped(_ lane: Int) {
+        while let first = due[lane].first, !waiting.contains(first.message) {
+            _ = due[lane].popFirst()
+        }
+    }
+
     /// Forgets all due messages: they are about to be loaded again from their rows. Messages that were
     /// given back without a row stay.
     mutating func dropDueRows() {
         for lane in due.indices {
             var kept = FIFO<Candidate>()
             while let candidate = due[lane].popFirst() {
+                guard waiting.contains(candidate.message) else { continue }
                 if candidate.origin == .fresh {
                     kept.append(candidate)
                 } else {
@@ -87,6 +119,8 @@ struct GroupQueue: Sendable {
     ) -> UInt8 {
         var ready: UInt8 = 0
         for lane in 0..<4 where mask >> UInt8(lane) & 1 == 1 && !due[lane].isEmpty {
+            skipDropped(lane)
+            guard !due[lane].isEmpty else { continue }
             ready |= 1 << UInt8(lane)
         }
         while cursors.count < state.streams.count { cursors.append(Offset(0)) }
@@ -106,6 +140,7 @@ struct GroupQueue: Sendable {
         freshToo: Bool = true
     ) -> (Candidate, isFresh: Bool)? {
         let place = Int(lane.rawValue)
+        skipDropped(place)
         if !due[place].isEmpty, !lastWasDue[place] || !freshToo || !hasFresh(lane, state),
             let candidate = due[place].popFirst()
         {

@@ -15,6 +15,10 @@ package struct HeldQueue: Sendable {
     /// Rows with keys up to this one are in memory (or leased); nil when all rows are.
     private var loadedThrough: [UInt8]?
     private let limit: Int
+    /// Rows of the wheel were deleted under it (cancelled, expired): those that fire are looked up first.
+    package private(set) var hasStaleRows = false
+
+    package mutating func noteStaleRows() { hasStaleRows = wheel.count > 0 }
 
     /// A row, and when its own delay is over whatever the wall clock says.
     private struct Waiting: BitwiseCopyable, Sendable {
@@ -57,6 +61,7 @@ package struct HeldQueue: Sendable {
         ownWait: OwnWait = { _ in nil }
     ) throws(StorageError) {
         wheel = TimingWheel(at: now.monotonic)
+        hasStaleRows = false
         loadedThrough = Mutant.isOn(.forgetWheel) ? nil : HeldRow.prefix(group)
         try loadMore(at: now, from: store, except: isOut, ownWait: ownWait)
     }
@@ -78,6 +83,7 @@ package struct HeldQueue: Sendable {
             if isEarly { early.append(waiting) } else { release(waiting.row) }
         }
         for waiting in early { place(waiting.row, at: now, until: waiting.until) }
+        if wheel.count == 0 { hasStaleRows = false }
         if loadedThrough != nil, wheel.count < max(1, limit / 2) {
             try loadMore(at: now, from: store, except: isOut, ownWait: ownWait)
         }

@@ -41,6 +41,17 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
         return bytes
     }
 
+    /// Writes the row, and the one that finds it by message.
+    func put(into rows: inout StateBatch) {
+        rows.put(key, value)
+        rows.put(WaitingRow.key(message), WaitingRow.value(due: due))
+    }
+
+    static func delete(_ message: MessageKey, due: WallTimestamp, from rows: inout StateBatch) {
+        rows.delete(key(message, due: due))
+        rows.delete(WaitingRow.key(message))
+    }
+
     package static func key(_ message: MessageKey, due: WallTimestamp) -> [UInt8] {
         var bytes = prefix(message.group)
         bytes.reserveCapacity(23)

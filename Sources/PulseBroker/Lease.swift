@@ -54,6 +54,8 @@ package struct Lease: Sendable {
     package var timer: TimingWheel<UInt64>.Handle
     /// While settling: the outcome is that the message was delivered.
     package var endsDelivered = false
+    /// While settling: somebody cancelled the message.
+    package var endsCancelled = false
 }
 
 /// A message that may be leased now.
@@ -85,14 +87,17 @@ package struct LeaseTable: Sendable {
         byMessage[message].flatMap { leases[$0] }
     }
 
+    /// Leases a message; `counts` is false for what is no attempt to deliver it.
     package mutating func grant(
         _ candidate: Candidate,
         to owner: Lease.Owner,
-        state: Lease.State
+        state: Lease.State,
+        counts: Bool = true
     ) -> Lease {
         precondition(!holds(candidate.message), "a message has at most one lease per group")
         // A consumer may reject for ever; the count stops where its 16 bits end.
-        let attempt = candidate.attempt == .max ? .max : candidate.attempt + 1
+        let isLast = candidate.attempt == .max || !counts
+        let attempt = isLast ? candidate.attempt : candidate.attempt + 1
         let lease = Lease(
             id: nextID,
             message: candidate.message,

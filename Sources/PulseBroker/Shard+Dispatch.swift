@@ -104,8 +104,14 @@ extension Shard {
     }
 
     private func readEntryBytes(of message: MessageKey) throws(ShardError) -> Int {
-        try fromLog { () throws(LogError) in
-            guard let position = try log.locate(message.stream, message.offset) else {
+        let found = try fromLog { () throws(LogError) in
+            try log.locate(message.stream, message.offset)
+        }
+        if found == nil, let kept = try kept(message.stream, message.offset) {
+            return kept.rowBytes
+        }
+        return try fromLog { () throws(LogError) in
+            guard let position = found else {
                 throw LogError.missing(message.stream, message.offset)
             }
             return try log.read(at: position) { header, _ in
@@ -209,7 +215,7 @@ extension Shard {
     }
 
     /// Fills in where a fresh message's story stands.
-    private func complete(_ candidate: inout Candidate) throws(ShardError) {
+    func complete(_ candidate: inout Candidate) throws(ShardError) {
         let message = candidate.message
         if !state.openIntents.isEmpty, !Mutant.isOn(.forgetCutOffAttempt),
             let intent = state.openIntents[message]
@@ -219,12 +225,16 @@ extension Shard {
             candidate.newest = intent.position
             return
         }
-        do throws(LogError) {
-            guard let position = try log.locate(message.stream, message.offset) else {
-                throw LogError.missing(message.stream, message.offset)
-            }
+        let position = try fromLog { () throws(LogError) in
+            try log.locate(message.stream, message.offset)
+        }
+        if let position {
             candidate.newest = position
-        } catch { throw .log(error) }
+        } else if let kept = try kept(message.stream, message.offset) {
+            candidate.newest = kept.position
+        } else {
+            throw .log(.missing(message.stream, message.offset))
+        }
     }
 
     func step(of lease: Lease) -> Command.Step {

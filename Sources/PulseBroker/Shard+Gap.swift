@@ -14,6 +14,7 @@ extension Shard {
         var batch = StateBatch()
         var scheduled = [UInt64](repeating: 0, count: Channel.allCases.count)
         var held = scheduled
+        var waiting: [(message: MessageKey, due: Int64)] = []
         for group in state.groups {
             var from = HeldRow.prefix(group.id)
             let below = HeldRow.prefix(GroupID(group.id.rawValue + 1))
@@ -24,9 +25,11 @@ extension Shard {
                 }
                 for row in rows.compactMap(HeldRow.init) {
                     guard try isCurrent(row) else {
-                        batch.delete(row.key)
+                        HeldRow.delete(row.message, due: row.due, from: &batch)
                         continue
                     }
+                    row.put(into: &batch)
+                    waiting.append((row.message, row.due.milliseconds))
                     guard group.isDelivery, let channel = Channel(topic: group.topic) else {
                         continue
                     }
@@ -37,7 +40,7 @@ extension Shard {
                 from = last.key + [0]
             }
         }
-        state.settle(scheduledRows: scheduled, heldRows: held)
+        state.settle(scheduledRows: scheduled, heldRows: held, waiting: waiting)
         // The rows and the state that counts them, together.
         batch.put(Self.checkpointKey, state.encoded())
         batch.put(Self.appliedKey, Self.encoded(state.applied))
@@ -56,9 +59,9 @@ extension Shard {
         guard state.lostRange(message.stream, message.offset) == nil,
             try has(message.stream, message.offset)
         else { return false }
-        let newest = try fromLog { () throws(LogError) in try newestCommand(of: message) }
+        let newest = try newestCommand(of: message)
         switch newest {
-        case .delivered, .dead: return false
+        case .delivered, .dead, .cancelled: return false
         case .held(_, let due, _, _, _): return due == row.due
         default: return true
         }

@@ -15,11 +15,12 @@ package struct Balance: Hashable, Sendable {
     package var dead: UInt64 = 0
     /// Given up by a repair before their end was known.
     package var lost: UInt64 = 0
+    package var cancelled: UInt64 = 0
 
     package init() {}
 
     package var isBalanced: Bool {
-        accepted == scheduled + ready + held + leased + delivered + dead + lost
+        accepted == scheduled + ready + held + leased + delivered + dead + lost + cancelled
     }
 }
 
@@ -31,6 +32,7 @@ extension Shard {
         balance.delivered = ledger.delivered
         balance.dead = ledger.dead
         balance.lost = ledger.lost
+        balance.cancelled = ledger.cancelled
         guard let group = state.group(named: GroupState.deliveryName, on: channel.topic) else {
             return balance
         }
@@ -57,6 +59,7 @@ extension Shard {
         }
         let counted = leaseOrigins.reduce(0) { $0 + $1.fresh + $1.held + $1.scheduled }
         precondition(counted == leases.count, "every lease is counted once")
+        state.book.checkInvariants()
         precondition(state.applied <= log.durablePosition, "only durable entries are folded in")
     }
 }

@@ -105,22 +105,27 @@ extension Shard {
             batch.put(identityKey, identity)
             let changes = batch
             try fromStore { () throws(StorageError) in try store.write(changes) }
-            return (ShardState(), true)
+            return (ShardState(segmentBytes: log.segmentBytes), true)
         }
         guard owner == identity else { throw .foreignStore }
         try refuseRowsFromTheFuture(log, store)
         guard let saved = try fromStore({ () throws(StorageError) in try store.get(checkpointKey) })
         else {
             guard isWhole else { throw .storeLost(first: log.firstPosition) }
-            return (ShardState(), false)
+            return (ShardState(segmentBytes: log.segmentBytes), false)
         }
         guard var state = ShardState(encoded: saved) else {
             if Mutant.isOn(.emptyForBadCheckpoint) {
-                var empty = ShardState()
+                var empty = ShardState(segmentBytes: log.segmentBytes)
                 empty.applied = log.appendPosition
                 return (empty, false)
             }
             throw .unreadableCheckpoint
+        }
+        if let version = saved.first, version < ShardState.bookVersion {
+            try ShardState.forgetLateEnds(store)
+            if isWhole { return (ShardState(segmentBytes: log.segmentBytes), false) }
+            try state.upgrade(from: log, store)
         }
         if Mutant.isOn(.replayFromRows), let rows = try appliedRow(store) {
             state.applied = max(state.applied, LogPosition(rows))

@@ -27,14 +27,14 @@ package struct NotificationStory: Sendable {
 }
 
 extension Shard {
-    /// Whether the log still has a record.
+    /// Whether a record can still be read.
     package func has(_ stream: StreamID, _ offset: Offset) throws(ShardError) -> Bool {
-        try fromLog { () throws(LogError) in
-            if try log.locate(stream, offset) != nil { return true }
-            // Released or lost: while there is damage nobody can tell.
-            if let range = log.damaged.first { throw LogError.damaged(range) }
-            return false
-        }
+        let place = try fromLog { () throws(LogError) in try log.locate(stream, offset) }
+        if place != nil { return true }
+        if try kept(stream, offset) != nil { return true }
+        // Released or lost: while there is damage nobody can tell.
+        if let range = log.damaged.first { throw .log(.damaged(range)) }
+        return false
     }
 
     /// Reads one record where it lies.
@@ -47,10 +47,10 @@ extension Shard {
             Result
     ) throws(ShardError) -> Result {
         var result: Result?
+        let position = try fromLog { () throws(LogError) in try log.locate(stream, offset) }
+        if position == nil, let kept = try kept(stream, offset) { return kept.with(body) }
         do throws(LogError) {
-            guard let position = try log.locate(stream, offset) else {
-                throw LogError.missing(stream, offset)
-            }
+            guard let position else { throw LogError.missing(stream, offset) }
             try log.read(at: position) { header, bytes in
                 let delta = Int(offset.rawValue - header.baseOffset.rawValue)
                 forEachRecord(in: bytes, at: position) { record in
@@ -138,35 +138,35 @@ extension Shard {
             return nil
         }
         let key = MessageKey(group: group.id, stream: stream, offset: offset)
-        do throws(LogError) {
-            guard let position = try log.locate(stream, offset) else {
-                // Released or lost: while there is damage nobody can tell.
-                if let range = log.damaged.first { throw LogError.damaged(range) }
-                return nil
-            }
-            var found: (wall: WallTimestamp, envelope: [UInt8])?
-            try log.read(at: position) { header, body in
-                let delta = Int(offset.rawValue - header.baseOffset.rawValue)
-                forEachRecord(in: body, at: position) { record in
-                    guard record.offsetDelta == delta, let value = record.value else { return }
-                    found = (header.wall, [UInt8](value))
-                }
-            }
-            guard let found else { return nil }
-            let steps = try steps(of: key, all: withSteps)
-            let (state, attempts) = standing(of: key, in: group, newest: steps.last?.command)
-            return NotificationStory(
-                id: self.id(stream, offset),
-                stream: stream,
-                offset: offset,
-                acceptedAt: found.wall,
-                envelope: found.envelope,
-                recordPosition: position,
-                state: state,
-                attempts: attempts,
-                steps: steps
-            )
-        } catch { throw .log(error) }
+        guard let record = try record(stream, offset) else { return nil }
+        let steps = try steps(of: key, all: withSteps)
+        let (state, attempts) = try standing(of: key, in: group, newest: steps.last?.command)
+        return NotificationStory(
+            id: self.id(stream, offset),
+            stream: stream,
+            offset: offset,
+            acceptedAt: record.wall,
+            envelope: record.envelope,
+            recordPosition: record.position,
+            state: state,
+            attempts: attempts,
+            steps: steps
+        )
+    }
+
+    /// A record's bytes and where they came from; nil when it is gone.
+    private func record(
+        _ stream: StreamID,
+        _ offset: Offset
+    ) throws(ShardError) -> (position: LogPosition, wall: WallTimestamp, envelope: [UInt8])? {
+        guard try has(stream, offset) else {
+            // Released or lost: while there is damage nobody can tell.
+            if let range = log.damaged.first { throw .log(.damaged(range)) }
+            return nil
+        }
+        return try withRecord(stream, offset) { header, _, value in
+            (header.position, header.wall, [UInt8](value))
+        }
     }
 
     /// Where a message stands: the leases and the state decide, the newest step explains.
@@ -174,11 +174,12 @@ extension Shard {
         of key: MessageKey,
         in group: GroupState,
         newest: Command?
-    ) -> (NotificationState, attempts: Int) {
+    ) throws(ShardError) -> (NotificationState, attempts: Int) {
         let attempts = Int(newest?.step?.attempt ?? 0)
         switch newest {
         case .delivered: return (.delivered, attempts)
         case .dead: return (.dead, attempts)
+        case .cancelled: return (.cancelled, attempts)
         default: break
         }
         if leases.holds(key) { return (.leased, attempts) }
@@ -186,6 +187,10 @@ extension Shard {
         guard let index = group.index(of: key.stream),
             group.streams[index].progress.isDone(key.offset)
         else { return (.ready, attempts) }
+        // The steps of a message that waits long may be gone: its row tells.
+        if newest == nil, let row = try waitingRow(of: key) {
+            return (row.origin == .held ? .held : .scheduled, Int(row.attempt))
+        }
         // As the ledger counts its row: a held message may have no attempt that counts, because its
         // channel was not configured rightly, and a scheduled one an attempt that a crash cut off.
         switch newest {
@@ -196,10 +201,19 @@ extension Shard {
     }
 
     /// The steps of a message, oldest first; only the newest unless `all`.
-    private func steps(of key: MessageKey, all: Bool) throws(LogError) -> [StoryStep] {
+    private func steps(of key: MessageKey, all: Bool) throws(ShardError) -> [StoryStep] {
+        let steps = try fromLog { () throws(LogError) in try stepsInLog(of: key, all: all) }
+        guard steps.isEmpty, let last = try endOfKept(key) else { return steps }
+        return [last]
+    }
+
+    private func stepsInLog(of key: MessageKey, all: Bool) throws(LogError) -> [StoryStep] {
         var position = try newestStep(of: key)
         var steps: [StoryStep] = []
-        while let at = position, steps.count < 2 * configuration.retry.attemptsMax + 64 {
+        // What lies before the oldest segment was told in entries that retention has let go.
+        while let at = position, at >= log.firstPosition,
+            steps.count < 2 * configuration.retry.attemptsMax + 64
+        {
             var found: StoryStep?
             try log.read(at: at) { header, body in
                 guard header.kind == .command else { return }
@@ -218,7 +232,7 @@ extension Shard {
     }
 
     /// The newest durable command about a message of a group.
-    func newestCommand(of key: MessageKey) throws(LogError) -> Command? {
+    func newestCommand(of key: MessageKey) throws(ShardError) -> Command? {
         try steps(of: key, all: false).last?.command
     }
 

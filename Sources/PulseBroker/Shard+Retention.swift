@@ -1,168 +1,250 @@
-// Letting old segments go: those older than the retention that nothing needs any more. A segment is
-// needed by a record that is not finished (ready, leased or held), for any group, and by a state
-// checkpoint that is not durable yet. Its file is recycled for a later segment.
+// Letting old segments go. Nothing pins the log: what is not finished moves out of the way.
+//
+//      past policy --> what is open in it?                         (RetentionPolicy, SegmentBook)
+//                        nothing                   released
+//                        little                    kept: its records become rows  (Shard+Evacuation)
+//                        of groups nobody reads    expired, and said
+//                        much                      backlog: it stays, and so do the segments behind it
+//
+//      released (a command) --> durable checkpoint past it --> the files go
+//
+// Every step is a command in the log, and its effect a fold; at most one bundle of them is on its way at
+// any time, so that the next decision sees what the last one did.
+//
+// Source: spec/05-delivery.md, "Retention".
 
 package import PulseCore
 import PulseLog
 
-extension Shard {
-    /// Held rows that are looked at before giving up for this time: a retention pass must not stall
-    /// the thread that serves.
-    private static let heldRowsMax = 100_000
-    private static let pageRows = 1024
+/// Where retention stands; in memory only, nothing of it is needed after a restart.
+struct RetentionProgress: Sendable {
+    /// When to look again, if nothing else happens.
+    var due: MonotonicInstant
+    /// The active segment at the last look: growth is looked at sooner.
+    var lastNumber: UInt64 = 0
+    /// Commands of ours end here; nothing more is decided before they are folded in.
+    var inFlightUntil = LogPosition.zero
+    /// The last look stopped at a bound.
+    var hasMore = false
+    /// Segments the state has let go, until a durable checkpoint lets their files go too.
+    var pending: [(below: UInt64, at: LogPosition)] = []
+    var checkpointNotBefore: MonotonicInstant
+    /// What keeps the oldest segment that is past policy.
+    var obstacle: RetentionObstacle?
+    /// When a group was last seen with a subscriber, by its place.
+    var lastSeen: [WallTimestamp] = []
+    let startedAt: WallTimestamp
+    /// Where the sweeps over rows go on.
+    var templatesFrom: [UInt8] = [0x74]
+    var deadFrom: [UInt8] = [0x64]
+    var endedFrom: [UInt8] = [0x65]
+    /// Groups that lost something since the node asked.
+    var losers: [GroupID] = []
 
-    /// Releases what may go, now and then. Does nothing most of the time.
+    init(_ book: SegmentBook, at now: Now) {
+        due = now.monotonic
+        checkpointNotBefore = now.monotonic
+        startedAt = now.wall
+        if book.releasedBelow > 0 { pending = [(book.releasedBelow, book.releasedAt)] }
+    }
+}
+
+package enum RetentionObstacle: Hashable, Sendable {
+    /// More than half of it is not finished.
+    case backlog(segment: UInt64)
+    /// Its records are being moved into rows.
+    case evacuating(segment: UInt64)
+    /// A record in it cannot be read, and is not finished.
+    case damaged(segment: UInt64)
+}
+
+extension Shard {
+    /// Milliseconds between checkpoints that are made only to let files go.
+    private static let checkpointPauseMilliseconds: Int64 = 100
+
+    /// Decides what may go, now and then and whenever the log has grown by a segment. Costs next to
+    /// nothing most of the time. Called once a turn, before its flush.
     package func releaseOldSegments(at now: Now) throws(ShardError) {
+        guard !log.isReadOnly else { return }
+        try letFilesGo(at: now)
         // A group that is being made may start at the oldest record there is: it is asked again.
-        guard now.wall >= retentionDue,
+        guard state.applied >= retention.inFlightUntil,
             !pendingGroups.contains(where: { Int($0.id.rawValue) > state.groups.count })
         else { return }
-        let pause = min(max(configuration.retentionMilliseconds / 16, 1000), 3_600_000)
-        retentionDue = now.wall.advanced(byMilliseconds: pause)
-        let oldest = now.wall.advanced(byMilliseconds: -configuration.retentionMilliseconds)
-        var below = LogPosition.zero
-        for segment in log.segments {
-            guard segment.isSealed, segment.latestWall < oldest, segment.end <= durableCheckpoint,
-                try latestEnd(in: segment.number) < oldest
+        let isTime = now.monotonic >= retention.due
+        let hasGrown = log.activeNumber != retention.lastNumber
+        guard isTime || hasGrown || retention.hasMore else { return }
+        retention.lastNumber = log.activeNumber
+        retention.hasMore = false
+        var commands = RetentionCommands(bodyBytesMax: log.bodyBytesMax)
+        if isTime {
+            let pause = min(max(configuration.shortestAge / 16, 1000), 3_600_000)
+            retention.due = now.monotonic.advanced(byMilliseconds: pause)
+            noteReaders(at: now)
+            try sweepRows(into: &commands, at: now)
+        }
+        try look(into: &commands, at: now)
+        try append(commands, at: now)
+    }
+
+    /// Whether another look is wanted as soon as there is a turn.
+    package var wantsRetentionTurn: Bool {
+        retention.hasMore && state.applied >= retention.inFlightUntil && !log.isReadOnly
+    }
+
+    package var retentionDue: MonotonicInstant { retention.due }
+
+    /// Looks at the segments, oldest first, up to the first one that cannot go.
+    private func look(
+        into commands: inout RetentionCommands,
+        at now: Now
+    ) throws(ShardError) {
+        retention.obstacle = nil
+        var verdicts = RetentionVerdicts(
+            configuration,
+            state.book,
+            excessBytes: excessBytes,
+            at: now.wall
+        )
+        var below = state.book.segments.first?.number ?? 0
+        let first = below
+        // The last one may still grow, or have entries that are not folded in.
+        for segment in state.book.segments.dropLast() {
+            guard let latestWall = log.latestWall(ofSegment: segment.number),
+                let reason = verdicts.next(segment, latestWall: latestWall)
             else { break }
-            below = segment.end
-        }
-        guard below > .zero else { return }
-        below = min(below, try oldestNeeded(below: below))
-        guard below > log.firstPosition else { return }
-        try forgetDeadLetters(below: below)
-        try forgetLateEnds(below: below)
-        try fromLog { () throws(LogError) in try log.releaseSegments(below: below, jobs: &logJobs) }
-        statistics.releases += 1
-    }
-
-    // MARK: - Late ends
-    //
-    // A notification that waited may end long after it was accepted, and is kept for the retention from
-    // its end. One row a segment remembers the latest such end of its records:
-    //
-    //     key  'r' | segment u64, big-endian        value  wall ms i64, little-endian
-
-    private static func lateEndKey(_ segment: UInt64) -> [UInt8] {
-        var key: [UInt8] = [0x72]
-        key.append(bigEndian: segment)
-        return key
-    }
-
-    /// Writes the row for a message that ended after it had waited; called in log order, so that the
-    /// latest end is the last one written.
-    func noteLateEnd(_ command: Command, at wall: WallTimestamp, rows: inout StateBatch) {
-        let step: Command.Step
-        switch command {
-        case .delivered(let ended, _, _), .dead(let ended, _, _, _, _): step = ended
-        case .intent, .held, .templatePut, .groupCreated, .started: return
-        }
-        guard step.origin != .fresh,
-            let position = try? log.locate(step.message.stream, step.message.offset)
-        else { return }
-        var value: [UInt8] = []
-        value.append(littleEndian: wall.milliseconds)
-        rows.put(Self.lateEndKey(position.rawValue / UInt64(log.segmentBytes)), value)
-    }
-
-    private func latestEnd(in segment: UInt64) throws(ShardError) -> WallTimestamp {
-        let row = try fromStore { () throws(StorageError) in
-            try store.get(Self.lateEndKey(segment))
-        }
-        let milliseconds = row?.withUnsafeBytes { bytes -> Int64? in
-            var reader = ByteReader(bytes)
-            return reader.littleEndian()
-        }
-        return WallTimestamp(milliseconds: (milliseconds ?? nil) ?? .min)
-    }
-
-    private func forgetLateEnds(below: LogPosition) throws(ShardError) {
-        var batch = StateBatch()
-        for segment in log.segments where segment.end <= below {
-            batch.delete(Self.lateEndKey(segment.number))
-        }
-        let changes = batch
-        try fromStore { () throws(StorageError) in try store.write(changes) }
-    }
-
-    /// The first position at or below which something is still needed; `.zero` when it is not known.
-    private func oldestNeeded(below limit: LogPosition) throws(ShardError) -> LogPosition {
-        var oldest = limit
-        for group in state.groups {
-            for (stream, progress) in group.streams where progress.floor < progress.end {
-                let position = try fromLog { () throws(LogError) in
-                    try log.locate(stream, progress.floor)
-                }
-                oldest = min(oldest, position ?? .zero)
+            let open = state.book.openBytes(in: segment.number)
+            guard open.isEmpty else {
+                let room = SegmentRoom(
+                    account: segment,
+                    openBytes: open.all,
+                    readyBytes: open.ready,
+                    reason: reason
+                )
+                try makeRoom(room, into: &commands, at: now)
+                break
             }
-            oldest = min(oldest, try oldestHeld(group.id))
+            below = segment.number + 1
         }
-        return oldest
+        if below > first { commands.append(.released(below: below)) }
     }
 
-    private func oldestHeld(_ group: GroupID) throws(ShardError) -> LogPosition {
-        var oldest = LogPosition(.max)
-        var from = HeldRow.prefix(group)
-        let below = HeldRow.prefix(GroupID(group.rawValue + 1))
-        var seen = 0
-        while true {
-            let start = from
-            let rows = try fromStore { () throws(StorageError) in
-                try store.scan(from: start, below: below, limit: Self.pageRows)
-            }
-            for row in rows.compactMap(HeldRow.init) {
-                let position = try fromLog { () throws(LogError) in
-                    try log.locate(row.message.stream, row.message.offset)
-                }
-                oldest = min(oldest, position ?? .zero)
-            }
-            seen += rows.count
-            guard rows.count == Self.pageRows, let last = rows.last else { return oldest }
-            guard seen < Self.heldRowsMax else { return .zero }
-            from = last.key + [0]
+    /// Bytes by which the log is larger than it may be, once all that was let go is gone.
+    private var excessBytes: Int64 {
+        guard configuration.retention.bytes > 0 else { return 0 }
+        let usage = log.usage
+        var bytes = usage.total - usage.releasing
+        if state.book.releasedBelow > log.firstNumber {
+            bytes -= Int(state.book.releasedBelow - log.firstNumber) * log.segmentBytes
         }
+        return Int64(bytes) - configuration.retention.bytes
     }
 
-    /// Dead letters go with the segment that told of them.
-    private func forgetDeadLetters(below: LogPosition) throws(ShardError) {
-        for (stream, end) in state.streams where stream.lane == .dead {
-            var from = DeadRow.key(stream, Offset(0))
-            let limit = DeadRow.key(stream, end)
-            while true {
-                let start = from
-                let rows = try fromStore { () throws(StorageError) in
-                    try store.scan(from: start, below: limit, limit: Self.pageRows)
+    // MARK: - Files
+
+    /// Releases the files of what the state has let go, once that can be told after a crash too.
+    private func letFilesGo(at now: Now) throws(ShardError) {
+        while let first = retention.pending.first {
+            if durableCheckpoint >= first.at {
+                let before = log.firstNumber
+                let below = LogPosition(first.below * UInt64(log.segmentBytes))
+                try fromLog { () throws(LogError) in
+                    try log.releaseSegments(below: below, jobs: &logJobs)
                 }
-                var batch = StateBatch()
-                for row in rows.compactMap(DeadRow.init) {
-                    let record = try fromLog { () throws(LogError) in
-                        try log.locate(row.stream, row.offset)
-                    }
-                    // Offsets here are in the order of deaths, records in the order of births: a row that
-                    // stays says nothing of the next.
-                    if min(row.position, record ?? .zero) < below { batch.delete(row.key) }
-                }
-                if !batch.changes.isEmpty {
-                    let changes = batch
-                    try fromStore { () throws(StorageError) in try store.write(changes) }
-                }
-                guard rows.count == Self.pageRows, let last = rows.last else { break }
-                from = last.key + [0]
+                if log.firstNumber > before { statistics.releases += 1 }
+                // An index that is being written keeps its segment a moment longer.
+                guard log.firstNumber >= first.below else { return }
+                retention.pending.removeFirst()
+                continue
             }
+            guard state.applied >= first.at, checkpointInFlight == nil,
+                now.monotonic >= retention.checkpointNotBefore
+            else { return }
+            retention.checkpointNotBefore = now.monotonic.advanced(
+                byMilliseconds: Self.checkpointPauseMilliseconds
+            )
+            try checkpoint()
+            return
         }
     }
 
-    /// The oldest offset of a stream that the log still has; its end when it has none.
-    package func start(of stream: StreamID) throws(ShardError) -> Offset {
-        var low: Int64 = 0
-        var high = state.end(of: stream).rawValue
-        while low < high {
-            let middle = low + (high - low) / 2
-            let found = try fromLog { () throws(LogError) in
-                try placeOf(stream, Offset(middle))
-            }
-            if found == nil { low = middle + 1 } else { high = middle }
+    // MARK: - Groups that nobody reads
+
+    private func noteReaders(at now: Now) {
+        while retention.lastSeen.count < state.groups.count {
+            retention.lastSeen.append(retention.startedAt)
         }
-        return Offset(low)
+        for group in subscriptions.groups() where Int(group.rawValue) <= retention.lastSeen.count {
+            retention.lastSeen[Int(group.rawValue) - 1] = now.wall
+        }
+    }
+
+    /// Whether a consumer group had no subscriber, and settled nothing, for longer than its topic is kept.
+    package func isAbandoned(_ group: GroupState, at now: Now) -> Bool {
+        let place = Int(group.id.rawValue) - 1
+        guard !group.isDelivery, retention.lastSeen.indices.contains(place),
+            !subscriptions.groups().contains(group.id)
+        else { return false }
+        let seen = max(group.lastActive, retention.lastSeen[place])
+        return seen < now.wall.advanced(byMilliseconds: -configuration.age(of: group.topic))
+    }
+
+    /// Groups that lost messages since this was asked last.
+    package func takeLosers() -> [GroupState] {
+        defer { retention.losers.removeAll() }
+        return retention.losers.compactMap { state.group($0) }
+    }
+
+    // MARK: - Commands
+
+    /// Appends what was decided; on a full disk it is decided again later.
+    private func append(_ commands: RetentionCommands, at now: Now) throws(ShardError) {
+        for body in commands.bodies {
+            let result = body.withUnsafeBytes { bytes -> Result<LogPosition, LogError> in
+                do throws(LogError) {
+                    return .success(
+                        try log.append(
+                            .command,
+                            stream: .none,
+                            baseOffset: Offset(0),
+                            recordCount: 0,
+                            at: now.wall,
+                            keys: [],
+                            body: bytes
+                        )
+                    )
+                } catch { return .failure(error) }
+            }
+            do throws(LogError) { _ = try result.get() } catch {
+                guard case .diskFull = error else { throw .log(error) }
+                retention.hasMore = false
+                return
+            }
+            retention.inFlightUntil = log.appendPosition
+        }
+    }
+}
+
+/// Commands gathered into bodies of entries.
+struct RetentionCommands {
+    private(set) var bodies: [[UInt8]] = []
+    private(set) var bytes = 0
+    private let bodyBytesMax: Int
+
+    init(bodyBytesMax: Int) { self.bodyBytesMax = bodyBytesMax }
+
+    /// Adds a command; false when it is too large for any entry.
+    @discardableResult
+    mutating func append(_ command: Command) -> Bool {
+        var framed: [UInt8] = []
+        command.append(to: &framed)
+        guard framed.count <= bodyBytesMax else { return false }
+        bytes += framed.count
+        if let last = bodies.last, last.count + framed.count <= bodyBytesMax {
+            bodies[bodies.count - 1] += framed
+        } else {
+            bodies.append(framed)
+        }
+        return true
     }
 }

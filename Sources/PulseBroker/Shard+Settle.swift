@@ -17,6 +17,8 @@ package enum AttemptOutcome: Hashable, Sendable {
     )
     /// Never again.
     case dead(DeathCause, code: Int32, detail: String)
+    /// Somebody took it back; no attempt was made.
+    case cancelled
 }
 
 extension Shard {
@@ -41,6 +43,8 @@ extension Shard {
             Command.delivered(step, code: code, detail: detail).append(to: &turnCommands)
         case .dead(let cause, let code, let detail):
             appendDead(step, cause, code, detail)
+        case .cancelled:
+            Command.cancelled(step).append(to: &turnCommands)
         case .retry(let delay, let reason, let code, let detail, let counts):
             // Other groups have no lane `dead` of their own: they try for ever, further and further apart.
             let isDelivery = state.group(held.message.group)?.isDelivery ?? false

@@ -177,6 +177,16 @@ extension Shard {
                 return found == nil && !tooOld
             }
         } catch { throw .log(error) }
+        if found == nil, let kept = try keptByKey(key, since: oldest) {
+            let isSame =
+                kept.stream.topic == channel.topic
+                && kept.value.withUnsafeBytes { $0.elementsEqual(envelope) }
+            found = SubmitOutcome(
+                kind: isSame ? .duplicate : .conflict,
+                id: id(kept.stream, kept.offset),
+                durableAt: log.durablePosition
+            )
+        }
         switch found?.kind {
         case .duplicate: statistics.duplicates += 1
         case .conflict: statistics.conflicts += 1

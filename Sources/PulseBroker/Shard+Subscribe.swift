@@ -33,7 +33,7 @@ extension Shard {
             var starts: [Command.GroupStart] = []
             for (stream, end) in state.streams
             where stream.topic == topic && stream.lane != .dead {
-                let start = fromEnd ? end : try start(of: stream)
+                let start = fromEnd ? end : start(of: stream)
                 starts.append(Command.GroupStart(stream: stream, offset: start))
             }
             Command.groupCreated(group, topic: topic, name: name, starts: starts)
@@ -106,7 +106,7 @@ extension Shard {
         if let lease = leases.lease(of: key) {
             return lease.state == .settling && lease.endsDelivered && lease.attempt == attempt
         }
-        let newest = try fromLog { () throws(LogError) in try newestCommand(of: key) }
+        let newest = try newestCommand(of: key)
         guard case .delivered(let step, _, _) = newest else { return false }
         return step.attempt == attempt
     }

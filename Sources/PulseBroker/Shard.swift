@@ -11,8 +11,8 @@
 // entries only. The caller ends every turn with ``flush(at:)`` and brings back ``synced(_:at:)``.
 //
 // Invariants, checked by ``checkInvariants()``: accepted = scheduled + held + ready + leased +
-// delivered + dead, per channel; a message has at most one lease; the applied position is the durable
-// one once a sync was taken in.
+// delivered + dead + cancelled, per channel; a message has at most one lease; the applied position is
+// the durable one once a sync was taken in.
 
 package import PulseCore
 package import PulseLog
@@ -34,6 +34,8 @@ package struct ShardConfiguration: Sendable {
     package var scrubBytesPerSecond: Int64
     /// From the beginning of one pass over all segments to that of the next.
     package var scrubIntervalMilliseconds: Int64
+    /// Bytes of log that are kept; see ``RetentionPolicy``.
+    package var retention: RetentionPolicy
 
     package init(
         log: LogConfiguration,
@@ -45,7 +47,8 @@ package struct ShardConfiguration: Sendable {
         retentionMilliseconds: Int64 = Limits.retentionMilliseconds,
         groupWindowMax: Int = Limits.groupWindowMax,
         scrubBytesPerSecond: Int64 = Limits.scrubBytesPerSecond,
-        scrubIntervalMilliseconds: Int64 = Limits.scrubIntervalMilliseconds
+        scrubIntervalMilliseconds: Int64 = Limits.scrubIntervalMilliseconds,
+        retention: RetentionPolicy = RetentionPolicy()
     ) {
         // A key that is still remembered needs the record it was used for.
         self.retentionMilliseconds = max(retentionMilliseconds, idempotencyWindowMilliseconds)
@@ -58,6 +61,7 @@ package struct ShardConfiguration: Sendable {
         self.groupWindowMax = groupWindowMax
         self.scrubBytesPerSecond = scrubBytesPerSecond
         self.scrubIntervalMilliseconds = scrubIntervalMilliseconds
+        self.retention = retention
     }
 }
 
@@ -119,8 +123,7 @@ package final class Shard {
     /// A checkpoint was written; the store is to be flushed. Cleared by whoever has it done.
     package var wantsStoreFlush = false
     package internal(set) var durableCheckpoint: LogPosition
-    /// When to look for segments to release again.
-    var retentionDue: WallTimestamp
+    var retention: RetentionProgress
     /// What the two clocks said together when the wheels were laid out, to notice that one was set.
     var clockBase: Now
     package internal(set) var statistics = ShardStatistics()
@@ -158,8 +161,8 @@ package final class Shard {
         checkpointed = state.applied
         durableCheckpoint = state.applied
         clockBase = now
-        retentionDue = now.wall
         scrubbing = Scrubbing(ScrubProgress(began: now.wall))
+        retention = RetentionProgress(state.book, at: now)
         for (stream, end) in state.streams { nextOffsets[stream] = end }
     }
 
@@ -267,13 +270,34 @@ package final class Shard {
     ) throws(StateError) {
         statistics.entries += 1
         for command in try state.apply(header, body, rows: &rows) {
-            noteLateEnd(command, at: header.wall, rows: &rows)
-            guard case .templatePut(let row) = command else { continue }
-            templates.save(TemplateRevision(row: row, position: header.position))
-            if pendingTemplates[row.name]?.position == header.position {
-                pendingTemplates[row.name] = nil
+            switch command {
+            case .templatePut(let row):
+                templates.save(TemplateRevision(row: row, position: header.position))
+                if pendingTemplates[row.name]?.position == header.position {
+                    pendingTemplates[row.name] = nil
+                }
+            case .cancelled(let step): noteRowsGone(step.message.group, [step.message])
+            case .expired(let expiry):
+                let messages = expiry.waiting.map {
+                    MessageKey(group: expiry.group, stream: expiry.stream, offset: $0.offset)
+                }
+                noteRowsGone(expiry.group, messages)
+                if !retention.losers.contains(expiry.group) {
+                    retention.losers.append(expiry.group)
+                }
+            case .released(let below):
+                retention.pending.append((below, header.endPosition))
+            default: break
             }
         }
+    }
+
+    /// Rows of waiting messages are deleted, not taken by a lease: the wheel may still hold them.
+    private func noteRowsGone(_ group: GroupID, _ messages: [MessageKey]) {
+        let index = Int(group.rawValue) - 1
+        guard queues.indices.contains(index) else { return }
+        queues[index].held.noteStaleRows()
+        for message in messages { queues[index].dropFromRow(message) }
     }
 
     /// Tells the queues of the rows that were just written.
@@ -324,6 +348,7 @@ package final class Shard {
             try reloadIfClockWasSet(now)
             for index in queues.indices {
                 let waiting = queues[index].waiting
+                let hadStaleRows = queues[index].held.hasStaleRows
                 var due: [HeldRow] = []
                 try queues[index].held.advance(
                     to: now,
@@ -332,7 +357,10 @@ package final class Shard {
                     ownWait: { self.ownWait(of: $0, at: now) },
                     release: { due.append($0) }
                 )
-                for row in due { makeDue(row, in: index) }
+                for row in due {
+                    if hadStaleRows, try store.get(row.key) == nil { continue }
+                    makeDue(row, in: index)
+                }
             }
         } catch { throw .storage(error) }
         var expired: [UInt64] = []
@@ -377,4 +405,6 @@ package struct ShardStatistics: Sendable {
     package var clockChanges: UInt64 = 0
     package var checkpoints: UInt64 = 0
     package var releases: UInt64 = 0
+    /// Messages that consumer groups lost to retention, told once in the log of events.
+    package var expired: UInt64 = 0
 }

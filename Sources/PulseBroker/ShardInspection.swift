@@ -16,7 +16,7 @@ package struct ShardInspection {
     }
 
     /// The fold of everything the log has.
-    package internal(set) var state = ShardState()
+    package internal(set) var state: ShardState
     /// How far the saved hot state reaches, and its version; nil when none was saved.
     package internal(set) var checkpoint: LogPosition?
     package internal(set) var checkpointVersion: UInt8?
@@ -35,6 +35,8 @@ package struct ShardInspection {
     private static let checkpointKey = Array("checkpoint".utf8)
     private static let singleKeys = [identityKey, checkpointKey, Shard.appliedKey, StoreFormat.key]
 
+    private init(segmentBytes: Int) { state = ShardState(segmentBytes: segmentBytes) }
+
     /// Of the encoded state: equal on every machine that folded the same entries.
     package var stateHash: UInt64 { XXH3.hash(state.encoded(), seed: 0) }
 
@@ -47,7 +49,7 @@ package struct ShardInspection {
         _ store: (any StateStore)?,
         verify: Bool
     ) throws(ShardError) -> ShardInspection {
-        var inspection = ShardInspection()
+        var inspection = ShardInspection(segmentBytes: log.segmentBytes)
         if let store {
             do throws(StorageError) {
                 try inspection.readStore(store, log)
@@ -60,7 +62,8 @@ package struct ShardInspection {
         }
         try inspection.foldTail(log)
         inspection.compareEnds()
-        if verify, isWhole, inspection.problems.isEmpty { try inspection.foldAll(log) }
+        let isOld = (inspection.checkpointVersion ?? .max) < ShardState.bookVersion
+        if verify, isWhole, !isOld, inspection.problems.isEmpty { try inspection.foldAll(log) }
         do throws(StorageError) {
             if let store { try inspection.countRows(store) }
         } catch { inspection.problems.append("the state store cannot be read: \(error)") }
@@ -93,8 +96,12 @@ package struct ShardInspection {
             problems.append("the checkpoint cannot be read (version \(saved.first ?? 0))")
             return
         }
-        self.state = state
         checkpoint = state.applied
+        self.state = state
+        guard let old = checkpointVersion, old < ShardState.bookVersion else { return }
+        // Without a segment book it is folded on as well as one can; its hash means nothing.
+        self.state.book = SegmentBook(segmentBytes: log.segmentBytes)
+        notes.append("the checkpoint has version \(old): the next start brings it up")
     }
 
     private mutating func foldTail(_ log: LogReader) throws(ShardError) {
@@ -107,7 +114,7 @@ package struct ShardInspection {
 
     /// A log that goes back to its beginning tells the state and the rows once more.
     private mutating func foldAll(_ log: LogReader) throws(ShardError) {
-        var fresh = ShardState()
+        var fresh = ShardState(segmentBytes: state.book.segmentBytes)
         var expected: [[UInt8]: [UInt8]] = [:]
         try fold(log, into: &fresh) { key, value in expected[key] = value }
         // Behind a gap the store may know what the log has lost: the two need not be equal.
@@ -202,6 +209,7 @@ package struct ShardInspection {
             }
             if template == nil { return unreadable(row) }
             rows.templates += 1
+        case .message: rows.others += 1
         case .other:
             if !Self.singleKeys.contains(row.key) { rows.others += 1 }
             return
@@ -219,13 +227,14 @@ package struct ShardInspection {
     }
 
     private enum Kind {
-        case held, dead, template, other
+        case held, dead, template, message, other
 
         init(_ key: [UInt8]) {
             switch key.first {
             case 0x68: self = .held
             case 0x64: self = .dead
             case 0x74: self = .template
+            case 0x77, 0x6B, 0x78, 0x65, 0x79: self = .message
             default: self = .other
             }
         }

@@ -6,13 +6,17 @@
 import PulseCore
 
 extension ShardState {
-    /// The version that is written. Version 1 knew no gaps.
-    private static let version: UInt8 = 2
+    /// The version that is written. Version 1 knew no gaps; version 2 no segment book, no cancelled
+    /// notifications and nothing that expired.
+    static let version: UInt8 = 3
+    /// The first that has a segment book.
+    static let bookVersion: UInt8 = 3
 
     /// The hot part as bytes: equal states give equal bytes.
     package func encoded() -> [UInt8] { encoded(version: Self.version) }
 
-    private func encoded(version: UInt8) -> [UInt8] {
+    /// As an earlier version would have been written, without what it did not have.
+    package func encoded(version: UInt8) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.append(version)
         bytes.append(littleEndian: applied.rawValue)
@@ -25,6 +29,10 @@ extension ShardState {
         for group in groups {
             bytes.append(littleEndian: group.topic.rawValue)
             bytes.append(string16: group.name)
+            if version >= 3 {
+                bytes.append(littleEndian: group.lastActive.milliseconds)
+                bytes.append(littleEndian: group.expired)
+            }
             bytes.append(littleEndian: UInt32(group.streams.count))
             for (stream, progress) in group.streams {
                 bytes.append(littleEndian: stream.rawValue)
@@ -45,7 +53,7 @@ extension ShardState {
             bytes.append(littleEndian: intent.position.rawValue)
         }
         for ledger in ledgers {
-            let values = version == 1 ? ledger.values.dropLast() : ledger.values[...]
+            let values = ledger.values.dropLast(Int(Self.version - version))
             for value in values { bytes.append(littleEndian: value) }
         }
         guard version > 1 else { return bytes }
@@ -60,6 +68,7 @@ extension ShardState {
             bytes.append(littleEndian: range.next.rawValue)
             bytes.append(range.isExact ? 1 : 0)
         }
+        if version >= 3 { book.append(to: &bytes) }
         return bytes
     }
 
@@ -79,6 +88,7 @@ extension ShardState {
             let applied: UInt64 = reader.littleEndian(),
             let streamCount: UInt32 = reader.littleEndian()
         else { return nil }
+        self.init(segmentBytes: 1)
         self.applied = LogPosition(applied)
         for index in 0..<Int(streamCount) {
             guard let raw: UInt32 = reader.littleEndian(), let end: Int64 = reader.littleEndian()
@@ -91,9 +101,8 @@ extension ShardState {
             return nil
         }
         for index in 0..<Int(groupCount) {
-            guard let group = Self.readGroup(&reader, id: GroupID(UInt16(index + 1))) else {
-                return nil
-            }
+            guard let group = Self.readGroup(&reader, version, id: GroupID(UInt16(index + 1)))
+            else { return nil }
             groups.append(group)
         }
         guard let intentCount: UInt32 = reader.littleEndian() else { return nil }
@@ -112,9 +121,13 @@ extension ShardState {
             openIntents[key] = OpenIntent(attempt: attempt, position: LogPosition(position))
         }
         for index in ledgers.indices {
-            guard ledgers[index].read(&reader, hasLost: version >= 2) else { return nil }
+            guard ledgers[index].read(&reader, version) else { return nil }
         }
         if version >= 2 { guard readGaps(&reader) else { return nil } }
+        if version >= 3 {
+            guard let book = SegmentBook(&reader) else { return nil }
+            self.book = book
+        }
         guard reader.isAtEnd else { return nil }
     }
 
@@ -147,11 +160,23 @@ extension ShardState {
         return true
     }
 
-    private static func readGroup(_ reader: inout ByteReader, id: GroupID) -> GroupState? {
-        guard let topic: UInt16 = reader.littleEndian(), let name = reader.string16(),
-            let count: UInt32 = reader.littleEndian()
-        else { return nil }
+    private static func readGroup(
+        _ reader: inout ByteReader,
+        _ version: UInt8,
+        id: GroupID
+    ) -> GroupState? {
+        guard let topic: UInt16 = reader.littleEndian(), let name = reader.string16() else {
+            return nil
+        }
         var group = GroupState(id: id, topic: TopicID(topic), name: name, streams: [])
+        if version >= 3 {
+            guard let lastActive: Int64 = reader.littleEndian(),
+                let expired: UInt64 = reader.littleEndian()
+            else { return nil }
+            group.lastActive = WallTimestamp(milliseconds: lastActive)
+            group.expired = expired
+        }
+        guard let count: UInt32 = reader.littleEndian() else { return nil }
         for _ in 0..<count {
             guard let stream: UInt32 = reader.littleEndian(),
                 let progress = StreamProgress(&reader)
@@ -166,11 +191,11 @@ extension Ledger {
     fileprivate var values: [UInt64] {
         [
             accepted, delivered, dead, scheduledRows, heldRows, attempts, retries, unknownOutcomes,
-            lost,
+            lost, cancelled,
         ]
     }
 
-    fileprivate mutating func read(_ reader: inout ByteReader, hasLost: Bool) -> Bool {
+    fileprivate mutating func read(_ reader: inout ByteReader, _ version: UInt8) -> Bool {
         guard let accepted: UInt64 = reader.littleEndian(),
             let delivered: UInt64 = reader.littleEndian(),
             let dead: UInt64 = reader.littleEndian(),
@@ -188,9 +213,13 @@ extension Ledger {
         self.attempts = attempts
         self.retries = retries
         self.unknownOutcomes = unknownOutcomes
-        if hasLost {
+        if version >= 2 {
             guard let lost: UInt64 = reader.littleEndian() else { return false }
             self.lost = lost
+        }
+        if version >= 3 {
+            guard let cancelled: UInt64 = reader.littleEndian() else { return false }
+            self.cancelled = cancelled
         }
         return true
     }

@@ -88,7 +88,13 @@ extension ShardState {
     }
 
     /// Counts rows as they are, and what is in no place any more as lost.
-    mutating func settle(scheduledRows: [UInt64], heldRows: [UInt64]) {
+    /// `waiting`: all messages that have a row.
+    mutating func settle(
+        scheduledRows: [UInt64],
+        heldRows: [UInt64],
+        waiting: [(message: MessageKey, due: Int64)]
+    ) {
+        book.recount(groups, waiting)
         for channel in Channel.allCases {
             let index = Int(channel.rawValue) - 1
             var ledger = ledgers[index]
@@ -97,7 +103,8 @@ extension ShardState {
             let group = group(named: GroupState.deliveryName, on: channel.topic)
             let open = group?.streams.reduce(0) { $0 + $1.progress.openCount } ?? 0
             let known =
-                ledger.delivered + ledger.dead + UInt64(open) + ledger.scheduledRows
+                ledger.delivered + ledger.dead + ledger.cancelled + UInt64(open)
+                + ledger.scheduledRows
                 + ledger.heldRows
             // An outcome may be known of what was never seen to be accepted.
             ledger.accepted = max(ledger.accepted, known)

@@ -19,6 +19,11 @@ package struct GroupState: Sendable {
     /// Progress by stream; streams appear in the order in which they came to exist.
     package var streams: [(stream: StreamID, progress: StreamProgress)]
 
+    /// When it last settled anything, or was made: how long nobody has read is told from here on.
+    package var lastActive = WallTimestamp(milliseconds: 0)
+    /// Messages it lost to retention while nobody read.
+    package var expired: UInt64 = 0
+
     package func index(of stream: StreamID) -> Int? { streams.firstIndex { $0.stream == stream } }
 
     /// Whether its outcomes decide what became of a notification.
@@ -43,6 +48,7 @@ package struct Ledger: Hashable, Sendable {
     package var unknownOutcomes: UInt64 = 0
     /// Lost to damage before their end was known, and given up by a repair.
     package var lost: UInt64 = 0
+    package var cancelled: UInt64 = 0
 
     package init() {}
 }
@@ -69,11 +75,13 @@ package struct ShardState: Sendable {
     package internal(set) var isUnsettled = false
     /// Everything below this position has been folded in.
     package internal(set) var applied = LogPosition.zero
+    /// What the log's segments hold that somebody needs.
+    package internal(set) var book: SegmentBook
 
     /// No stream grows so far: an offset past it was not written by us.
     private static let offsetMax = Int64.max / 2
 
-    package init() {}
+    package init(segmentBytes: Int) { book = SegmentBook(segmentBytes: segmentBytes) }
 
     package func end(of stream: StreamID) -> Offset {
         streamIndex[stream].map { streams[$0].end } ?? Offset(0)
@@ -94,8 +102,8 @@ package struct ShardState: Sendable {
 
     /// Folds one entry in. `rows` receives the changes to the state store.
     ///
-    /// - Returns: The entry's commands that concern more than the state: saved templates, and ends of
-    ///   messages that had waited. Few, so that decoding once is enough for all.
+    /// - Returns: The entry's commands that concern more than the state: saved templates, and what
+    ///   makes rows in memory stale. Few, so that decoding once is enough for all.
     /// - Throws: ``StateError`` when the entry cannot follow what came before it: a damaged or foreign
     ///   log, or a bug. The state is not to be used then.
     @discardableResult
@@ -105,17 +113,23 @@ package struct ShardState: Sendable {
         rows: inout StateBatch
     ) throws(StateError) -> [Command] {
         var notable: [Command] = []
+        book.isLenient = isUnsettled
         switch header.kind {
         case .recordBatch: try applyRecords(header, body, rows: &rows)
         case .command:
             var failure: StateError?
+            var topics: UInt64 = 0
             let whole = Command.forEach(in: body) { command in
                 guard failure == nil else { return }
                 do throws(StateError) {
-                    try applyCommand(command, at: header.position, rows: &rows)
+                    try applyCommand(command, at: header, rows: &rows)
                 } catch { failure = error }
+                if let step = command.step {
+                    topics |= SegmentBook.bit(of: step.message.stream.topic)
+                }
                 if command.isNotable { notable.append(command) }
             }
+            book.noteEntry(header, topics: topics)
             if let failure { throw failure }
             guard whole else { throw StateError(position: header.position, problem: .unreadable) }
         case .gap:
@@ -125,6 +139,9 @@ package struct ShardState: Sendable {
                 throw StateError(position: header.position, problem: .unreadable)
             }
             fold(gap)
+        }
+        guard !book.isBroken else {
+            throw StateError(position: header.position, problem: .impossibleCount)
         }
         applied = header.endPosition
         return notable
@@ -157,6 +174,8 @@ package struct ShardState: Sendable {
         }
         let newEnd = header.baseOffset.advanced(by: header.recordCount)
         extend(stream, to: newEnd)
+        book.noteEntry(header, topics: SegmentBook.bit(of: stream.topic))
+        book.add(header, groups: groups.count { $0.topic == stream.topic })
         guard let channel = Channel(topic: stream.topic) else { return }
         let ledger = Int(channel.rawValue) - 1
         ledgers[ledger].accepted += UInt64(header.recordCount)
@@ -168,6 +187,7 @@ package struct ShardState: Sendable {
             let offset = header.baseOffset.advanced(by: record.offsetDelta)
             let key = MessageKey(group: delivery.id, stream: stream, offset: offset)
             markDone(key)
+            book.wait(stream, offset, 1)
             ledgers[ledger].scheduledRows += 1
             let row = HeldRow(
                 message: key,
@@ -176,22 +196,28 @@ package struct ShardState: Sendable {
                 reason: .scheduled,
                 position: header.position
             )
-            rows.put(row.key, row.value)
+            row.put(into: &rows)
         }
     }
 
     private mutating func applyCommand(
         _ command: Command,
-        at position: LogPosition,
+        at header: EntryHeader,
         rows: inout StateBatch
     ) throws(StateError) {
+        let position = header.position
         switch command {
         case .intent(let step):
             openIntents[step.message] = OpenIntent(attempt: step.attempt, position: position)
             count(step.message) { $0.attempts += 1 }
         case .delivered(let step, _, _):
             guard try take(step, at: position, rows: &rows) else { return }
+            finish(command, step, at: header, rows: &rows)
             count(step.message) { $0.delivered += 1 }
+        case .cancelled(let step):
+            guard try take(step, at: position, rows: &rows) else { return }
+            finish(command, step, at: header, rows: &rows)
+            count(step.message) { $0.cancelled += 1 }
         case .held(let step, let due, let reason, _, _):
             _ = try take(step, at: position, rows: &rows)
             let row = HeldRow(
@@ -201,7 +227,9 @@ package struct ShardState: Sendable {
                 reason: reason,
                 position: position
             )
-            rows.put(row.key, row.value)
+            row.put(into: &rows)
+            book.wait(step.message.stream, step.message.offset, 1)
+            noteActive(step.message.group, at: header.wall)
             count(step.message) {
                 $0.heldRows += 1
                 $0.retries += 1
@@ -210,7 +238,10 @@ package struct ShardState: Sendable {
             guard deadOffset.rawValue >= 0, deadOffset.rawValue < Self.offsetMax else {
                 throw StateError(position: position, problem: .impossibleOffset(deadOffset))
             }
-            if try take(step, at: position, rows: &rows) { count(step.message) { $0.dead += 1 } }
+            if try take(step, at: position, rows: &rows) {
+                finish(command, step, at: header, rows: &rows)
+                count(step.message) { $0.dead += 1 }
+            }
             let stream = step.message.stream
             let dead = StreamID(topic: stream.topic, partition: stream.partition, lane: .dead)
             extend(dead, to: deadOffset.advanced(by: 1))
@@ -242,24 +273,37 @@ package struct ShardState: Sendable {
             where start.offset < Offset(0) || start.offset > end(of: start.stream) {
                 throw StateError(position: position, problem: .impossibleOffset(start.offset))
             }
-            var group = GroupState(
-                id: id,
-                topic: topic,
-                name: name,
-                streams: starts.map {
-                    ($0.stream, StreamProgress(floor: $0.offset, end: end(of: $0.stream)))
-                }
-            )
+            var group = GroupState(id: id, topic: topic, name: name, streams: [])
+            group.lastActive = header.wall
+            // Nothing is promised to it that has left its segment, or is about to.
+            for start in starts {
+                let floor = max(start.offset, book.keptBelow(start.stream))
+                let progress = StreamProgress(floor: floor, end: end(of: start.stream))
+                group.streams.append((start.stream, progress))
+            }
             // Streams that came to exist after the group was asked for and before this entry.
             for (stream, end) in streams
             where stream.topic == topic && stream.lane != .dead && group.index(of: stream) == nil {
-                group.streams.append((stream, StreamProgress(floor: Offset(0), end: end)))
+                let floor = book.keptBelow(stream)
+                group.streams.append((stream, StreamProgress(floor: floor, end: end)))
             }
+            for (stream, progress) in group.streams { book.open(stream, from: progress.floor) }
             groups.append(group)
         case .started:
             for key in openIntents.keys.sorted() {
                 count(key) { $0.unknownOutcomes += 1 }
             }
+        case .kept(let record):
+            book.keep(record)
+            rows.put(KeptRecord.rowKey(record.stream, record.offset), record.rowValue)
+            if let key = record.idempotencyRowKey { rows.put(key, record.place) }
+        case .released(let below):
+            guard book.release(below: below, at: header.endPosition) else {
+                throw StateError(position: position, problem: .releasedUnfinished(below))
+            }
+        case .expired(let expiry): expire(expiry, at: header.wall, rows: &rows)
+        case .forgot(let forgotten):
+            for row in forgotten { forget(row, rows: &rows) }
         }
     }
 
@@ -286,8 +330,13 @@ package struct ShardState: Sendable {
             let counter = step.origin == .held ? \Ledger.heldRows : \Ledger.scheduledRows
             try release(step.message, counter, at: position)
         }
+        book.wait(step.message.stream, step.message.offset, -1)
         if Mutant.isOn(.keepHeldRow) { return true }
-        rows.delete(HeldRow.key(step.message, due: WallTimestamp(milliseconds: step.heldDue)))
+        HeldRow.delete(
+            step.message,
+            due: WallTimestamp(milliseconds: step.heldDue),
+            from: &rows
+        )
         return true
     }
 
@@ -308,7 +357,7 @@ package struct ShardState: Sendable {
     }
 
     @discardableResult
-    private mutating func markDone(_ key: MessageKey) -> Bool {
+    mutating func markDone(_ key: MessageKey) -> Bool {
         let group = Int(key.group.rawValue) - 1
         guard groups.indices.contains(group), let index = groups[group].index(of: key.stream),
             key.offset < groups[group].streams[index].progress.end
@@ -347,9 +396,8 @@ package struct ShardState: Sendable {
 extension Command {
     fileprivate var isNotable: Bool {
         switch self {
-        case .templatePut: true
-        case .delivered(let step, _, _), .dead(let step, _, _, _, _): step.origin != .fresh
-        case .intent, .held, .groupCreated, .started: false
+        case .templatePut, .cancelled, .expired, .released: true
+        case .delivered, .dead, .intent, .held, .groupCreated, .started, .kept, .forgot: false
         }
     }
 }

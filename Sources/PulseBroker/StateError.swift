@@ -11,6 +11,8 @@ package struct StateError: Error, Hashable, Sendable, CustomStringConvertible {
         case groupOutOfTurn(GroupID)
         case impossibleOffset(Offset)
         case neverWaited(MessageKey)
+        case releasedUnfinished(UInt64)
+        case impossibleCount
     }
 
     package var position: LogPosition
@@ -32,6 +34,9 @@ package struct StateError: Error, Hashable, Sendable, CustomStringConvertible {
             case .neverWaited(let key):
                 "offset \(key.offset.rawValue) of stream \(key.stream.rawValue) is taken from a wait "
                     + "of group \(key.group.rawValue) that nobody is in"
+            case .impossibleCount: "it ends, moves or forgets what nobody had"
+            case .releasedUnfinished(let below):
+                "segments below \(below) are let go although something in them is not finished"
             }
         return "the log entry at position \(position.rawValue) does not fit the state: \(what)"
     }

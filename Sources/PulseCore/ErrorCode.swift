@@ -34,6 +34,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
     case requestTimeout = 33
     case offsetOutOfRange = 34
     case expectationFailed = 35
+    case notCancellable = 36
     // The request is right; this node cannot serve it now. Repeating it later is useful.
     case draining = 50
     case overloaded = 51
@@ -79,6 +80,7 @@ package enum ErrorCode: UInt16, CaseIterable, Sendable {
         case .requestTimeout: "request_timeout"
         case .offsetOutOfRange: "offset_out_of_range"
         case .expectationFailed: "expectation_failed"
+        case .notCancellable: "not_cancellable"
         case .draining: "draining"
         case .overloaded: "overloaded"
         case .diskFull: "disk_full"

@@ -72,6 +72,22 @@ extension HTTPResponse {
         return refusal(.recordTooLarge, dialect, detail: detail)
     }
 
+    // MARK: Cancelling
+
+    /// 200: it will not be delivered.
+    package static func cancelled(_ id: NotificationID) -> HTTPResponse {
+        HTTPResponse(status: 200, .json) { body in
+            body.append("{\"id\":\"")
+            id.append(to: &body)
+            body.append("\",\"status\":\"cancelled\"}")
+        }
+    }
+
+    /// 409: it is too late, and where it is now.
+    package static func notCancellable(_ state: NotificationState) -> HTTPResponse {
+        problem(.notCancellable, detail: "the notification is \(state.name)")
+    }
+
     // MARK: Reading
 
     package static func notFound(_ what: Missing, _ dialect: APIDialect) -> HTTPResponse {

@@ -25,6 +25,7 @@ package struct IncomingRequest {
 package enum APIRequest {
     case submit(Submission)
     case status(id: NotificationID, APIDialect)
+    case cancel(id: NotificationID)
     case list(ListQuery, APIDialect)
     case templates(channel: Channel?, APIDialect)
     case template(nameOrID: String, APIDialect)
@@ -35,6 +36,7 @@ package enum APIRequest {
     case live
     case ready
     case serverStatus
+    case disk
     /// Decided already, by the gateway: hand it back to the session as it is.
     case answered(HTTPResponse)
 }

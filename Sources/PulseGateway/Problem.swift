@@ -14,6 +14,7 @@ extension ErrorCode {
         case .bodyTooLarge, .recordTooLarge, .batchTooLarge, .frameTooLarge: 413
         case .unsupportedMediaType: 415
         case .expectationFailed: 417
+        case .notCancellable: 409
         case .headerTooLarge: 431
         case .storageFailed: 500
         case .draining, .overloaded, .diskFull, .diskStalled, .tooManyConnections, .dataCorrupt: 503
@@ -59,6 +60,7 @@ extension ErrorCode {
         case .requestTimeout: "The request took too long to arrive"
         case .offsetOutOfRange: "The offset is out of range"
         case .expectationFailed: "The expectation cannot be met"
+        case .notCancellable: "The notification cannot be cancelled any more"
         case .draining: "The server is shutting down"
         case .overloaded: "The server is overloaded"
         case .diskFull: "The server's disk is full"

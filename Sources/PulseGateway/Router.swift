@@ -6,6 +6,7 @@ import PulseCore
 private enum Route {
     case submissions(APIDialect)
     case notification(UnsafeRawBufferPointer, APIDialect)
+    case cancel(UnsafeRawBufferPointer)
     case list
     case templates(APIDialect)
     case template(UnsafeRawBufferPointer, APIDialect)
@@ -15,6 +16,7 @@ private enum Route {
     case live
     case ready
     case serverStatus
+    case disk
 
     /// The methods served here; HEAD comes with GET.
     var allowed: String {
@@ -22,6 +24,7 @@ private enum Route {
         case .submissions(.v1): "GET, HEAD, POST"
         case .submissions(.compatible): "POST"
         case .template(_, .v1): "GET, HEAD, PUT"
+        case .cancel: "POST"
         default: "GET, HEAD"
         }
     }
@@ -32,7 +35,7 @@ private enum Route {
             .template(_, let dialect):
             dialect
         case .list: .compatible
-        case .outbox, .outboxPage, .metrics, .live, .ready, .serverStatus: .v1
+        case .cancel, .outbox, .outboxPage, .metrics, .live, .ready, .serverStatus, .disk: .v1
         }
     }
 }
@@ -82,6 +85,11 @@ enum Router {
                 return .answered(.notFound(.notification, dialect))
             }
             return .status(id: id, dialect)
+        case (.post, .cancel(let text)):
+            guard let id = NotificationID(text.text) else {
+                return .answered(.notFound(.notification, .v1))
+            }
+            return .cancel(id: id)
         case (.get, .templates(let dialect)):
             return Query.templates(query, dialect)
         case (.get, .template(let text, let dialect)):
@@ -98,6 +106,7 @@ enum Router {
         case (.get, .live): return .live
         case (.get, .ready): return .ready
         case (.get, .serverStatus): return .serverStatus
+        case (.get, .disk): return .disk
         default:
             return .answered(methodNotAllowed(message.method.text, route))
         }
@@ -133,10 +142,17 @@ enum Router {
 
     private static func v1(_ path: UnsafeRawBufferPointer) -> Route? {
         if path.equals("notifications") { return .submissions(.v1) }
+        if let rest = path.dropping(prefix: "notifications/"),
+            let slash = rest.firstIndex(of: UInt8(ascii: "/")), slash > 0,
+            rest.slice(slash, rest.count).equals("/cancel")
+        {
+            return .cancel(rest.slice(0, slash))
+        }
         if let id = name(in: path, after: "notifications/") { return .notification(id, .v1) }
         if path.equals("templates") { return .templates(.v1) }
         if let name = name(in: path, after: "templates/") { return .template(name, .v1) }
         if path.equals("status") { return .serverStatus }
+        if path.equals("disk") { return .disk }
         return nil
     }
 

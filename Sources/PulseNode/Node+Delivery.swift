@@ -206,7 +206,7 @@ extension Node {
         let isDead: Bool
         let code: Int32
         switch ending {
-        case .delivered: return
+        case .delivered, .cancelled: return
         case .dead(_, let said, _): (isDead, code) = (true, said)
         case .retry(_, _, let said, _, let counts):
             let isLast = configuration.shard.retry.isLast(attempt: Int(lease.attempt))

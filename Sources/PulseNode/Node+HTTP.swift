@@ -216,6 +216,9 @@ extension Node {
         case .putTemplate(let name, let draft):
             try putTemplate(name, draft, slot: slot, of: conversation, at: now, into: &effects)
             return
+        case .cancel(let id):
+            try cancel(id, slot: slot, of: conversation, at: now, into: &effects)
+            return
         case .status(let id, let dialect):
             let found = try unlessLost { () throws(ShardError) in
                 try self.unlessUnreadable { () throws(ShardError) in
@@ -250,10 +253,11 @@ extension Node {
             response =
                 configuration.development
                 ? .outbox(outbox.entries, asPage: asPage) : .notFound(.path, .v1)
-        case .metrics: response = .metrics(metricsText())
+        case .metrics: response = .metrics(metricsText(at: now))
         case .live: response = .live()
         case .ready: response = .ready(readiness)
         case .serverStatus: response = .serverStatus(serverStatus())
+        case .disk: response = .disk(try disk(at: now))
         case .answered(let decided): response = decided
         }
         respond(response, slot: slot, to: conversation, into: &effects)

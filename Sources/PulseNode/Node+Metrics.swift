@@ -37,7 +37,7 @@ struct NodeMetrics {
 }
 
 extension Node {
-    func metricsText() -> [UInt8] {
+    func metricsText(at now: Now) -> [UInt8] {
         var text = MetricsText()
         let balances = Channel.allCases.map { ($0, shard.balance(of: $0)) }
         text.family(
@@ -57,6 +57,10 @@ extension Node {
             text.sample([("channel", channel.name), ("state", "delivered")], balance.delivered)
             text.sample([("channel", channel.name), ("state", "dead")], balance.dead)
             text.sample([("channel", channel.name), ("state", "lost")], balance.lost)
+            text.sample(
+                [("channel", channel.name), ("state", "cancelled")],
+                balance.cancelled
+            )
         }
         text.family(
             "pulse_notifications",
@@ -103,6 +107,7 @@ extension Node {
         }
         appendProcess(to: &text)
         appendDisk(to: &text)
+        appendDiskUse(to: &text, at: now)
         return text.bytes
     }
 

@@ -224,7 +224,7 @@ extension Node {
             case .end: end
             case .start: Offset(0)
             }
-        let start = request.lane == .dead ? Offset(0) : try shard.start(of: stream)
+        let start = request.lane == .dead ? Offset(0) : shard.start(of: stream)
         next = max(next, start)
         guard next <= end else {
             return refuse(

@@ -104,7 +104,10 @@ extension Node {
             view.lastAttemptAt = view.lastAttemptAt ?? step.at
             view.nextAttemptAt = nil
             event("dead", "\(cause.name): \(detail)")
-        case .templatePut, .groupCreated, .started: break
+        case .cancelled:
+            view.nextAttemptAt = nil
+            event("cancelled", nil)
+        case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot: break
         }
     }
 
@@ -142,6 +145,7 @@ extension Node {
             counts.append(("\(channel.name).delivered", Int64(balance.delivered)))
             counts.append(("\(channel.name).dead", Int64(balance.dead)))
             counts.append(("\(channel.name).lost", Int64(balance.lost)))
+            counts.append(("\(channel.name).cancelled", Int64(balance.cancelled)))
         }
         return ServerStatusView(
             version: configuration.version,

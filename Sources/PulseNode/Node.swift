@@ -146,10 +146,11 @@ package final class Node {
                 try dispatch(at: now)
                 try deal(at: now, into: &effects)
             }
+            try shard.releaseOldSegments(at: now)
             if let ticket = try shard.flush(at: now) { effects.append(.sync(ticket)) }
             if Mutant.isOn(.callBeforeIntent) { try callOpened(at: now, into: &effects) }
             try writeFloorIfDue(at: now)
-            try shard.releaseOldSegments(at: now)
+            reportLosses(into: &effects)
             startJobs(at: now, into: &effects)
             try goOnDraining(at: now, into: &effects)
         } catch {
@@ -220,11 +221,12 @@ package final class Node {
         // would ask for turn after turn.
         if drain == .serving { for paused in pausedUntil { consider(paused) } }
         consider(floorDue)
+        if drain == .serving { consider(shard.retentionDue) }
         if case .draining(let until) = drain { consider(until) }
         // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
         let wantsTurn =
             !postponing.isEmpty || drain == .serving && shard.hasMoreToDeal
-            || shard.hasUnwrittenCommands && !shard.isWaitingForRoom
+            || shard.hasUnwrittenCommands && !shard.isWaitingForRoom || shard.wantsRetentionTurn
         if shard.isWaitingForRoom {
             consider(now.monotonic.advanced(byMilliseconds: Self.roomMilliseconds))
         }
@@ -232,6 +234,25 @@ package final class Node {
             next = now.monotonic
         }
         effects.append(.wake(at: next))
+    }
+
+    /// A consumer group that lost messages is told of: nothing is dropped silently.
+    private func reportLosses(into effects: inout EffectQueue) {
+        for group in shard.takeLosers() {
+            effects.append(
+                .log(
+                    LogEvent(
+                        .warning,
+                        "retention dropped messages of a group that nobody reads",
+                        [
+                            .init("group", group.name),
+                            .init("topic", Channel(topic: group.topic)?.name ?? ""),
+                            .init("dropped_in_all", "\(group.expired)"),
+                        ]
+                    )
+                )
+            )
+        }
     }
 
     // MARK: - Background jobs

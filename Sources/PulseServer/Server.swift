@@ -142,7 +142,8 @@ package final class Server {
                 idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds,
                 retentionMilliseconds: configuration.retentionMilliseconds,
                 scrubBytesPerSecond: configuration.scrubBytesPerSecond,
-                scrubIntervalMilliseconds: configuration.scrubIntervalMilliseconds
+                scrubIntervalMilliseconds: configuration.scrubIntervalMilliseconds,
+                retention: configuration.retention
             ),
             providers: providers,
             concurrency: [

@@ -105,6 +105,17 @@ enum CommandTable {
             action: .local(Repair.perform)
         ),
         Command(
+            words: ["disk"],
+            flags: Disk.flags,
+            summary: "Show where the bytes of the disk are, and what keeps them",
+            details: """
+                Asks a running server over HTTP. The pin is the oldest message that is not finished and still in
+                a segment of the log: who waits for it, and why it stays.
+                """,
+            examples: ["pulse disk", "pulse disk --http 127.0.0.1:8000 -o json"],
+            action: .local(Disk.perform)
+        ),
+        Command(
             words: ["config", "check"],
             arguments: [Argument(name: "FILE")],
             summary: "Check a configuration file",

@@ -44,6 +44,36 @@ enum CommandText {
             ]
         case .started(let wall):
             return [("command", .text("began")), ("time", .text(wall.rfc3339))]
+        case .cancelled(let step):
+            return named("cancelled", step)
+        case .kept, .released, .expired, .forgot:
+            return ofRetention(command)
+        }
+    }
+
+    private static func ofRetention(_ command: PulseBroker.Command) -> [(String, JSON)] {
+        switch command {
+        case .kept(let record):
+            let place = Inspect.members(of: record.stream)
+            return [("command", .text("kept"))] + place + [
+                ("offset", .number(record.offset.rawValue)),
+                ("position", InspectReport.position(record.position)),
+                ("time", .text(record.wall.rfc3339)), ("bytes", .number(record.value.count)),
+            ]
+        case .released(let below):
+            let number = Int64(clamping: below)
+            return [("command", .text("released")), ("below_segment", .number(number))]
+        case .expired(let expiry):
+            let group = Int(expiry.group.rawValue)
+            let place = Inspect.members(of: expiry.stream)
+            return [("command", .text("expired")), ("group", .number(group))] + place + [
+                ("from_offset", .number(expiry.from.rawValue)),
+                ("to_offset", .number(expiry.to.rawValue)),
+                ("waiting", .number(expiry.waiting.count)),
+            ]
+        case .forgot(let rows):
+            return [("command", .text("forgot")), ("rows", .number(rows.count))]
+        default: return []
         }
     }
 

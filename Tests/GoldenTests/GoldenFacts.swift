@@ -11,7 +11,7 @@ enum GoldenFacts {
     static func lines(of shard: Shard) throws -> [String] {
         var lines: [String] = []
         for (stream, end) in shard.state.streams {
-            let start = try shard.start(of: stream)
+            let start = shard.start(of: stream)
             lines.append("stream \(stream.rawValue) from \(start.rawValue) to \(end.rawValue)")
         }
         for group in shard.state.groups {
@@ -68,7 +68,7 @@ enum GoldenFacts {
         _ shard: Shard
     ) throws -> [String] {
         var lines: [String] = []
-        for number in try shard.start(of: stream).rawValue..<end.rawValue {
+        for number in shard.start(of: stream).rawValue..<end.rawValue {
             let offset = Offset(number)
             let record = try shard.withRecord(stream, offset) { header, key, value in
                 "\(header.wall.milliseconds) \(hash([UInt8](key))) \(hash([UInt8](value)))"

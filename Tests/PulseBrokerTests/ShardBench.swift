@@ -24,7 +24,8 @@ final class ShardBench {
         partitions: Int = 1,
         groupWindowMax: Int = Limits.groupWindowMax,
         window: Int64 = Limits.idempotencyWindowMilliseconds,
-        retention: Int64 = Limits.retentionMilliseconds
+        retention: Int64 = Limits.retentionMilliseconds,
+        policy: RetentionPolicy = RetentionPolicy()
     ) throws {
         self.seed = seed
         configuration = ShardConfiguration(
@@ -35,7 +36,8 @@ final class ShardBench {
             heldInMemoryMax: heldInMemoryMax,
             idempotencyWindowMilliseconds: window,
             retentionMilliseconds: retention,
-            groupWindowMax: groupWindowMax
+            groupWindowMax: groupWindowMax,
+            retention: policy
         )
         now = Now(
             monotonic: MonotonicInstant(nanoseconds: 5_000_000_000),
@@ -234,7 +236,7 @@ final class ShardBench {
 
     /// Folds the whole log anew and compares with what the shard arrived at on its way.
     func expectReplayGivesTheSame(_ comment: Comment? = nil) throws {
-        var state = ShardState()
+        var state = ShardState(segmentBytes: shard.log.segmentBytes)
         let rows = MemoryStore()
         var failure: StateError?
         try shard.log.scan(from: .zero) { header, body in
@@ -249,7 +251,9 @@ final class ShardBench {
         }
         #expect(failure == nil, comment)
         #expect(state.encoded() == shard.state.encoded(), comment)
-        let kept = store.rows.filter { [0x68, 0x64, 0x74].contains($0.key[0]) && $0.key.count > 9 }
+        let kept = store.rows.filter {
+            [0x68, 0x64, 0x74, 0x77, 0x6B, 0x78, 0x65, 0x79].contains($0.key[0]) && $0.key.count > 9
+        }
         #expect(rows.rows == kept.filter { $0.key != Array("identity".utf8) }, comment)
         let decoded = try #require(ShardState(encoded: state.encoded()))
         #expect(decoded.encoded() == state.encoded(), comment)

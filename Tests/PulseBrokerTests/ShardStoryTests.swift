@@ -413,12 +413,17 @@ extension Command {
     var name: String {
         switch self {
         case .intent: "intent"
+        case .cancelled: "cancelled"
         case .delivered: "delivered"
         case .held: "held"
         case .dead: "dead"
         case .templatePut: "templatePut"
         case .groupCreated: "groupCreated"
         case .started: "started"
+        case .kept: "kept"
+        case .released: "released"
+        case .expired: "expired"
+        case .forgot: "forgot"
         }
     }
 }

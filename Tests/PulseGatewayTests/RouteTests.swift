@@ -9,6 +9,7 @@ import Testing
         switch request {
         case .submit(let submission): "submit \(submission.dialect)"
         case .status(let id, let dialect): "status \(id) \(dialect)"
+        case .cancel(let id): "cancel \(id)"
         case .list(let query, let dialect):
             "list \(query.user ?? "-") \(query.channel?.name ?? "-") \(query.limit) \(dialect)"
         case .templates(let channel, let dialect): "templates \(channel?.name ?? "-") \(dialect)"
@@ -19,6 +20,7 @@ import Testing
         case .live: "live"
         case .ready: "ready"
         case .serverStatus: "server"
+        case .disk: "disk"
         case .answered(let response): "answered \(response.status)"
         case nil: "nothing"
         }
@@ -26,9 +28,11 @@ import Testing
 
     @Test(arguments: [
         ("GET /livez", "live"), ("HEAD /livez", "live"), ("GET /readyz", "ready"),
-        ("GET /metrics", "metrics"), ("GET /v1/status", "server"), ("GET /dev/outbox", "outbox"),
+        ("GET /metrics", "metrics"), ("GET /v1/status", "server"), ("GET /v1/disk", "disk"),
+        ("GET /dev/outbox", "outbox"),
         ("GET /dev/", "page"), ("GET /dev", "page"),
         ("GET /v1/notifications/\(someIDText)", "status \(someIDText) v1"),
+        ("POST /v1/notifications/\(someIDText)/cancel", "cancel \(someIDText)"),
         ("GET /v1/notifications", "list - - 50 v1"),
         ("GET /v1/notifications?user=a%20b%2Bc&channel=sms&limit=500", "list a b+c sms 500 v1"),
         ("GET /v1/templates", "templates - v1"),
@@ -52,7 +56,8 @@ import Testing
         "GET /", "GET /v1", "GET /v1/", "GET /v1/notifications/", "GET /v1/notifications/a/b",
         "GET /v1/nothing", "GET /V1/status", "GET /livez/", "OPTIONS *", "GET //livez",
         "GET http://x", "GET /v1/templates/a%2", "GET /v1/templates/a%00b",
-        "GET /v1/notifications/\(someIDText)0",
+        "GET /v1/notifications/\(someIDText)0", "POST /v1/notifications//cancel",
+        "POST /v1/notifications/\(someIDText)/cancel/", "POST /v1/notifications/1/cancel",
     ])
     func `an unknown path is not found`(line: String) {
         #expect(Self.name(request(http(line))) == "answered 404")

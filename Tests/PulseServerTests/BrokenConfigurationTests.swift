@@ -64,7 +64,7 @@ struct BrokenFile: Sendable, CustomTestStringConvertible {
         BrokenFile(
             "just a word\n",
             "1:1: the file is a section; put keys under it: data, http, native, providers, "
-                + "retry, delivery, log, storage, idempotency, limits"
+                + "retry, delivery, log, storage, topics, idempotency, limits"
         ),
         // Not YAML.
         BrokenFile(

@@ -11,6 +11,12 @@ package protocol StateStore: AnyObject, Sendable {
     func write(_ batch: StateBatch) throws(StorageError)
     /// Makes everything written so far durable. Slow; called as a background job and before closing.
     func flush() throws(StorageError)
+    /// Bytes of its files, as far as it knows.
+    var diskBytes: Int { get }
+}
+
+extension StateStore {
+    package var diskBytes: Int { 0 }
 }
 
 package struct StateRow: Hashable, Sendable {

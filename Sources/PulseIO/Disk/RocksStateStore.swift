@@ -115,6 +115,14 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         rocksdb_flushoptions_destroy(flushOptions)
     }
 
+    /// Bytes of the table files; what is not flushed yet is in memory and small.
+    package var diskBytes: Int {
+        checkOpen()
+        var bytes: UInt64 = 0
+        let failed = rocksdb_property_int(database, "rocksdb.total-sst-files-size", &bytes)
+        return failed == 0 ? Int(clamping: bytes) : 0
+    }
+
     /// Bytes of rows that RocksDB has not taken: none while all is well.
     package var waitingBytes: Int { late.withLock { $0.waiting.bytes } }
 

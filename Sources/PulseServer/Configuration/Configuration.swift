@@ -4,6 +4,7 @@
 //
 // Source: spec/07-configuration.md.
 
+package import PulseBroker
 package import PulseCore
 package import PulseDelivery
 
@@ -38,6 +39,7 @@ package struct Configuration: Sendable {
     package var retentionMilliseconds: Int64
     package var scrubBytesPerSecond: Int64
     package var scrubIntervalMilliseconds: Int64
+    package var retention: RetentionPolicy
     package var idempotencyWindowMilliseconds: Int64
     package var httpConnectionsMax: Int
     /// Whether channels without a provider go to the built-in catcher.
@@ -123,6 +125,7 @@ package struct Configuration: Sendable {
         retentionMilliseconds = settings.number(.retention)
         scrubBytesPerSecond = settings.number(.scrubRate)
         scrubIntervalMilliseconds = settings.number(.scrubInterval)
+        retention = Self.retention(settings)
         idempotencyWindowMilliseconds = settings.number(.idempotencyWindow)
         httpConnectionsMax = count(.httpConnections)
         self.dev = dev
@@ -139,7 +142,35 @@ package struct Configuration: Sendable {
     }
 
     /// What no key can know by itself.
+    private static func retention(_ settings: ConfigurationSettings) -> RetentionPolicy {
+        let topics = Channel.allCases.map { channel in
+            let (age, bytes): (ConfigurationKey, ConfigurationKey) =
+                switch channel {
+                case .email: (.emailRetention, .emailRetentionBytes)
+                case .webhook: (.webhookRetention, .webhookRetentionBytes)
+                case .sms: (.smsRetention, .smsRetentionBytes)
+                case .push: (.pushRetention, .pushRetentionBytes)
+                }
+            return RetentionPolicy.Topic(
+                ageMilliseconds: settings.optionalNumber(age),
+                bytes: settings.number(bytes)
+            )
+        }
+        return RetentionPolicy(bytes: settings.number(.retentionBytes), topics: topics)
+    }
+
     private static func checkRelations(_ settings: inout ConfigurationSettings) {
+        // One segment is written, one is ready, one is being let go: less cannot be kept.
+        let least = 4 * settings.number(.segmentBytes)
+        let bytes = settings.number(.retentionBytes)
+        if bytes > 0, bytes < least {
+            settings.refuse(
+                settings.origin(.retentionBytes),
+                "storage.retention_bytes: must be at least four segments "
+                    + "(\(ConfigurationKey.retentionBytes.kind.show(.number(least)))), or 0 for no "
+                    + "limit"
+            )
+        }
         if settings.number(.retryCap) < settings.number(.retryBase) {
             let key: ConfigurationKey = settings.isSet(.retryCap) ? .retryCap : .retryBase
             settings.refuse(

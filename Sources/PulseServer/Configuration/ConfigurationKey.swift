@@ -38,8 +38,17 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
     case logLevel = "log.level"
     case segmentBytes = "storage.segment_bytes"
     case retention = "storage.retention"
+    case retentionBytes = "storage.retention_bytes"
     case scrubRate = "storage.scrub_rate"
     case scrubInterval = "storage.scrub_interval"
+    case emailRetention = "topics.email.retention"
+    case emailRetentionBytes = "topics.email.retention_bytes"
+    case webhookRetention = "topics.webhook.retention"
+    case webhookRetentionBytes = "topics.webhook.retention_bytes"
+    case smsRetention = "topics.sms.retention"
+    case smsRetentionBytes = "topics.sms.retention_bytes"
+    case pushRetention = "topics.push.retention"
+    case pushRetentionBytes = "topics.push.retention_bytes"
     case idempotencyWindow = "idempotency.window"
     case httpConnections = "limits.http_connections"
 
@@ -77,9 +86,13 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         case .logLevel: return .choice(["debug", "info", "warning", "error"])
         // An entry of the largest size must fit in half a segment (Limits.checkRelations).
         case .segmentBytes: return .size(16 << 20...1 << 30)
-        case .retention: return .duration(60_000...3650 * day)
         case .scrubRate: return .size(0...1 << 30)
         case .scrubInterval: return .duration(60_000...365 * day)
+        case .retention, .emailRetention, .webhookRetention, .smsRetention, .pushRetention:
+            return .duration(60_000...3650 * day)
+        case .retentionBytes, .emailRetentionBytes, .webhookRetentionBytes, .smsRetentionBytes,
+            .pushRetentionBytes:
+            return .size(0...1 << 50)
         case .idempotencyWindow: return .duration(1000...30 * day)
         case .httpConnections: return .integer(1...Int64(Limits.connectionsMax))
         }
@@ -106,10 +119,14 @@ package enum ConfigurationKey: String, CaseIterable, Sendable {
         case .retention: "168h"
         case .scrubRate: "8MiB"
         case .scrubInterval: "168h"
+        case .retentionBytes, .emailRetentionBytes, .webhookRetentionBytes, .smsRetentionBytes,
+            .pushRetentionBytes:
+            "0B"
         case .idempotencyWindow: "24h"
         case .httpConnections: String(Limits.connectionsMax)
         case .emailKind, .emailHost, .emailPort, .emailFrom, .emailUser, .emailPassword,
-            .emailPasswordFile, .webhookKind, .smsKind, .pushKind:
+            .emailPasswordFile, .webhookKind, .smsKind, .pushKind, .emailRetention,
+            .webhookRetention, .smsRetention, .pushRetention:
             nil
         }
     }

@@ -34,7 +34,7 @@ package struct TortureGhost: Sendable {
     /// latest.
     private(set) var outcomes: [NotificationID: (state: NotificationState, at: UInt64)] = [:]
     /// The fold over all promised entries, made on the way and never saved.
-    private(set) var state = ShardState()
+    private(set) var state = ShardState(segmentBytes: 1)
     /// Everything below may be gone: retention let it go.
     private(set) var releasedBelow: UInt64 = 0
     /// The furthest position of which a durable entry, or the floor, must say that it was durable: damage
@@ -86,6 +86,7 @@ package struct TortureGhost: Sendable {
     /// Takes in all durable entries that are not promised yet: they are from now on.
     mutating func promise(_ shard: Shard) throws(ShardError) {
         let durable = shard.log.durablePosition
+        if entries.isEmpty { state = ShardState(segmentBytes: shard.log.segmentBytes) }
         var found: [Entry] = []
         var folded = state
         var failure: StateError?
@@ -122,7 +123,8 @@ package struct TortureGhost: Sendable {
         // Segments that retention let go may have come back: then all of them must be right.
         let first = shard.log.firstPosition.rawValue
         while next > 0, entries[next - 1].position >= first { next -= 1 }
-        var folded = state
+        var folded =
+            entries.isEmpty ? ShardState(segmentBytes: shard.log.segmentBytes) : state
         do throws(LogError) {
             try shard.log.scan(from: .zero) { header, body in
                 let position = header.position.rawValue

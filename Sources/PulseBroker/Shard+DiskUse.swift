@@ -1,0 +1,139 @@
+// Where the bytes are, and what keeps them: for `pulse disk` and for metrics.
+
+package import PulseCore
+import PulseLog
+
+/// Bytes on the disk by what they are there for.
+package struct DiskUse: Hashable, Sendable {
+    package enum Reason: String, CaseIterable, Sendable {
+        /// The segment that is written now.
+        case active
+        /// Segments with something that is not finished.
+        case open
+        /// Segments that policy wants.
+        case retained
+        /// Segments that could go, but for an older one: the log goes from its front.
+        case behind
+        case waitingForCheckpoint = "waiting_for_checkpoint"
+        case waitingForRelease = "waiting_for_release"
+        case spares
+        case indexes
+        case stateStore = "state_store"
+    }
+
+    /// In the order of the reasons.
+    package var bytes: [Int]
+    package var pin: DiskPin?
+
+    package subscript(reason: Reason) -> Int {
+        get { bytes[Reason.allCases.firstIndex(of: reason) ?? 0] }
+        set { bytes[Reason.allCases.firstIndex(of: reason) ?? 0] = newValue }
+    }
+
+    package var total: Int { bytes.reduce(0, +) }
+
+    init() { bytes = Reason.allCases.map { _ in 0 } }
+}
+
+/// The oldest message that keeps a segment.
+package struct DiskPin: Hashable, Sendable {
+    package enum Reason: String, Sendable {
+        /// Too much of the segment is not finished to be moved.
+        case backlog
+        case evacuating
+        case damaged
+        /// Policy wants the segment anyway.
+        case policy
+    }
+
+    package var segment: UInt64
+    /// When the segment's latest entry was written.
+    package var since: WallTimestamp
+    package var group: String
+    package var topic: TopicID
+    package var id: NotificationID
+    /// Whether it waits in a row; it is ready or leased otherwise.
+    package var isWaiting: Bool
+    package var reason: Reason
+}
+
+extension Shard {
+    /// Looks at every segment's account, not at what is in it.
+    package func diskUse(at now: Now) throws(ShardError) -> DiskUse {
+        var use = DiskUse()
+        let usage = log.usage
+        use[.spares] = usage.spares
+        use[.indexes] = usage.indexes
+        use[.stateStore] = store.diskBytes
+        use[.waitingForRelease] = usage.releasing
+        use[.active] = log.segmentBytes
+        let releasable = retention.pending.last { $0.at <= durableCheckpoint }?.below ?? 0
+        if state.book.releasedBelow > log.firstNumber {
+            let files = Int(state.book.releasedBelow - log.firstNumber)
+            let released = min(files, Int(max(releasable, log.firstNumber) - log.firstNumber))
+            use[.waitingForRelease] += released * log.segmentBytes
+            use[.waitingForCheckpoint] = (files - released) * log.segmentBytes
+        }
+        var verdicts = RetentionVerdicts(configuration, state.book, excessBytes: 0, at: now.wall)
+        for segment in state.book.segments where segment.number < log.activeNumber {
+            guard let latestWall = log.latestWall(ofSegment: segment.number) else { continue }
+            let verdict = verdicts.next(segment, latestWall: latestWall)
+            let reason: DiskUse.Reason =
+                if !state.book.openBytes(in: segment.number).isEmpty { .open } else {
+                    verdict == nil ? .retained : .behind
+                }
+            use[reason] += log.segmentBytes
+            if reason == .open, use.pin == nil {
+                use.pin = try pin(of: segment, since: latestWall)
+            }
+        }
+        return use
+    }
+
+    private func pin(
+        of segment: SegmentAccount,
+        since: WallTimestamp
+    ) throws(ShardError) -> DiskPin? {
+        var oldest: (place: Offset, message: MessageKey, isWaiting: Bool)?
+        for book in state.book.streams {
+            guard let extent = book.extent(in: segment.number), extent.open > 0 else { continue }
+            let from = max(extent.first, book.keptBelow)
+            if extent.waiting > 0 {
+                let start = WaitingRow.key(book.stream, from)
+                let limit = WaitingRow.key(book.stream, extent.end)
+                let row = try fromStore { () throws(StorageError) in
+                    try store.scan(from: start, below: limit, limit: 1)
+                }.first
+                if let row, let message = WaitingRow.message(of: row.key) {
+                    oldest = (message.offset, message, true)
+                }
+            }
+            for group in state.groups where oldest == nil && group.topic == book.stream.topic {
+                guard let index = group.index(of: book.stream),
+                    let open = group.streams[index].progress.nextOpen(from: from),
+                    open < extent.end
+                else { continue }
+                let message = MessageKey(group: group.id, stream: book.stream, offset: open)
+                oldest = (open, message, false)
+            }
+            if oldest != nil { break }
+        }
+        guard let oldest, let group = state.group(oldest.message.group) else { return nil }
+        let reason: DiskPin.Reason =
+            switch retention.obstacle {
+            case .backlog(segment.number): .backlog
+            case .evacuating(segment.number): .evacuating
+            case .damaged(segment.number): .damaged
+            default: .policy
+            }
+        return DiskPin(
+            segment: segment.number,
+            since: since,
+            group: group.name,
+            topic: group.topic,
+            id: id(oldest.message.stream, oldest.message.offset),
+            isWaiting: oldest.isWaiting,
+            reason: reason
+        )
+    }
+}

@@ -1,0 +1,247 @@
+// Making room in a segment that is past policy although something in it is not finished: the records
+// move into rows (command `kept`), or, for a consumer group that nobody reads, are given up (`expired`).
+
+import PulseCore
+import PulseLog
+
+/// A segment that should go and cannot yet.
+struct SegmentRoom {
+    var account: SegmentAccount
+    /// Bytes of records that somebody has not finished, and of those the ones that are ready.
+    var openBytes: Int
+    var readyBytes: Int
+    var reason: PastPolicy
+
+    /// Whether copying what is open is worth what is freed. Where the log is too large, only what is
+    /// ready stays: a backlog that is being worked off would be copied for nothing.
+    var isWorthMoving: Bool {
+        let moved = reason == .size ? readyBytes : openBytes
+        return moved * 2 < account.bytes
+    }
+}
+
+extension Shard {
+    /// Bytes of records that are moved in one turn.
+    private static let bytesPerTurn = 256 << 10
+    /// Messages that are looked at in one turn.
+    private static let messagesPerTurn = 1024
+
+    func makeRoom(
+        _ room: SegmentRoom,
+        into commands: inout RetentionCommands,
+        at now: Now
+    ) throws(ShardError) {
+        if try expireAbandoned(in: room, into: &commands, at: now) {
+            retention.hasMore = true
+            return
+        }
+        guard room.isWorthMoving else {
+            retention.obstacle = .backlog(segment: room.account.number)
+            return
+        }
+        // Moving needs room of its own, which on a full disk belongs to outcomes.
+        guard !log.isNearlyFull else { return }
+        retention.obstacle = .evacuating(segment: room.account.number)
+        do throws(ShardError) {
+            try evacuate(room.account.number, into: &commands, at: now)
+        } catch {
+            guard case .log(.damaged) = error else { throw error }
+            retention.obstacle = .damaged(segment: room.account.number)
+        }
+    }
+
+    /// When to try again what an outcome under way kept from being moved.
+    private static func soon(_ now: Now) -> MonotonicInstant {
+        now.monotonic.advanced(byMilliseconds: 100)
+    }
+
+    // MARK: - Kept
+
+    /// A record and the groups that have not finished it.
+    private struct OpenRecord {
+        var offset: Offset
+        var ready: [GroupID] = []
+        var waiting: [GroupID] = []
+    }
+
+    private func evacuate(
+        _ segment: UInt64,
+        into commands: inout RetentionCommands,
+        at now: Now
+    ) throws(ShardError) {
+        for book in state.book.streams {
+            guard let extent = book.extent(in: segment), extent.open > 0 else { continue }
+            let open = try openRecords(of: book, in: extent)
+            var next = 0
+            while next < open.count {
+                guard commands.bytes < min(Self.bytesPerTurn, log.segmentBytes / 4) else { break }
+                let moved = try move(open[next...], of: book.stream, into: &commands)
+                guard moved > 0 else { break }
+                next += moved
+            }
+            // One stream at a time: what is left, and the next streams, come with the next look.
+            retention.hasMore = next > 0
+            if next == 0 { retention.due = min(retention.due, Self.soon(now)) }
+            return
+        }
+    }
+
+    /// The first records of an extent that are not finished and still in it, in order.
+    private func openRecords(
+        of book: StreamBook,
+        in extent: Extent
+    ) throws(ShardError) -> [OpenRecord] {
+        let from = max(extent.first, book.keptBelow)
+        var end = extent.end
+        var pairs: [(offset: Offset, group: GroupID, waits: Bool)] = []
+        let start = WaitingRow.key(book.stream, from)
+        let limit = WaitingRow.key(book.stream, end)
+        let rows = try fromStore { () throws(StorageError) in
+            try store.scan(from: start, below: limit, limit: Self.messagesPerTurn)
+        }
+        for row in rows {
+            guard let message = WaitingRow.message(of: row.key) else { continue }
+            pairs.append((message.offset, message.group, true))
+        }
+        // A record may have several rows: the last one seen may not have them all here.
+        if rows.count == Self.messagesPerTurn, let last = pairs.last { end = last.offset }
+        for group in state.groups where group.topic == book.stream.topic {
+            guard let index = group.index(of: book.stream) else { continue }
+            let progress = group.streams[index].progress
+            var next = from
+            var count = 0
+            while let offset = progress.nextOpen(from: next), offset < end {
+                pairs.append((offset, group.id, false))
+                next = offset.advanced(by: 1)
+                count += 1
+                if count == Self.messagesPerTurn { end = next }
+            }
+        }
+        var records: [OpenRecord] = []
+        for pair in pairs.sorted(by: { ($0.offset, $0.group) < ($1.offset, $1.group) })
+        where pair.offset < end {
+            if records.last?.offset != pair.offset {
+                records.append(OpenRecord(offset: pair.offset))
+            }
+            let last = records.count - 1
+            if pair.waits {
+                records[last].waiting.append(pair.group)
+            } else {
+                records[last].ready.append(pair.group)
+            }
+        }
+        return records
+    }
+
+    /// Moves the records that share an entry with the first one.
+    ///
+    /// - Returns: How many; 0 when the first one cannot be moved now.
+    private func move(
+        _ open: ArraySlice<OpenRecord>,
+        of stream: StreamID,
+        into commands: inout RetentionCommands
+    ) throws(ShardError) -> Int {
+        guard let first = open.first else { return 0 }
+        let position = try fromLog { () throws(LogError) in
+            try log.locate(stream, first.offset)
+        }
+        guard let position else { throw .log(.missing(stream, first.offset)) }
+        var found: [KeptRecord] = []
+        try fromLog { () throws(LogError) in
+            try log.read(at: position) { header, body in
+                var index = open.startIndex
+                RecordBatch.forEachRecord(in: body) { record in
+                    let offset = header.baseOffset.advanced(by: record.offsetDelta)
+                    guard index < open.endIndex, open[index].offset == offset,
+                        let value = record.value
+                    else { return }
+                    found.append(
+                        KeptRecord(
+                            stream: stream,
+                            offset: offset,
+                            position: header.position,
+                            wall: header.wall,
+                            revision: .zero,
+                            ready: open[index].ready,
+                            waiting: open[index].waiting,
+                            key: record.key.map { [UInt8]($0) } ?? [],
+                            value: [UInt8](value)
+                        )
+                    )
+                    index += 1
+                }
+            }
+        }
+        var moved = 0
+        for var record in found {
+            // An outcome that is in the log and not folded in would come before the move.
+            let groups = record.ready + record.waiting
+            let isSettling = groups.contains { group in
+                let key = MessageKey(group: group, stream: stream, offset: record.offset)
+                return leases.lease(of: key)?.state == .settling
+            }
+            guard !isSettling else { break }
+            record.revision = try revision(of: record)
+            guard commands.append(.kept(record)) else { break }
+            moved += 1
+        }
+        return moved
+    }
+
+    /// The template's revision that a record is rendered with: it stays as long as the record.
+    private func revision(of record: KeptRecord) throws(ShardError) -> LogPosition {
+        let name = record.value.withUnsafeBytes { Envelope($0)?.template?.text }
+        guard let name else { return .zero }
+        return try fromStore { () throws(StorageError) in
+            try templates.revision(named: name, before: record.position, in: store)
+        }?.position ?? .zero
+    }
+
+    // MARK: - Expired
+
+    /// Gives up what a segment holds for groups that nobody reads; false when there is none.
+    private func expireAbandoned(
+        in room: SegmentRoom,
+        into commands: inout RetentionCommands,
+        at now: Now
+    ) throws(ShardError) -> Bool {
+        for group in state.groups where isAbandoned(group, at: now) {
+            for (stream, progress) in group.streams {
+                guard let extent = state.book.book(of: stream)?.extent(in: room.account.number)
+                else { continue }
+                let start = WaitingRow.key(stream, Offset(0))
+                var end = extent.end
+                let limit = WaitingRow.key(stream, end)
+                let rows = try fromStore { () throws(StorageError) in
+                    try store.scan(from: start, below: limit, limit: Self.messagesPerTurn)
+                }
+                if rows.count == Self.messagesPerTurn, let last = rows.last,
+                    let message = WaitingRow.message(of: last.key)
+                {
+                    end = message.offset
+                }
+                var waiting: [(offset: Offset, due: Int64)] = []
+                for row in rows {
+                    guard let message = WaitingRow.message(of: row.key), message.group == group.id,
+                        message.offset < end, let due = WaitingRow.due(in: row.value)
+                    else { continue }
+                    waiting.append((message.offset, due.milliseconds))
+                }
+                let hasReady = progress.nextOpen(from: progress.floor).map { $0 < end } ?? false
+                guard hasReady || !waiting.isEmpty else { continue }
+                return commands.append(
+                    .expired(
+                        Expiry(
+                            group: group.id,
+                            stream: stream,
+                            from: progress.floor,
+                            to: end,
+                            waiting: waiting
+                        )
+                    )
+                )
+            }
+        }
+        return false
+    }
+}

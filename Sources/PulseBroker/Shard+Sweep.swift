@@ -1,0 +1,164 @@
+// Rows whose time is over: kept records that ended long ago, dead letters whose record is gone, and
+// templates' revisions that nothing can be rendered with any more. A bounded piece at each look.
+
+import PulseCore
+import PulseLog
+
+extension Shard {
+    /// Rows that are looked at, and bytes of them, in one look.
+    private static let rowsPerLook = 256
+    private static let templateBytesPerLook = 1 << 20
+
+    func sweepRows(
+        into commands: inout RetentionCommands,
+        at now: Now
+    ) throws(ShardError) {
+        var forgotten = try endedRows(at: now)
+        forgotten += try deadRows(at: now)
+        forgotten += try supersededTemplates()
+        // Few in each command: a small segment's entry must hold it.
+        while !forgotten.isEmpty {
+            commands.append(.forgot(Array(forgotten.prefix(16))))
+            forgotten.removeFirst(min(16, forgotten.count))
+        }
+    }
+
+    // MARK: - Kept records
+
+    private func endedRows(at now: Now) throws(ShardError) -> [ForgottenRow] {
+        let latest = now.wall.advanced(byMilliseconds: -configuration.shortestAge)
+        let limit = EndedRow.limit(latest)
+        let start = retention.endedFrom
+        guard start.lexicographicallyPrecedes(limit) else {
+            retention.endedFrom = [0x65]
+            return []
+        }
+        let rows = try fromStore { () throws(StorageError) in
+            try store.scan(from: start, below: limit, limit: Self.rowsPerLook)
+        }
+        let isWhole = rows.count < Self.rowsPerLook
+        retention.endedFrom = isWhole ? [0x65] : (rows.last?.key ?? []) + [0]
+        if !isWhole { retention.due = now.monotonic }
+        var forgotten: [ForgottenRow] = []
+        var gone: [MessageKey] = []
+        for row in rows {
+            guard let ended = EndedRow(key: row.key) else { continue }
+            let message = ended.message
+            let oldest = now.wall.advanced(
+                byMilliseconds: -configuration.age(of: message.stream.topic)
+            )
+            guard ended.wall < oldest else { continue }
+            forgotten.append(.ended(ended))
+            // Two groups may have ended it in the same look.
+            let isGone = gone.contains {
+                $0.stream == message.stream && $0.offset == message.offset
+            }
+            guard !isGone, let record = try kept(message.stream, message.offset),
+                try isOver(record, since: oldest)
+            else { continue }
+            gone.append(message)
+            let name = ForgottenRow.KeptName(
+                stream: record.stream,
+                offset: record.offset,
+                revision: record.revision,
+                groups: (record.ready + record.waiting).sorted(),
+                idempotencyRow: record.idempotencyRowKey ?? []
+            )
+            forgotten.append(.kept(name, bytes: UInt32(record.rowBytes)))
+        }
+        return forgotten
+    }
+
+    /// Whether every group has finished a kept record, and did so before `oldest`.
+    private func isOver(
+        _ record: KeptRecord,
+        since oldest: WallTimestamp
+    ) throws(ShardError) -> Bool {
+        for id in record.ready + record.waiting {
+            let key = MessageKey(group: id, stream: record.stream, offset: record.offset)
+            guard let group = state.group(id), let index = group.index(of: record.stream) else {
+                continue
+            }
+            if !group.streams[index].progress.isDone(record.offset) || leases.holds(key) {
+                return false
+            }
+            let place = WaitingRow.key(key)
+            let outcome = EndedRow.outcomeKey(key)
+            let row = try fromStore { () throws(StorageError) in try store.get(place) }
+            guard row == nil else { return false }
+            let ended = try fromStore { () throws(StorageError) in try store.get(outcome) }
+                .flatMap(EndedRow.step(in:))
+            if let ended, ended.at >= oldest { return false }
+        }
+        return true
+    }
+
+    // MARK: - Dead letters
+
+    /// Dead letters whose records are gone, by age or by size.
+    private func deadRows(at now: Now) throws(ShardError) -> [ForgottenRow] {
+        let start = retention.deadFrom
+        let rows = try fromStore { () throws(StorageError) in
+            try store.scan(from: start, below: [0x65], limit: Self.rowsPerLook)
+        }
+        let isWhole = rows.count < Self.rowsPerLook
+        retention.deadFrom = isWhole ? [0x64] : (rows.last?.key ?? []) + [0]
+        var forgotten: [ForgottenRow] = []
+        for row in rows {
+            guard let dead = DeadRow(row), try !has(dead.stream, dead.offset) else { continue }
+            forgotten.append(.plain(row.key))
+        }
+        // Where much went, more will: go on at once. Rows that stay are looked at again in time.
+        if !isWhole, forgotten.count > Self.rowsPerLook / 2 { retention.due = now.monotonic }
+        return forgotten
+    }
+
+    // MARK: - Templates
+
+    /// Revisions that were superseded before anything that may still be rendered was accepted.
+    private func supersededTemplates() throws(ShardError) -> [ForgottenRow] {
+        let oldest = oldestOpen
+        var forgotten: [ForgottenRow] = []
+        var bytes = 0
+        var previous: StateRow?
+        while bytes < Self.templateBytesPerLook {
+            let start = retention.templatesFrom
+            let rows = try fromStore { () throws(StorageError) in
+                try store.scan(from: start, below: [0x75], limit: 16)
+            }
+            for row in rows {
+                defer { previous = row }
+                bytes += row.value.count + row.key.count
+                guard let before = previous, before.key != row.key,
+                    before.key.dropLast(8) == row.key.dropLast(8),
+                    Self.revisionPosition(row.key) <= oldest,
+                    !isUsed(Self.revisionPosition(before.key))
+                else { continue }
+                forgotten.append(.plain(before.key))
+            }
+            guard rows.count == 16, let last = rows.last else {
+                retention.templatesFrom = [0x74]
+                return forgotten
+            }
+            // Once more from the last one: the next may supersede it.
+            retention.templatesFrom = last.key
+        }
+        return forgotten
+    }
+
+    /// No record that somebody has not finished lies before this, but for those that were kept.
+    private var oldestOpen: UInt64 {
+        for segment in state.book.segments where !state.book.openBytes(in: segment.number).isEmpty {
+            return segment.number * UInt64(log.segmentBytes)
+        }
+        return state.applied.rawValue
+    }
+
+    private func isUsed(_ revision: UInt64) -> Bool {
+        state.book.revisions.contains { $0.position == revision }
+    }
+
+    private static func revisionPosition(_ key: [UInt8]) -> UInt64 {
+        key.suffix(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    }
+}

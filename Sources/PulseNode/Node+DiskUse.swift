@@ -1,0 +1,62 @@
+// Where the bytes of the disk are: as an answer, and as metrics.
+
+import PulseBroker
+import PulseCore
+import PulseGateway
+import PulseLog
+
+extension Node {
+    func disk(at now: Now) throws(ShardError) -> DiskView {
+        let use = try shard.diskUse(at: now)
+        let book = shard.state.book
+        return DiskView(
+            bytes: DiskUse.Reason.allCases.map { ($0.rawValue, use[$0]) },
+            total: use.total,
+            limitBytes: configuration.shard.retention.bytes,
+            ageMilliseconds: configuration.shard.retentionMilliseconds,
+            keptRecords: book.keptRecords,
+            keptBytes: book.keptBytes,
+            evacuated: book.evacuated,
+            expired: shard.state.groups.reduce(0) { $0 + $1.expired },
+            pin: use.pin.map { pin in
+                DiskView.Pin(
+                    segment: pin.segment,
+                    since: pin.since,
+                    group: pin.group,
+                    topic: Channel(topic: pin.topic)?.name ?? "",
+                    id: pin.id,
+                    state: pin.isWaiting ? "waiting" : "ready",
+                    reason: pin.reason.rawValue
+                )
+            }
+        )
+    }
+
+    /// Kept small: the accounts of the segments are looked at, not the segments.
+    func appendDiskUse(to text: inout MetricsText, at now: Now) {
+        // A store that cannot be read is told of by everything else.
+        guard let use = try? shard.diskUse(at: now) else { return }
+        text.family("pulse_disk_bytes", "gauge", "Bytes on the disk, by what they are there for.")
+        for reason in DiskUse.Reason.allCases {
+            text.sample([("reason", reason.rawValue)], UInt64(clamping: use[reason]))
+        }
+        let book = shard.state.book
+        text.family("pulse_kept_records", "gauge", "Records that outlived their segments.")
+        text.sample([], book.keptRecords)
+        text.family("pulse_kept_bytes", "gauge", "Bytes of their rows.")
+        text.sample([], book.keptBytes)
+        text.family("pulse_evacuated_total", "counter", "Records that were ever moved into rows.")
+        text.sample([], book.evacuated)
+        text.family(
+            "pulse_expired_total",
+            "counter",
+            "Messages that retention took from consumer groups which nobody reads."
+        )
+        for channel in Channel.allCases {
+            let expired = shard.state.groups.reduce(UInt64(0)) {
+                $1.topic == channel.topic ? $0 + $1.expired : $0
+            }
+            text.sample([("channel", channel.name)], expired)
+        }
+    }
+}
