@@ -76,8 +76,9 @@ extension Shard {
             replayedFrom: state.applied,
             storeWasEmpty: storeWasEmpty
         )
+        shard.isOpening = false
         for (stream, end) in shard.state.streams { shard.nextOffsets[stream] = end }
-        if report.damaged.isEmpty { try shard.begin(at: now) }
+        if shard.recovery.damaged.isEmpty { try shard.begin(at: now) }
         do throws(StorageError) {
             shard.addQueues(at: now)
             for index in shard.queues.indices {

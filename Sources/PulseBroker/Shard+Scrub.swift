@@ -30,6 +30,11 @@ extension Shard {
     /// again between passes.
     private static let scrubPauseMilliseconds: Int64 = 60_000
 
+    /// When ``scrubPiece(at:)`` is to be asked again; nil while a piece is under way.
+    package var scrubDeadline: MonotonicInstant? {
+        scrubbing.inFlight || configuration.scrubBytesPerSecond <= 0 ? nil : scrubbing.due
+    }
+
     /// The piece to verify now; hand it to the background, then to ``scrubbed(_:failure:at:)``.
     package func scrubPiece(at now: Now) -> ScrubPiece? {
         guard !scrubbing.inFlight, configuration.scrubBytesPerSecond > 0,

@@ -130,7 +130,10 @@ package final class Shard {
     /// The checkpoint made last by this process.
     package internal(set) var savedState: SavedState?
     package internal(set) var restored: RestoredState?
-    package let recovery: RecoveryReport
+    /// What opening found; damage that the first folding met is added.
+    package internal(set) var recovery: RecoveryReport
+    /// Until the state has caught up with the log for the first time.
+    var isOpening = true
 
     struct LeaseOrigins: Sendable {
         var fresh = 0
@@ -255,8 +258,14 @@ package final class Shard {
                 return true
             }
         } catch {
-            // Recovery told of this damage: what lies before it is served, read-only.
-            guard case .damaged = error, !recovery.damaged.isEmpty else { throw .log(error) }
+            // What lies before the damage is served, read-only. Recovery told of it, or it lies in a sealed
+            // segment, which recovery does not read: stopping would only bring the next start here.
+            guard case .damaged(let range) = error, isOpening || !recovery.damaged.isEmpty
+            else { throw .log(error) }
+            if recovery.damaged.isEmpty {
+                recovery.damaged.append(range)
+                log.refuseAppends(because: range)
+            }
         }
         if let failure { throw failure }
         rows = gathered
@@ -331,9 +340,6 @@ package final class Shard {
     /// No later than this, ``reachedTime(_:)`` must be called.
     package var nextDeadline: MonotonicInstant? {
         var earliest = leaseTimers.nextDeadline
-        if !scrubbing.inFlight, configuration.scrubBytesPerSecond > 0, let due = scrubbing.due {
-            earliest = earliest.map { min($0, due) } ?? due
-        }
         if let due = log.jobsDue { earliest = min(due, earliest ?? due) }
         for queue in queues {
             guard let deadline = queue.held.nextDeadline else { continue }

@@ -100,6 +100,8 @@ struct Floor: Hashable, Sendable {
         var best: Floor?
         /// Slots that hold bytes but do not verify: one may be a write that a crash cut short.
         var unreadable: [Int] = []
+        /// The medium could not read one of them: what it says is not known.
+        var isUnread = false
         /// Nothing newer than `best` can have been there: the other slot holds what was written just
         /// before it, or was never written.
         var isWhole = false
@@ -109,12 +111,18 @@ struct Floor: Hashable, Sendable {
         var slots = Slots()
         let buffer = RawBuffer(capacity: fileBytes)
         buffer.zero(0..<fileBytes)
-        _ = try storage { () throws(StorageError) in
-            try file.read(into: buffer.mutableBytes(0..<fileBytes), at: 0)
-        }
         var sequences: [UInt64] = []
         for slot in 0..<2 {
             let start = slot * slotBytes
+            do throws(StorageError) {
+                _ = try file.read(into: buffer.mutableBytes(start..<start + slotBytes), at: start)
+            } catch {
+                guard error.isUnreadable else { throw .storage(error) }
+                buffer.zero(start..<start + slotBytes)
+                slots.unreadable.append(slot)
+                slots.isUnread = true
+                continue
+            }
             let major = 1 + UInt16(UnsafeRawPointer(buffer.base + start).little(45, as: UInt8.self))
             if let floor = decode(buffer.base + start) {
                 guard major <= formatMajor else {

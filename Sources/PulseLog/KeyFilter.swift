@@ -87,7 +87,8 @@ extension KeyFilter {
     }
 }
 
-/// Reads exactly `count` bytes to the front of `buffer`; false when the file is too short.
+/// Reads exactly `count` bytes to the front of `buffer`; false when the file is too short, or the medium
+/// cannot read them. For files that can be made again: a bad sector in one is no reason to stop.
 func readWhole(
     _ file: any LogFile,
     at byte: Int,
@@ -96,5 +97,10 @@ func readWhole(
 ) throws(LogError) -> Bool {
     buffer.reserve(count, keeping: 0)
     let target = buffer.mutableBytes(0..<count)
-    return try storage { () throws(StorageError) in try file.read(into: target, at: byte) } == count
+    do throws(StorageError) {
+        return try file.read(into: target, at: byte) == count
+    } catch {
+        guard error.isUnreadable else { throw .storage(error) }
+        return false
+    }
 }

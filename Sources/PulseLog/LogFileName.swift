@@ -17,6 +17,8 @@ enum LogFileName: Equatable {
     case unknown
 
     static let floorName = "floor"
+    /// No log gets here; a name beyond it is not ours, and sums with it would overflow.
+    private static let positionMax: UInt64 = 1 << 62
 
     static func name(ofSegment base: UInt64) -> String { digits(base) + ".seg" }
     static func name(ofIndex base: UInt64) -> String { digits(base) + ".idx" }
@@ -36,7 +38,9 @@ enum LogFileName: Equatable {
             self = .spare(number)
         } else if let (first, last) = Self.generation(name) {
             self = .generation(first: first, last: last)
-        } else if name.utf8.count == 24, let base = UInt64(name.prefix(20)) {
+        } else if name.utf8.count == 24, let base = UInt64(name.prefix(20)),
+            base <= Self.positionMax
+        {
             if name == Self.name(ofSegment: base) {
                 self = .segment(base: base)
             } else if name == Self.name(ofIndex: base) {
@@ -53,7 +57,8 @@ enum LogFileName: Equatable {
         guard name.hasPrefix("gen-"), name.hasSuffix(".keys") else { return nil }
         let numbers = name.dropFirst(4).dropLast(5).split(separator: "-")
         guard numbers.count == 2, let first = UInt64(numbers[0]), let last = UInt64(numbers[1]),
-            first < last, Self.name(ofGeneration: first, last) == name
+            first < last, last <= Self.positionMax >> 15,
+            Self.name(ofGeneration: first, last) == name
         else { return nil }
         return (first, last)
     }

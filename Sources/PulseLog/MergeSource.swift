@@ -43,17 +43,23 @@ struct MergeSource {
         buffer = RawBuffer(capacity: pages * PagedFile.pageBytes)
     }
 
-    /// Reads the next pages when all that was read is taken; false when a page does not verify.
+    /// Reads the next pages when all that was read is taken; false when a page does not verify or cannot
+    /// be read.
     mutating func readIfEmpty() throws(StorageError) -> Bool {
         guard taken == readEnd, taken < keys else { return true }
         let first = taken / pageKeys
         let pages = min(Self.pagesPerRead, (keys + pageKeys - 1) / pageKeys - first)
         let count = pages * PagedFile.pageBytes
-        let got = try paged.file.read(
-            into: buffer.mutableBytes(0..<count),
-            at: PagedFile.start(ofPage: first)
-        )
-        guard got == count else { return false }
+        do throws(StorageError) {
+            let got = try paged.file.read(
+                into: buffer.mutableBytes(0..<count),
+                at: PagedFile.start(ofPage: first)
+            )
+            guard got == count else { return false }
+        } catch {
+            guard error.isUnreadable else { throw error }
+            return false
+        }
         for page in 0..<pages {
             let bytes = buffer.bytesPointer + page * PagedFile.pageBytes
             guard paged.verifies(bytes, first + page) else { return false }

@@ -28,12 +28,14 @@ struct TailCut {
     ///
     /// - Throws: ``LogError/storage(_:)``; nothing was changed. Another start may read it, or a person
     ///   must look at the disk.
-    func refuseIfUnread() throws(LogError) {
-        guard isWanted, !isResumed,
-            let unread = ([tail] + later).first(where: { $0.hasUnreadBytes })
+    func refuseIfUnread(floor: Floor.Slots?) throws(LogError) {
+        guard isWanted, !isResumed else { return }
+        let segment = ([tail] + later).first { $0.hasUnreadBytes }?.name
+        // The floor may vouch for what looks torn.
+        guard let name = segment ?? (floor?.isUnread == true ? LogFileName.floorName : nil)
         else { return }
         let why = StorageError.Reason.failed(code: 5, text: "Input/output error")
-        throw .storage(StorageError(.read, file: unread.name, reason: why))
+        throw .storage(StorageError(.read, file: name, reason: why))
     }
 }
 

@@ -120,7 +120,7 @@ struct Recovery {
                 geometry
             )
             candidates.removeSubrange((stop.tail + 1)...)
-            try cut?.refuseIfUnread()
+            try cut?.refuseIfUnread(floor: slots)
         }
         var recovered = try assemble(
             candidates,

@@ -102,8 +102,7 @@ package final class ScrubPiece: @unchecked Sendable {
     private func verifyBlocks() throws(StorageError) {
         let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
         let block = buffer.mutableBytes(0..<SegmentGeometry.blockBytes)
-        let gotHeader = try file.read(into: block, at: 0)
-        if gotHeader == block.count,
+        if try reads(block, at: 0),
             case .header(let header) = SegmentHeader.decode(UnsafeRawPointer(buffer.base)),
             header.number == segment
         {
@@ -111,9 +110,8 @@ package final class ScrubPiece: @unchecked Sendable {
         } else {
             note(0, until: geometry.entriesStart, "the segment header does not verify")
         }
-        let gotFooter = try file.read(into: block, at: geometry.entriesEnd)
         let found =
-            gotFooter == block.count
+            try reads(block, at: geometry.entriesEnd)
             ? SegmentFooter.decode(
                 UnsafeRawPointer(buffer.base),
                 number: segment,
@@ -124,6 +122,19 @@ package final class ScrubPiece: @unchecked Sendable {
             bytes += block.count
         } else {
             note(geometry.entriesEnd, until: geometry.segmentBytes, "the footer does not verify")
+        }
+    }
+
+    /// False when the file is too short, or when the disk cannot read it: that is what scrubbing looks for.
+    private func reads(
+        _ block: UnsafeMutableRawBufferPointer,
+        at byte: Int
+    ) throws(StorageError) -> Bool {
+        do throws(StorageError) {
+            return try file.read(into: block, at: byte) == block.count
+        } catch {
+            guard error.isUnreadable else { throw error }
+            return false
         }
     }
 

@@ -10,6 +10,12 @@ extension ShardLog {
     /// whole is served.
     package var isDamaged: Bool { !damaged.isEmpty }
 
+    /// Makes the log read-only: the state could not be folded over this damage, so that nothing new would
+    /// find its place.
+    package func refuseAppends(because range: DamagedRange) {
+        if refusal == nil { refusal = .damaged(range) }
+    }
+
     /// The known damage that a position lies in.
     func knownDamage(at position: UInt64) -> DamagedRange? {
         damaged.first { $0.from.rawValue <= position && position < $0.to.rawValue }

@@ -217,9 +217,12 @@ package final class Node {
         func consider(_ time: MonotonicInstant?) { if let time { next = min(next, time) } }
         consider(shard.nextDeadline)
         consider(sessionTimers.nextDeadline)
-        // A draining node leases nothing more: the end of a pause means nothing to it, and once past
-        // would ask for turn after turn.
-        if drain == .serving { for paused in pausedUntil { consider(paused) } }
+        // A draining node leases nothing more and scrubs nothing: the end of a pause means nothing to it,
+        // and once past would ask for turn after turn.
+        if drain == .serving {
+            for paused in pausedUntil { consider(paused) }
+            consider(shard.scrubDeadline)
+        }
         consider(floorDue)
         if drain == .serving { consider(shard.retentionDue) }
         if case .draining(let until) = drain { consider(until) }

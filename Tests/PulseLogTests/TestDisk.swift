@@ -76,6 +76,8 @@ final class TestDisk: LogDirectory, @unchecked Sendable {
             throw StorageError(.rename, file: old, reason: .notFound)
         }
         names[new] = content
+        // Another file, on other sectors.
+        unreadable[new] = nil
         pendingNames.append(.rename(old, new))
     }
 

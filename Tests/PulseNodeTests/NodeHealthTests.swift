@@ -149,6 +149,19 @@ import Testing
         #expect(try bench.status(id) == "leased", "tried again after the restart")
     }
 
+    /// Scrubbing stops with the drain: a piece that is due must not ask for turn after turn.
+    @Test func aDrainingNodeSleepsThoughScrubbingIsDue() throws {
+        let bench = try NodeBench()
+        _ = try bench.send()
+        bench.pass(milliseconds: 55_000)
+        _ = try bench.send()
+        bench.step(.drainRequested)
+        bench.pass(milliseconds: 6000)
+        #expect(!bench.drained)
+        let wake = try #require(bench.wake)
+        #expect(wake > bench.now.monotonic)
+    }
+
     @Test func metricsTellTheLedger() throws {
         let bench = try NodeBench()
         let ids = try (0..<6).map { _ in try bench.send() }

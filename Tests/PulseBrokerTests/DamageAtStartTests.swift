@@ -1,0 +1,46 @@
+// Damage in what a start has to fold: a sealed segment is trusted until it is read, and what is read first
+// is what the state has not seen yet.
+
+import PulseBroker
+import PulseCore
+import PulseLog
+import TestDoubles
+import Testing
+
+@Suite struct DamageAtStartTests {
+    @Test(arguments: [1, 3])
+    func itIsServedReadOnlyAndNeverAReasonNotToStart(place: Int) throws {
+        // No checkpoint: the state is folded from the beginning.
+        let bench = try ShardBench(segmentBytes: 32 << 10, checkpointBytes: 64 << 20)
+        var ids: [NotificationID] = []
+        for _ in 0..<120 { ids.append(try bench.accept(text: String(repeating: "x", count: 700))) }
+        let segments = bench.shard.log.segments
+        try #require(segments.count > 4)
+        let victim = segments[place]
+        bench.directory.damage(victim.name) { $0[9000] ^= 0x10 }
+        for _ in 0..<2 {
+            let shard = try Shard.open(
+                directory: bench.directory,
+                store: bench.store,
+                configuration: bench.configuration,
+                seed: 9,
+                at: bench.now
+            )
+            let range = try #require(shard.recovery.damaged.first)
+            #expect(range.file == victim.name && range.byte <= 9000)
+            #expect(shard.log.isReadOnly && shard.acceptsWork == .dataCorrupt)
+            shard.checkInvariants()
+            // What lies before the damage is served; nothing is leased from a state that is not whole.
+            #expect(try shard.story(of: ids[0], withSteps: true)?.state == .ready)
+            try shard.dispatch(.email, slots: 8, at: bench.now)
+            #expect(try shard.flush(at: bench.now) == nil && shard.takeOpened().isEmpty)
+            try shard.close()
+        }
+        // Put back, all of it is there again.
+        bench.directory.damage(victim.name) { $0[9000] ^= 0x10 }
+        try bench.restart(.kill)
+        #expect(bench.balance.accepted == 120)
+        for id in ids { #expect(try bench.state(of: id) != nil) }
+        try bench.expectReplayGivesTheSame()
+    }
+}
