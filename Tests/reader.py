@@ -184,7 +184,8 @@ class Log:
 
 def main():
     root = pathlib.Path(sys.argv[-1])
-    failed = (root / "FORMAT").exists() and b", layout 1, " not in (root / "FORMAT").read_bytes()
+    known = rb"pulse data directory, layout [12][,.]"
+    failed = (root / "FORMAT").exists() and not re.match(known, (root / "FORMAT").read_bytes())
     dump = (lambda one: print(json.dumps(one, default=bytes.hex))) if "--dump" in sys.argv else None
     for path in sorted(root.glob("shard-*/log")) or [root]:
         log = Log(path, dump)

@@ -66,7 +66,7 @@ extension Shard {
 
     /// Visits the records of the entry at `position`. A compressed batch is mostly asked for one record
     /// after another: what it was last inflated to is kept.
-    private func forEachRecord(
+    func forEachRecord(
         in body: UnsafeRawBufferPointer,
         at position: LogPosition,
         _ visit: (RecordView) -> Void

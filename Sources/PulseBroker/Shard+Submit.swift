@@ -158,7 +158,7 @@ extension Shard {
                 try log.read(at: position) { header, body in
                     tooOld = header.wall < oldest
                     guard !tooOld, header.kind == .recordBatch else { return }
-                    RecordBatch.forEachRecord(in: body) { record in
+                    forEachRecord(in: body, at: position) { record in
                         guard let value = record.value,
                             let stored = Envelope.idempotencyKey(in: value),
                             stored.elementsEqual(key)

@@ -78,7 +78,8 @@ extension ShardLog {
     /// No file goes before the floor says, durably, that the log begins above it: otherwise nobody could
     /// tell a released segment from one that was lost.
     private func requestRelease(into jobs: inout [LogJob]) throws(LogError) {
-        guard !releasing.isEmpty, !releaseJobPending else { return }
+        // A damaged log lets nothing go: what is left may be what a repair needs.
+        guard !releasing.isEmpty, !releaseJobPending, !isDamaged else { return }
         if releaseMarkDue {
             do throws(LogError) {
                 try writeReleasedMark()

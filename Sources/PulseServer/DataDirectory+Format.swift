@@ -2,7 +2,10 @@
 // one line for each version of the program that served it, so that whoever finds something odd in it
 // knows who may have written it.
 //
-//     pulse data directory, layout 1, shards 1            MAJOR or MAJOR.MINOR; 1 is 1.0
+//     pulse data directory, layout 2, shards 1            MAJOR or MAJOR.MINOR; 2 is 2.0
+//
+// Layout 2: batches may be compressed, entries may be gaps, records may be kept as rows. A program that
+// knows layout 1 only would misread them. Layout 1 is read, and becomes 2 when it is served.
 //
 // Source: spec/03-storage.md, "Versions".
 
@@ -14,10 +17,10 @@ struct DirectoryFormat: Equatable {
     static let file = "FORMAT"
     static let writersFile = "WRITERS"
     /// Raised when an older program could misread the directory.
-    static let major = 1
+    static let major = 2
     static let prefix = "pulse data directory, layout "
     /// As this program writes it. A minor number of 0 is left out.
-    static let line = "pulse data directory, layout 1, shards 1\n"
+    static let line = "pulse data directory, layout 2, shards 1\n"
 
     var major: Int
     var minor: Int

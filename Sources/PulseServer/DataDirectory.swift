@@ -106,7 +106,8 @@ package struct DataDirectory {
     }
 
     private static func claim(_ root: DiskDirectory) throws(StorageError) {
-        guard try root.contents(of: formatFile)?.isEmpty != false else { return }
+        let says = String(decoding: try root.contents(of: formatFile) ?? [], as: UTF8.self)
+        if let format = DirectoryFormat(says), format.major == DirectoryFormat.major { return }
         try root.replace(formatFile, with: Array(DirectoryFormat.line.utf8))
     }
 

@@ -67,7 +67,7 @@ struct FormatVersionTests {
         case .layout:
             let file = path + "/FORMAT"
             let before = try Files.read(file)
-            try Files.write(Array("pulse data directory, layout 2.0, shards 1\n".utf8), to: file)
+            try Files.write(Array("pulse data directory, layout 3.0, shards 1\n".utf8), to: file)
             return { try Files.write(before, to: file) }
         case .segment:
             let file = try lastSegment(path)
@@ -116,7 +116,7 @@ struct FormatVersionTests {
             let text = "\(error)"
             let place =
                 switch change {
-                case .layout: "FORMAT at byte 29 has layout 2, this program reads up to 1"
+                case .layout: "FORMAT at byte 29 has layout 3, this program reads up to 2"
                 case .segment: ".seg at byte 8 has format 2, this program reads up to 1"
                 case .floor: "has format 2, this program reads up to 1"
                 case .checkpoint: "checkpoint have format 200, this program reads up to"
@@ -137,7 +137,7 @@ struct FormatVersionTests {
     func newerMinor() throws {
         let golden = try #require(GoldenDirectory.all.first)
         let copy = try golden.copy()
-        let format = "pulse data directory, layout 1.7, shards 1\nmore: to come\n"
+        let format = "pulse data directory, layout 2.7, shards 1\nmore: to come\n"
         try Files.write(Array(format.utf8), to: copy.path + "/FORMAT")
         // The last segment: the chain of its entries begins with the header's checksum, so an empty one.
         try Self.patch(copy.path + "/shard-0/log/floor") {

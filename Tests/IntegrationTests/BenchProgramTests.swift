@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("pulse-bench", .serialized, .timeLimit(.minutes(2)))
+@Suite("pulse-bench", .serialized, .timeLimit(.minutes(5)))
 struct BenchProgramTests {
     private static func run(_ arguments: [String]) throws -> (status: Int32, output: String) {
         let process = try ChildProcess(try Binary.bench(), arguments)

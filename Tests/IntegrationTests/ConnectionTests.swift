@@ -3,7 +3,7 @@
 
 import Testing
 
-@Suite("HTTP connections", .serialized, .timeLimit(.minutes(2)))
+@Suite("HTTP connections", .serialized, .timeLimit(.minutes(5)))
 struct ConnectionTests {
     private static func submission(_ number: Int) -> String {
         #"{"to":"n\#(number)@example.org","channel":"email","#

@@ -3,7 +3,7 @@
 import PulseClient
 import Testing
 
-@Suite("Consuming", .serialized, .timeLimit(.minutes(2)))
+@Suite("Consuming", .serialized, .timeLimit(.minutes(5)))
 struct ConsumerTests {
     /// A broker whose channels have no provider: only consumers take from their topics.
     private static func started() async throws -> (Broker, PulseClient) {

@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite("Damage", .serialized, .timeLimit(.minutes(2)))
+@Suite("Damage", .serialized, .timeLimit(.minutes(5)))
 struct DamageTests {
     private static let submission =
         #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#

@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite("Descriptors", .serialized, .timeLimit(.minutes(2)))
+@Suite("Descriptors", .serialized, .timeLimit(.minutes(5)))
 struct DescriptorTests {
     private static let submission =
         #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#

@@ -4,7 +4,7 @@ import Glibc
 import PulseClient
 import Testing
 
-@Suite("Drain", .serialized, .timeLimit(.minutes(2)))
+@Suite("Drain", .serialized, .timeLimit(.minutes(5)))
 struct DrainTests {
     /// A broker with a webhook call under way that takes its time, so that a stop has to wait.
     private static func busy() throws -> (broker: Broker, sink: WebhookSink, id: String) {

@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("Email", .serialized, .timeLimit(.minutes(2)))
+@Suite("Email", .serialized, .timeLimit(.minutes(5)))
 struct EmailTests {
     private static func submission(_ to: String) -> String {
         #"{"to":{"email":"\#(to)"},"content":{"subject":"Grüße","text":"Hello,\n.\nbye",""#

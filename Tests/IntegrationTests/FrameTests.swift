@@ -4,7 +4,7 @@ import PulseCore
 import PulseWire
 import Testing
 
-@Suite("Frames", .serialized, .timeLimit(.minutes(2)))
+@Suite("Frames", .serialized, .timeLimit(.minutes(5)))
 struct FrameTests {
     private static func hello(version: UInt8 = 1) -> [UInt8] {
         var bytes: [UInt8] = []

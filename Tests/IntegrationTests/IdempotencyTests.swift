@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("Idempotency", .serialized, .timeLimit(.minutes(2)))
+@Suite("Idempotency", .serialized, .timeLimit(.minutes(5)))
 struct IdempotencyTests {
     private static func old(_ key: String, name: String = "Ada") -> String {
         #"{"user_id":"u","template_name":"welcome","to":"a@example.org","#

@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite("Inspection", .serialized, .timeLimit(.minutes(2)))
+@Suite("Inspection", .serialized, .timeLimit(.minutes(5)))
 struct InspectTests {
     private struct Answer {
         var code: Int32
@@ -67,7 +67,7 @@ struct InspectTests {
 
         let report = try answer.json()
         #expect(report["clean"] == .bool(true) && report["verified"] == .bool(true))
-        #expect(report["format"]?.text?.hasPrefix("pulse data directory, layout 1") == true)
+        #expect(report["format"]?.text?.hasPrefix("pulse data directory, layout 2") == true)
         #expect(
             report["unknown"]?.items.isEmpty == true && report["trash"]?.items.isEmpty == true
         )

@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("Metrics", .serialized, .timeLimit(.minutes(2)))
+@Suite("Metrics", .serialized, .timeLimit(.minutes(5)))
 struct MetricsTests {
     @Test("The text is well formed, and the ledger balances through deliveries, deaths and a crash")
     func balance() throws {

@@ -3,7 +3,7 @@
 import PulseClient
 import Testing
 
-@Suite("Producing", .serialized, .timeLimit(.minutes(2)))
+@Suite("Producing", .serialized, .timeLimit(.minutes(5)))
 struct ProducerTests {
     private static func mail(
         _ number: Int,

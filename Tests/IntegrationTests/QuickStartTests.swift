@@ -3,7 +3,7 @@
 import PulseClient
 import Testing
 
-@Suite("Quick start", .serialized, .timeLimit(.minutes(2)))
+@Suite("Quick start", .serialized, .timeLimit(.minutes(5)))
 struct QuickStartTests {
     @Test("Start with --dev, send on the path of system 000, and see it in the outbox")
     func sendAndLook() throws {

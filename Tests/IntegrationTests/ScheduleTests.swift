@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("Schedules", .serialized, .timeLimit(.minutes(2)))
+@Suite("Schedules", .serialized, .timeLimit(.minutes(5)))
 struct ScheduleTests {
     private static func submission(_ to: String, at time: Int64) -> String {
         #"{"to":"\#(to)@example.org","channel":"email","deliver_at":\#(time),"#

@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite("Start and stop", .serialized, .timeLimit(.minutes(2)))
+@Suite("Start and stop", .serialized, .timeLimit(.minutes(5)))
 struct ShutdownTests {
     private static let submission =
         #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#

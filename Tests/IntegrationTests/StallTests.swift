@@ -3,7 +3,7 @@
 import Glibc
 import Testing
 
-@Suite("Stalled disk", .serialized, .timeLimit(.minutes(2)))
+@Suite("Stalled disk", .serialized, .timeLimit(.minutes(5)))
 struct StallTests {
     private static let submission =
         #"{"to":{"email":"a@example.org"},"content":{"subject":"s","text":"t"}}"#

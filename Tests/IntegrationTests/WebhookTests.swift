@@ -2,7 +2,7 @@
 
 import Testing
 
-@Suite("Webhooks", .serialized, .timeLimit(.minutes(2)))
+@Suite("Webhooks", .serialized, .timeLimit(.minutes(5)))
 struct WebhookTests {
     private static func submission(_ url: String) -> String {
         #"{"to":{"url":"\#(url)"},"content":{"text":"hook"}}"#

@@ -119,7 +119,7 @@ private final class Shelf: Sendable {
     }
 }
 
-@Suite("Consumer", .timeLimit(.minutes(1)))
+@Suite("Consumer", .timeLimit(.minutes(5)))
 struct ConsumerTests {
     @Test("everything comes in order, credit flows back, acknowledgements travel together")
     func flow() async throws {

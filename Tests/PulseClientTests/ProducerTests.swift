@@ -15,7 +15,7 @@ private func mail(_ user: String, key: String? = nil) -> Notification {
     )
 }
 
-@Suite("Producer", .timeLimit(.minutes(1)))
+@Suite("Producer", .timeLimit(.minutes(5)))
 struct ProducerTests {
     @Test("nobody listens: connect throws and says where")
     func nobodyListens() async {
@@ -202,7 +202,7 @@ struct ProducerTests {
     }
 }
 
-@Suite("Questions", .timeLimit(.minutes(1)))
+@Suite("Questions", .timeLimit(.minutes(5)))
 struct QuestionTests {
     @Test("status, fetch, templates and refusals")
     func questions() async throws {
