@@ -122,9 +122,14 @@ extension Shard {
         of id: NotificationID,
         withSteps: Bool
     ) throws(ShardError) -> NotificationStory? {
-        guard let place = id.place(key: log.identity.key), place.stream.lane != .dead,
-            place.offset < state.end(of: place.stream)
-        else { return nil }
+        guard let place = id.place(key: log.identity.key), place.stream.lane != .dead else {
+            return nil
+        }
+        guard place.offset < state.end(of: place.stream) else {
+            // What lies behind damage was not folded in: that it never was cannot be said.
+            if let range = log.damaged.first { throw .log(.damaged(range)) }
+            return nil
+        }
         if state.lostRange(place.stream, place.offset) != nil { throw .lost(id) }
         return try story(at: place.stream, place.offset, withSteps: withSteps)
     }

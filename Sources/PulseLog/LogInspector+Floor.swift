@@ -31,7 +31,14 @@ extension LogInspector {
         _ geometry: SegmentGeometry
     ) {
         let byte = floor.slot * Floor.slotBytes + 32
-        guard let last = candidates.last else { return }
+        guard let first = candidates.first, let last = candidates.last else { return }
+        if let begin = floor.first, begin < first.base {
+            add(
+                LogFileName.name(ofSegment: begin),
+                0,
+                "the file is missing: the log was to begin at \(begin) and begins at \(first.base)"
+            )
+        }
         if floor.position > last.end {
             add(
                 LogFileName.floorName,

@@ -31,7 +31,7 @@ package struct LogInspector {
     }
 
     private mutating func run() throws(LogError) {
-        let survey = try DirectorySurvey(directory)
+        var survey = try DirectorySurvey(directory)
         result.spares = survey.spares.count
         result.notes += survey.unknown.map { "\($0) is not a file of ours" }
         result.notes += survey.temporaries.map { "\($0) is unfinished; opening the log deletes it" }
@@ -40,6 +40,9 @@ package struct LogInspector {
             result.notes.append("there is no log here")
             return
         }
+        let strays = survey.unknown.count
+        survey.setStraysAside(geometry)
+        result.notes += survey.unknown[strays...].map { "\($0) is not a file of ours" }
         result.segmentBytes = geometry.segmentBytes
         let checksums = LogChecksums(identity)
         let floor = try readFloor(survey, identity)

@@ -37,7 +37,7 @@ package struct LogReader {
         }
         guard let found else { return nil }
         self.directory = directory
-        segments = survey.segments
+        segments = survey.segments.filter { $0 % UInt64(found.segmentBytes) == 0 }
         identity = found.identity
         segmentBytes = found.segmentBytes
         geometry = SegmentGeometry(segmentBytes: found.segmentBytes)

@@ -64,11 +64,13 @@ struct Recovery {
         identityIfNew: LogIdentity,
         at wall: WallTimestamp
     ) throws(LogError) -> RecoveredLog {
-        let survey = try DirectorySurvey(directory)
+        var survey = try DirectorySurvey(directory)
         report.unknownFiles = survey.unknown
         guard let (identity, geometry) = try survey.oldestHeader(in: directory) else {
             return try create(identityIfNew, survey, at: wall)
         }
+        survey.setStraysAside(geometry)
+        report.unknownFiles = survey.unknown
         let checksums = LogChecksums(identity)
         let slots = try readFloor(survey, identity)
         let floor = slots?.best
@@ -314,6 +316,7 @@ struct Recovery {
                 reason: candidate.header == nil
                     ? candidate.headerFault : scan.fault?.reason ?? "the entries end here",
                 resumesAt: scan.nextHeaderByte.map { candidate.base + UInt64($0) }
+                    ?? start(of: candidates, at: index + 1, geometry)
             )
         }
         // Even the newest is sealed: its successor's name was lost.
@@ -325,6 +328,16 @@ struct Recovery {
             reason: "the next segment is missing",
             resumesAt: nil
         )
+    }
+
+    /// Where the entries of a later segment begin: what is damaged before it says nothing of it.
+    private func start(
+        of candidates: [SegmentCandidate],
+        at index: Int,
+        _ geometry: SegmentGeometry
+    ) -> UInt64? {
+        guard candidates.indices.contains(index) else { return nil }
+        return candidates[index].base + UInt64(geometry.entriesStart)
     }
 
     private mutating func rebuildFooter(

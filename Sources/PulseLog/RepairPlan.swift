@@ -64,7 +64,7 @@ struct RepairPlanner {
     var ledger = LossLedger()
 
     package static func plan(_ directory: any LogDirectory) throws(LogError) -> RepairPlan {
-        let survey = try DirectorySurvey(directory)
+        var survey = try DirectorySurvey(directory)
         guard let (identity, geometry) = try survey.oldestHeader(in: directory) else {
             throw .damaged(
                 DamagedRange(
@@ -76,6 +76,7 @@ struct RepairPlanner {
                 )
             )
         }
+        survey.setStraysAside(geometry)
         var floor: Floor?
         if survey.hasFloor {
             let file = try storage { () throws(StorageError) in

@@ -208,6 +208,16 @@ struct DirectorySurvey {
         spares.sort()
     }
 
+    /// Puts aside what has the shape of our names and names no place where a segment begins: it is not
+    /// ours, and must never stand for the segment whose number it falls into.
+    mutating func setStraysAside(_ geometry: SegmentGeometry) {
+        let segmentBytes = UInt64(geometry.segmentBytes)
+        unknown += segments.filter { $0 % segmentBytes != 0 }.map(LogFileName.name(ofSegment:))
+        unknown += indexes.filter { $0 % segmentBytes != 0 }.map(LogFileName.name(ofIndex:))
+        segments.removeAll { $0 % segmentBytes != 0 }
+        indexes.removeAll { $0 % segmentBytes != 0 }
+    }
+
     /// Whose log this is, from the header of the oldest segment that has a good one; everything else
     /// depends on it. With no good header at all, the floor knows the log and the file its size.
     func oldestHeader(
@@ -222,8 +232,9 @@ struct DirectorySurvey {
             var reason = "the segment header cannot be read"
             if try readBlock(file, at: 0, into: buffer) {
                 switch SegmentHeader.decode(UnsafeRawPointer(buffer.base)) {
-                case .header(let header):
+                case .header(let header) where base % UInt64(header.segmentBytes) == 0:
                     return (header.identity, SegmentGeometry(segmentBytes: header.segmentBytes))
+                case .header: reason = "the file's name is no position where a segment begins"
                 case .newer(let major): throw .newerFormat(file: name, byte: 8, major: major)
                 case .unreadable(let why): reason = why
                 }

@@ -32,6 +32,8 @@ package struct DataDirectory {
         case newerLayout(path: String, says: String)
         /// Too full to open the state store.
         case noRoom(path: String, freeBytes: Int64)
+        /// It was served before, and there is no log in it any more.
+        case logGone(path: String)
         /// The state store is damaged, and the log cannot make it again.
         case brokenStore(path: String, reason: String)
 
@@ -41,7 +43,7 @@ package struct DataDirectory {
             case .directory, .foreign, .newerLayout: 73
             case .storage: 70
             case .noRoom: 75
-            case .brokenStore: 65
+            case .brokenStore, .logGone: 65
             }
         }
 
@@ -57,6 +59,9 @@ package struct DataDirectory {
             case .noRoom(let path, let free):
                 "the disk of \(path) is full: \(free) bytes are free and "
                     + "\(Limits.storeOpenBytesMin) are needed to start; free some space"
+            case .logGone(let path):
+                "\(path) was served before, and its log, \(DataDirectory.logPath(path)), is gone: is a "
+                    + "disk not mounted? To begin anew, name another directory with --data"
             case .brokenStore(let path, let reason):
                 "the state store \(path) is damaged (\(reason)), and the log no longer reaches back "
                     + "to its beginning, so it cannot be made again: restore it from a copy, or the "
@@ -75,18 +80,21 @@ package struct DataDirectory {
         do throws(DirectoryRefusal) {
             lock = try DirectoryLock(path: path)
         } catch { throw .directory(error) }
+        let hasLog: Bool
         do throws(StorageError) {
             let root = try DiskDirectory(opening: path)
-            try Self.claim(root)
-            log = try DiskDirectory.create(at: Self.logPath(path))
+            hasLog = try Self.hasLog(path, root)
+            if hasLog { try Self.claim(root) }
+            log = try hasLog ? DiskDirectory.create(at: Self.logPath(path)) : root
         } catch { throw .storage(error) }
+        guard hasLog else { throw .logGone(path: path) }
         var notes: [LogEvent] = []
         store = try Self.openStore(path, log, &notes)
         self.notes = notes
     }
 
     /// Looks before anything is written: a directory of somebody else's stays as it is.
-    private static func refuseForeign(_ path: String) throws(Refusal) {
+    package static func refuseForeign(_ path: String) throws(Refusal) {
         // A directory that is missing or cannot be read is the lock's to speak of.
         guard let root = try? DiskDirectory(opening: path), let names = try? root.list() else {
             return
@@ -103,6 +111,19 @@ package struct DataDirectory {
         let bytes = (try? root.contents(of: formatFile)) ?? []
         let says = String(decoding: bytes, as: UTF8.self)
         if !bytes.isEmpty, let refusal = DirectoryFormat.refusal(says, in: path) { throw refusal }
+    }
+
+    /// False when WRITERS, which is written only after a start that succeeded, says that there was a log
+    /// and there is none.
+    private static func hasLog(
+        _ path: String,
+        _ root: DiskDirectory
+    ) throws(StorageError) -> Bool {
+        guard try root.contents(of: DirectoryFormat.writersFile)?.isEmpty == false else {
+            return true
+        }
+        guard Path.isDirectory(logPath(path)) else { return false }
+        return try DiskDirectory(opening: logPath(path)).list().contains { $0.hasSuffix(".seg") }
     }
 
     private static func claim(_ root: DiskDirectory) throws(StorageError) {

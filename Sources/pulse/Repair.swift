@@ -19,6 +19,9 @@ enum Repair {
         guard Path.isDirectory(path) else {
             throw CommandFailure(ExitCode.notFound, "not_found", "\(root) is not a data directory")
         }
+        do throws(DataDirectory.Refusal) {
+            try DataDirectory.refuseForeign(root)
+        } catch { throw .failed("\(error)") }
         let lock: DirectoryLock
         do throws(DirectoryRefusal) {
             lock = try DirectoryLock(path: root)

@@ -86,6 +86,36 @@ struct DamageTests {
         return (code, process.output)
     }
 
+    @Test("A file whose name is no place of a segment is left alone, by a start and by a repair")
+    func stray() throws {
+        let (broker, segment, ids) = try Self.stopped()
+        let data = broker.directory.file("data")
+        let name = "00000000000000004096.seg"
+        try broker.directory.write("data/shard-0/log/\(name)", "no segment")
+        for arguments in [[data], [data, "--accept-loss"]] {
+            let process = try ChildProcess(try Binary.pulse(), ["repair"] + arguments)
+            #expect(try process.wait(atMost: 60) == 0, "\(process.output)")
+        }
+        try broker.start()
+        #expect(!broker.process.output.contains("DAMAGED"), "\(broker.process.output)")
+        for id in ids {
+            #expect(try broker.json("/v1/notifications/\(id)")["status"]?.text == "delivered")
+        }
+        #expect(segment.hasSuffix("00000000000000000000.seg"))
+    }
+
+    @Test("A log that was there and is gone is not begun anew")
+    func goneLog() throws {
+        let (broker, _, _) = try Self.stopped()
+        let log = broker.directory.file("data/shard-0/log")
+        for name in TemporaryDirectory.names(in: log) ?? [] { unlink("\(log)/\(name)") }
+        let data = broker.directory.file("data")
+        let process = try ChildProcess(try Binary.pulse(), ["serve", "--dev", "--data", data])
+        #expect(try process.wait(atMost: 60) == 65)
+        #expect(process.output.contains("was served before"), "\(process.output)")
+        #expect(TemporaryDirectory.names(in: log) == [])
+    }
+
     @Test(
         "A bit that fell in a sealed segment is met, told, given up by a repair, and the rest goes on"
     )

@@ -150,6 +150,8 @@ struct StoreTests {
         let log = directory.file("data/shard-0/log")
         for name in TemporaryDirectory.names(in: log) ?? [] { unlink("\(log)/\(name)") }
         unlink(directory.file("data/shard-0/state/CURRENT"))
+        // Written only once a start has succeeded.
+        unlink(directory.file("data/WRITERS"))
         let again = try Broker(in: directory)
         _ = try again.submit(Self.submission)
     }

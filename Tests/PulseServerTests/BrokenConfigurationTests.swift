@@ -101,6 +101,10 @@ struct BrokenFile: Sendable, CustomTestStringConvertible {
             "2:13: retry.attempts: \"1_0\" is not a whole number"
         ),
         BrokenFile(
+            "storage: {segment_bytes: 17MiB}\n",
+            "1:26: storage.segment_bytes is no power of two; write 16MiB, 32MiB, 64MiB or so on"
+        ),
+        BrokenFile(
             "storage: {segment_bytes: 64MB}\n",
             "1:26: storage.segment_bytes: \"64MB\" is not a size; write a number and a unit: "
                 + "512KiB, 64MiB, 1GiB"

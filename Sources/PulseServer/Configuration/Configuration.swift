@@ -171,6 +171,12 @@ package struct Configuration: Sendable {
                     + "limit"
             )
         }
+        if settings.number(.segmentBytes).nonzeroBitCount != 1 {
+            settings.refuse(
+                settings.origin(.segmentBytes),
+                "storage.segment_bytes is no power of two; write 16MiB, 32MiB, 64MiB or so on"
+            )
+        }
         if settings.number(.retryCap) < settings.number(.retryBase) {
             let key: ConfigurationKey = settings.isSet(.retryCap) ? .retryCap : .retryBase
             settings.refuse(
