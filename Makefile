@@ -69,7 +69,7 @@ sync-failure-test: release ## Let syncs fail under the real program: RUNS=n (100
 	python3 Scripts/sync-failure-test.py --runs $(or $(RUNS),100)
 
 retention-test: release ## A message due in a year and much traffic: the disk stays within its limit
-	python3 Scripts/retention-test.py --traffic 300MiB --limit 64MiB
+	python3 Scripts/retention-test.py --traffic 300MiB --limit 128MiB
 
 retention-test-long: release ## The same with 2 GiB of traffic and a limit of 256 MiB
 	python3 Scripts/retention-test.py --traffic 2GiB --limit 256MiB

@@ -74,15 +74,20 @@ class Broker:
         self.process = subprocess.Popen(
             [self.binary, "serve", "--dev", "--config", configuration, "--data", self.data,
              "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"],
-            stdout=subprocess.PIPE,
-            stderr=open(self.data.parent / "log", "a"),
+            stdout=subprocess.DEVNULL,
+            stderr=open(self.data.parent / "log", "w"),
             env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
         )
-        line = self.process.stdout.readline().decode()
-        found = re.search(r"http=(\S+):(\d+) native=(\S+)", line)
-        if not found:
-            print((self.data.parent / "log").read_text()[-2000:], file=sys.stderr)
-            raise SystemExit(2)
+        deadline = time.monotonic() + 30
+        while True:
+            text = (self.data.parent / "log").read_text()
+            found = re.search(r"ready http=(\S+):(\d+) native=(\S+)", text)
+            if found:
+                break
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                print(text[-2000:], file=sys.stderr)
+                raise SystemExit(2)
+            time.sleep(0.02)
         self.host, self.port, self.native = found[1], int(found[2]), found[3]
 
     def kill(self):
@@ -123,7 +128,7 @@ def main():
         broker.start()
         due = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=365)
         far = {
-            "user": "far", "channel": "email", "to": "far@example.org", "lane": "normal",
+            "to": {"user": "far", "email": "far@example.org"}, "channel": "email", "lane": "normal",
             "content": {"subject": "In a year", "text": "It was a good year."},
             "idempotency_key": "in-a-year", "deliver_at": due.isoformat(),
         }

@@ -137,7 +137,11 @@ extension Shard {
         if state.book.releasedBelow > log.firstNumber {
             bytes -= Int(state.book.releasedBelow - log.firstNumber) * log.segmentBytes
         }
-        return Int64(bytes) - configuration.retention.bytes
+        // Early by some: what is let go stays on the disk until a checkpoint is durable, and that waits
+        // for the background's other work.
+        let limit = configuration.retention.bytes
+        let early = max(2 * Int64(log.segmentBytes), limit / 8)
+        return Int64(bytes) + early - limit
     }
 
     // MARK: - Files

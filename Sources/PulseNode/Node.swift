@@ -263,11 +263,12 @@ package final class Node {
     private func startJobs(at now: Now, into effects: inout EffectQueue) {
         var logJobs = shard.takeLogJobs()
         if configuration.shard.log.buggify?.fires(.reverseJobs) == true { logJobs.reverse() }
-        for job in logJobs { start(.log(job), into: &effects) }
+        // First, because segments may wait for it to be let go; the others are longer.
         if shard.wantsStoreFlush {
             shard.wantsStoreFlush = false
             start(.flushStore, into: &effects)
         }
+        for job in logJobs { start(.log(job), into: &effects) }
         if drain == .serving, let piece = shard.scrubPiece(at: now) {
             start(.scrub(piece), into: &effects)
         }

@@ -309,7 +309,7 @@ import Testing
         for id in ids { #expect(try bench.state(of: id) == .ready) }
         try deliverAll(bench)
         try settleDown(bench)
-        #expect(bench.shard.log.usage.total <= 192 << 10)
+        #expect(bench.shard.log.usage.total <= 192 << 10, "\(bench.shard.log.usage)")
         #expect(bench.balance.delivered == 600)
     }
 

@@ -66,6 +66,11 @@ struct BrokenFile: Sendable, CustomTestStringConvertible {
             "1:1: the file is a section; put keys under it: data, http, native, providers, "
                 + "retry, delivery, log, storage, topics, idempotency, limits"
         ),
+        BrokenFile(
+            "storage:\n  retention_bytes: 256MiB\n",
+            "2:20: storage.retention_bytes: must be at least eight segments (512MiB), or 0 for no "
+                + "limit"
+        ),
         // Not YAML.
         BrokenFile(
             "http:\n\tlisten: a:1\n",

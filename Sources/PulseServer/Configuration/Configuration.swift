@@ -160,13 +160,13 @@ package struct Configuration: Sendable {
     }
 
     private static func checkRelations(_ settings: inout ConfigurationSettings) {
-        // One segment is written, one is ready, one is being let go: less cannot be kept.
-        let least = 4 * settings.number(.segmentBytes)
+        // One segment is written, some are ready, some are being let go: less cannot be kept.
+        let least = 8 * settings.number(.segmentBytes)
         let bytes = settings.number(.retentionBytes)
         if bytes > 0, bytes < least {
             settings.refuse(
                 settings.origin(.retentionBytes),
-                "storage.retention_bytes: must be at least four segments "
+                "storage.retention_bytes: must be at least eight segments "
                     + "(\(ConfigurationKey.retentionBytes.kind.show(.number(least)))), or 0 for no "
                     + "limit"
             )
