@@ -140,7 +140,7 @@ extension Shard {
         // Early by some: what is let go stays on the disk until a checkpoint is durable, and that waits
         // for the background's other work.
         let limit = configuration.retention.bytes
-        let early = max(2 * Int64(log.segmentBytes), limit / 8)
+        let early = max(3 * Int64(log.segmentBytes), limit / 8)
         return Int64(bytes) + early - limit
     }
 
