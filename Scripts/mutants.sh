@@ -34,7 +34,7 @@ while read -r name class hunter quick <&3; do
     [ "$seeds" -gt 0 ] || continue
     case $hunter in
     world) set -- --seeds "1..$seeds" --first-failure ;;
-    torture) set -- torture quick ;;
+    *) set -- torture "$hunter" ;;
     esac
     if timeout 3600 "$sim" "$@" --mutant "$name" >"$scratch.log" 2>&1; then
         printf '%-28s %-5s %-8s %s\n' "$name" "$class" "$seeds" SURVIVED

@@ -180,7 +180,8 @@ extension Shard {
         in group: GroupState,
         newest: Command?
     ) throws(ShardError) -> (NotificationState, attempts: Int) {
-        let attempts = Int(newest?.step?.attempt ?? 0)
+        // An attempt that a crash cut off may be older than what is left of the log.
+        let attempts = Int(newest?.step?.attempt ?? self.state.openIntents[key]?.attempt ?? 0)
         switch newest {
         case .delivered: return (.delivered, attempts)
         case .dead: return (.dead, attempts)
@@ -194,7 +195,7 @@ extension Shard {
         else { return (.ready, attempts) }
         // The steps of a message that waits long may be gone: its row tells.
         if newest == nil, let row = try waitingRow(of: key) {
-            return (row.origin == .held ? .held : .scheduled, Int(row.attempt))
+            return (row.origin == .held ? .held : .scheduled, max(Int(row.attempt), attempts))
         }
         // As the ledger counts its row: a held message may have no attempt that counts, because its
         // channel was not configured rightly, and a scheduled one an attempt that a crash cut off.

@@ -99,7 +99,7 @@ extension Mutant {
     @inlinable public static var neverCut: Mutant { Mutant(55) }
     @inlinable public static var syncWithoutDirectory: Mutant { Mutant(56) }
     @inlinable public static var releaseYoungestFirst: Mutant { Mutant(57) }
-    @inlinable public static var storeNeverTold: Mutant { Mutant(58) }
+    @inlinable public static var takeForeignStore: Mutant { Mutant(58) }
 
     // Bugs that whole worlds found.
     @inlinable public static var answerPastCommands: Mutant { Mutant(59) }

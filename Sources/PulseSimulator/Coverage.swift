@@ -26,6 +26,10 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case damageHarmless
         case olderLogRefused
         case badCheckpointRefused
+        case segmentReleased
+        case recordEvacuated
+        case evacuatedDelivered
+        case groupLostItsShare
     }
 
     private var counts: [String: Int] = [:]
@@ -58,7 +62,7 @@ package struct Coverage: Sendable, CustomStringConvertible {
     /// `staleTokenForgiven` needs a client that repeats an acknowledgement, which none does yet.
     private static let rare: Set<String> = [
         "footerRebuilt", "segmentDropped", "fullDiskResumed", "rollWithoutSpare",
-        "staleTokenForgiven",
+        "staleTokenForgiven", "groupLostItsShare",
     ]
 
     /// Names that a few hundred seeds may well not see.

@@ -153,7 +153,11 @@ final class HTTPProducer: SimulatedClient {
                 world.witness.note("P1", "template \(name) was refused with \(answer.status)")
             }
         case .status(let id):
-            if answer.status != 200 {
+            let isGone =
+                answer.status == 404
+                && (world.node.map { world.mayBeGone(id, from: $0.shard) }
+                    ?? (world.knobs.retention != nil))
+            if answer.status != 200, !isGone {
                 world.witness.note("P1", "\(id) was acknowledged; asked for it: \(answer.status)")
             }
         case .bad:

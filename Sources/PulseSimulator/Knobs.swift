@@ -35,6 +35,8 @@ package struct Knobs: Sendable, CustomStringConvertible {
     package var pauseMilliseconds: Int64 = 2000
     /// How long a turn gathers inputs before it ends, at most, in microseconds.
     package var turnMicroseconds: Int
+    /// How little is kept; nil to keep everything for longer than the world lasts.
+    package var retention: RetentionDial?
 
     package init(_ random: inout SeededGenerator) {
         func choose<Value>(_ values: [Value]) -> Value { values[random.below(values.count)] }
@@ -57,7 +59,7 @@ package struct Knobs: Sendable, CustomStringConvertible {
     }
 
     /// Not drawn but derived, so that nothing else is drawn differently.
-    var mergeFanOut: Int { 2 + submissions % 3 }
+    var mergeFanOut: Int { submissions % 3 == 0 ? 3 : 2 }
 
     /// Milliseconds of the longest wait after a failed attempt.
     package var backoffCapMilliseconds: Int64 { 5000 }
@@ -69,6 +71,7 @@ package struct Knobs: Sendable, CustomStringConvertible {
         rules.backoffLeastMilliseconds = backoffLeastMilliseconds
         rules.backoffCapMilliseconds = backoffCapMilliseconds
         rules.pauseMilliseconds = pauseMilliseconds
+        rules.retention = retention
         return rules
     }
 
@@ -77,7 +80,7 @@ package struct Knobs: Sendable, CustomStringConvertible {
         guard let sender = Mailbox("Pulse <pulse@example.org>") else {
             preconditionFailure("the simulator's sender is a mailbox")
         }
-        return NodeConfiguration(
+        var node = NodeConfiguration(
             shard: ShardConfiguration(
                 log: LogConfiguration(segmentBytes: segmentBytes, mergeFanOut: mergeFanOut),
                 retry: RetryPolicy(
@@ -109,6 +112,14 @@ package struct Knobs: Sendable, CustomStringConvertible {
             drainMilliseconds: 3000,
             pauseMilliseconds: pauseMilliseconds
         )
+        if let retention {
+            node.shard.retention.bytes = retention.bytes
+            if let age = retention.ageMilliseconds {
+                node.shard.idempotencyWindowMilliseconds = retention.keyMilliseconds
+                node.shard.retentionMilliseconds = age
+            }
+        }
+        return node
     }
 
     package var description: String {
@@ -119,7 +130,38 @@ package struct Knobs: Sendable, CustomStringConvertible {
         concurrency=\(concurrency) backoff=\(retryBaseMilliseconds)ms attempts=\(attemptsMax) \
         sync=\(syncMicroseconds.least)+\(syncMicroseconds.spread)us \
         net=\(networkMicroseconds.least)+\(networkMicroseconds.spread)us \
-        trouble=\(providerTroublePerThousand) turn=\(turnMicroseconds)us
+        trouble=\(providerTroublePerThousand) turn=\(turnMicroseconds)us \
+        retention=\(retention.map { "\($0)" } ?? "all")
         """
+    }
+}
+
+/// How little a world keeps: the age is shorter than the world, the size a few segments.
+package struct RetentionDial: Hashable, Sendable, CustomStringConvertible {
+    /// nil: by size alone.
+    package var ageMilliseconds: Int64?
+    /// How long an idempotency key is remembered, where there is an age.
+    package var keyMilliseconds: Int64
+    /// 0: by age alone.
+    package var bytes: Int64
+
+    package init(ageMilliseconds: Int64?, keyMilliseconds: Int64, bytes: Int64) {
+        self.ageMilliseconds = ageMilliseconds
+        self.keyMilliseconds = keyMilliseconds
+        self.bytes = bytes
+    }
+
+    init(_ random: inout SeededGenerator, segmentBytes: Int) {
+        let way = random.below(3)
+        let key = Int64(1500 + random.below(4000))
+        let more = Int64(random.below(3000))
+        let segments = Int64(2 + random.below(4))
+        keyMilliseconds = key
+        ageMilliseconds = way == 0 ? nil : key + more
+        bytes = way == 1 ? 0 : segments * Int64(segmentBytes)
+    }
+
+    package var description: String {
+        "age \(ageMilliseconds.map { "\($0)ms" } ?? "none"), key \(keyMilliseconds)ms, \(bytes) bytes"
     }
 }

@@ -14,6 +14,7 @@ package struct MutantRow: Sendable {
         case cuts
         case damage
         case metadata
+        case cases
     }
 
     package var name: String
@@ -55,9 +56,9 @@ extension Mutant {
             MutantRow("cut-damage", .cutDamage, "B3"),
             MutantRow("skip-body-crc", .skipBodyCRC, "B3"),
             MutantRow("skip-header-crc", .skipHeaderCRC, "B3"),
-            MutantRow("skip-seed", .skipSeed, "B3", within: 0),
+            MutantRow("skip-seed", .skipSeed, "B3", by: .cases),
             MutantRow("synced-up-to-high", .syncedUpToHigh, "B3"),
-            MutantRow("synced-up-to-low", .syncedUpToLow, "B3", by: .damage, within: 0),
+            MutantRow("synced-up-to-low", .syncedUpToLow, "B3", by: .cases),
             MutantRow("floor-ahead", .floorAhead, "B13", within: 120),
             MutantRow("skip-chain", .skipChain, "B4", by: .damage, within: 0),
             MutantRow("skip-missing-file", .skipMissingFile, "B4"),
@@ -68,7 +69,7 @@ extension Mutant {
             MutantRow("replay-from-rows", .replayFromRows, "B13"),
             MutantRow("rows-without-applied", .rowsWithoutApplied, "B13"),
             MutantRow("take-rows-from-the-future", .takeRowsFromTheFuture, "B13"),
-            MutantRow("release-before-flush", .releaseBeforeFlush, "B5", by: .cuts, within: 0),
+            MutantRow("release-before-flush", .releaseBeforeFlush, "B5"),
             MutantRow("checkpoint-in-any-order", .checkpointInAnyOrder, "B5"),
             MutantRow("fold-before-sync", .foldBeforeSync, "B13"),
             MutantRow("cursor-ahead", .cursorAhead, "B13"),
@@ -98,8 +99,8 @@ extension Mutant {
             MutantRow("ignore-floor", .ignoreFloor, "B3"),
             MutantRow("never-cut", .neverCut, "B3"),
             MutantRow("sync-without-directory", .syncWithoutDirectory, "B1"),
-            MutantRow("release-youngest-first", .releaseYoungestFirst, "B4", by: .cuts, within: 0),
-            MutantRow("store-never-told", .storeNeverTold, "B5", by: .metadata, within: 0),
+            MutantRow("release-youngest-first", .releaseYoungestFirst, "B4"),
+            MutantRow("take-foreign-store", .takeForeignStore, "B5", by: .cases),
             MutantRow("answer-past-commands", .answerPastCommands, "B1", within: 0),
         ]
     }

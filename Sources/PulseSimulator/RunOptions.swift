@@ -15,12 +15,20 @@ package struct RunOptions: Sendable, Equatable {
     /// Leaves out what was added to worlds later: buggify, disk faults, damage. Seeds of old stay
     /// the same runs.
     package var isPlain = false
+    /// No world keeps little: seeds from before retention was drawn stay the same runs.
+    package var keepsAll = false
 
     package init() {}
 
     package static var plain: RunOptions {
         var options = RunOptions()
         options.isPlain = true
+        return options
+    }
+
+    package static var keepingAll: RunOptions {
+        var options = RunOptions()
+        options.keepsAll = true
         return options
     }
 
@@ -36,6 +44,7 @@ package struct RunOptions: Sendable, Equatable {
         if let submissionsMax { text += " --submissions \(submissionsMax)" }
         if let untilEvent { text += " --until \(untilEvent)" }
         if isPlain { text += " --plain" }
+        if keepsAll { text += " --keep-all" }
         return text
     }
 }

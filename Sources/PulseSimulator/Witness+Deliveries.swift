@@ -22,6 +22,7 @@ struct ProviderCallFacts {
     var channel: Channel
     var boot: Int
     var calledAt: MonotonicInstant
+    var calledWall: WallTimestamp
     /// The latest moment at which the node may still wait for the answer.
     var deadline: MonotonicInstant
     var ending: CallEnding?
@@ -51,6 +52,7 @@ extension Witness {
                 channel: channel,
                 boot: boot,
                 calledAt: world,
+                calledWall: now.wall,
                 deadline: deadline
             )
         )

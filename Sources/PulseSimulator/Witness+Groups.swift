@@ -7,6 +7,8 @@ struct GroupFacts {
     var channel: Channel
     /// The reply to the first subscribe came: the group is durable.
     var exists = false
+    /// When the first reply came.
+    var since = MonotonicInstant(nanoseconds: 0)
     var given: Set<NotificationID> = []
     /// The newest delivery of each message.
     var newestLease: [NotificationID: (boot: Int, lease: UInt64)] = [:]
@@ -22,7 +24,11 @@ extension Witness {
     }
 
     package mutating func subscribed(_ name: String, _ channel: Channel) {
-        groups[Self.groupName(name, channel), default: GroupFacts(channel: channel)].exists = true
+        let key = Self.groupName(name, channel)
+        if groups[key]?.exists != true {
+            groups[key, default: GroupFacts(channel: channel)].since = time
+        }
+        groups[key]?.exists = true
     }
 
     package func groupExists(_ name: String, _ channel: Channel) -> Bool {
@@ -82,20 +88,30 @@ extension Witness {
     }
 
     /// Messages that a group cannot have finished as far as anybody knows.
-    package func unsettled(of name: String, _ channel: Channel) -> [NotificationID] {
+    package func unsettled(
+        of name: String,
+        _ channel: Channel,
+        but isExcused: (NotificationID) -> Bool = { _ in false }
+    ) -> [NotificationID] {
         guard let group = groups[Self.groupName(name, channel)], group.exists else { return [] }
         return known.filter {
             submission(of: $0)?.channel == channel && group.settled[$0] == nil
-                && !group.uncertain.contains($0)
+                && !group.uncertain.contains($0) && !isExcused($0)
         }
     }
 
     /// P1 at the end: every message of the topic reached the group.
-    package mutating func checkGroup(_ name: String, _ channel: Channel) {
+    package mutating func checkGroup(
+        _ name: String,
+        _ channel: Channel,
+        but isExcused: (NotificationID) -> Bool = { _ in false }
+    ) {
         let key = Self.groupName(name, channel)
         guard let group = groups[key], group.exists else { return }
         for id in known
-        where submission(of: id)?.channel == channel && !group.given.contains(id) {
+        where submission(of: id)?.channel == channel && !group.given.contains(id)
+            && !isExcused(id)
+        {
             fail("P3", "group \(key) was never given \(id)")
         }
     }

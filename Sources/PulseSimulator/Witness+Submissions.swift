@@ -11,7 +11,13 @@ extension Witness {
     }
 
     /// From now on it may exist, whatever is heard of it.
-    package mutating func sent(_ number: Int) { fates[number].mayExist = true }
+    package mutating func sent(_ number: Int) {
+        fates[number].mayExist = true
+        fates[number].sends += 1
+        if fates[number].firstSent == nil { fates[number].firstSent = (time, wall) }
+        let group = submissions[number].keyGroup
+        if group >= 0, keysSince[group] == nil { keysSince[group] = wall }
+    }
 
     /// It was refused for good, or the node was not serving: this try left nothing behind.
     package mutating func refused(_ number: Int, _ reason: String) {
@@ -42,7 +48,7 @@ extension Witness {
         if !fates[rival].mayExist {
             fail("P3", "submission \(number) conflicts with \(rival), which nobody sent")
         }
-        if !fates[number].ids.isEmpty {
+        if !fates[number].ids.isEmpty, !isForgotten(submissions[number].keyGroup) {
             fail("P3", "submission \(number) was accepted and then called a conflict")
         }
     }
@@ -80,7 +86,7 @@ extension Witness {
                 fail("P1", "submission \(number) was sent once and is \(fates[number].ids)")
             }
         } else if let owner = keyOwners[submission.keyGroup] {
-            if owner.id != id {
+            if owner.id != id, !isForgotten(submission.keyGroup) {
                 fail(
                     "P3",
                     "one idempotency key, two notifications: submission \(owner.number) is "
@@ -90,7 +96,7 @@ extension Witness {
         } else {
             keyOwners[submission.keyGroup] = KeyOwner(number: number, id: id)
         }
-        if fates[number].conflicts > 0 {
+        if fates[number].conflicts > 0, !isForgotten(submission.keyGroup) {
             fail("P3", "submission \(number) was a conflict and now exists as \(id)")
         }
     }
@@ -119,10 +125,12 @@ extension Witness {
         at id: NotificationID,
         found state: NotificationState?,
         marked: Int?,
+        mayBeGone: Bool = false,
         _ occasion: String
     ) {
         guard let story = stories[id], story.acknowledgedAt != nil else { return }
         guard let state else {
+            if mayBeGone { return }
             fail(
                 "P1",
                 "\(id), submission \(story.number), was acknowledged and is lost \(occasion)"

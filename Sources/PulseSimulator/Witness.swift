@@ -28,6 +28,8 @@ package struct WitnessRules: Sendable {
     package var slackMilliseconds: Int64 = 30_000
     /// How long after its answer an outcome may still be lost to a crash: two syncs and a turn.
     package var settleMilliseconds: Int64 = 4000
+    /// How little is kept; nil for all.
+    package var retention: RetentionDial?
 
     package init() {}
 }
@@ -56,6 +58,14 @@ package struct Witness {
         count: Channel.allCases.count
     )
 
+    /// What the clocks show.
+    var time = MonotonicInstant(nanoseconds: 0)
+    var wall = WallTimestamp(milliseconds: 0)
+    /// By key group: when it was first sent.
+    var keysSince: [Int: WallTimestamp] = [:]
+    /// The log let something go.
+    package var hasReleased = false
+
     /// When the wall clock was last set, and how far back in all.
     var clockSetAt = MonotonicInstant(nanoseconds: 0)
     var clockSetBack: Int64 = 0
@@ -66,6 +76,9 @@ package struct Witness {
         var conflicts = 0
         /// Sent at least once, so it may exist although nobody says so.
         var mayExist = false
+        var sends = 0
+        /// When it was first sent, by both clocks.
+        var firstSent: (time: MonotonicInstant, wall: WallTimestamp)?
     }
 
     struct KeyOwner {
@@ -149,6 +162,10 @@ package struct Witness {
             && fate.conflicts == 0
         {
             untold += 1
+        }
+        if rules.retention != nil {
+            // A repeat that came when its key was forgotten is another notification.
+            untold += Int(repeats(on: channel))
         }
         if balance.accepted < told || balance.accepted > told + untold {
             fail(

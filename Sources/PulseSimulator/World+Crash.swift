@@ -114,6 +114,7 @@ extension World {
         coverage.saw(.duplicateFound, Int(statistics.duplicates))
         coverage.saw(.conflictFound, Int(statistics.conflicts))
         if statistics.checkpoints > flushesDone { coverage.saw(.crashBeforeFlush) }
+        seeRetention(node.shard)
         let recovery = node.shard.recovery
         if recovery.tornTail != nil { coverage.saw(.tornTailCut) }
         if recovery.rollUndone { coverage.saw(.rollUndone) }
@@ -158,7 +159,9 @@ extension World {
         for damage in node.shard.recovery.damaged {
             witness.note("P1", "a crash is taken for damage: \(damage)")
         }
-        for id in witness.acknowledgedIDs { look(at: id, on: node, "after a restart") }
+        for id in witness.acknowledgedIDs where !hasLostItsEnd(id, in: node.shard) {
+            look(at: id, on: node, "after a restart")
+        }
         checkGhosts(node)
         for channel in Channel.allCases {
             witness.sawBalance(channel, node.shard.balance(of: channel))
@@ -173,6 +176,7 @@ extension World {
                 at: id,
                 found: story?.state,
                 marked: story.flatMap { Submission.number(markedIn: $0.envelope) },
+                mayBeGone: story == nil && mayBeGone(id, from: node.shard),
                 occasion
             )
         } catch {

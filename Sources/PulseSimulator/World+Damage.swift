@@ -10,12 +10,32 @@ extension World {
     private static let damagesPerRun = 6
 
     func checkDamage() {
+        findGone()
         for _ in 0..<Self.damagesPerRun {
             guard let damage = drawDamage() else { return }
             open(damagedBy: damage)
             guard witness.violations.isEmpty else { return }
         }
         openWithBadCheckpoint()
+    }
+
+    /// What retention let go before any damage.
+    private func findGone() {
+        gone.removeAll()
+        guard knobs.retention != nil else { return }
+        do throws(ShardError) {
+            let shard = try Shard.open(
+                directory: disk.copy(),
+                store: store.copy(),
+                configuration: knobs.node.shard,
+                seed: 1,
+                at: now
+            )
+            for id in witness.known where try shard.story(of: id, withSteps: false) == nil {
+                if mayBeGone(id, from: shard) { gone.insert(id) }
+            }
+            logIsWhole = shard.log.firstNumber == 0
+        } catch { witness.note("P1", "the log cannot be opened at the end: \(error)") }
     }
 
     /// Something that can happen to one file.
@@ -47,7 +67,8 @@ extension World {
         let damaged = disk.copy()
         damaged.suffer(damage)
         // With the store as it was, or with none: then everything comes from the log.
-        let rows = extras.chance(perThousand: 500) ? store.copy() : SimulatedStore()
+        let isKept = extras.chance(perThousand: 500) || !logIsWhole
+        let rows = isKept ? store.copy() : SimulatedStore()
         trace("damage: \(damage), \(rows.count) rows")
         do throws(ShardError) {
             let shard = try Shard.open(
@@ -83,14 +104,18 @@ extension World {
     ) -> Bool {
         do throws(ShardError) {
             guard let story = try shard.story(of: id, withSteps: true) else {
-                if !isTold { witness.note("P1", "\(id) is silently gone after: \(damage)") }
+                if !isTold, !gone.contains(id) {
+                    witness.note("P1", "\(id) is silently gone after: \(damage)")
+                }
                 return false
             }
             let number = Submission.number(markedIn: story.envelope)
             if number != witness.submissionNumber(of: id) {
                 witness.note("P1", "\(id) has another content after: \(damage)")
             }
-            if !isTold, let final = witness.finalState(of: id), final != story.state {
+            if !isTold, !hasLostItsEnd(id, in: shard), let final = witness.finalState(of: id),
+                final != story.state
+            {
                 witness.note(
                     "P1",
                     "\(id) was \(final.name) and is \(story.state.name) after: \(damage)"

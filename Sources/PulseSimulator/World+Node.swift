@@ -44,6 +44,7 @@ extension World {
     private func lookAtNode() {
         guard let node else { return }
         node.checkInvariants()
+        if node.shard.log.firstNumber > 0 { witness.hasReleased = true }
         for channel in Channel.allCases {
             witness.sawBalance(channel, node.shard.balance(of: channel))
         }

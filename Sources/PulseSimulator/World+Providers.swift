@@ -30,6 +30,7 @@ extension World {
             return
         }
         checkIntent(notification, channel)
+        seeKept(notification)
         let number = witness.called(
             notification,
             marked: Submission.number(markedIn: content),

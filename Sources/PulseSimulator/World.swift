@@ -100,6 +100,11 @@ package final class World {
     var answerDurable: LogPosition?
     /// A moment of the past, for a log that is older than its store.
     var past: PastMoment?
+    /// Notifications that were not kept to the end; looked up.
+    var gone: Set<NotificationID> = []
+    var logIsWhole = true
+    /// Records that were ever moved out of segments.
+    var evacuated: UInt64 = 0
 
     var clients: [any SimulatedClient] = []
     var timerSerials: [Int] = []
@@ -149,8 +154,14 @@ package final class World {
         var unusual = root.fork()
         var diskPlanning = root.fork()
         extras = root.fork()
+        var keeping = root.fork()
         buggify = options.isPlain ? nil : Buggify(unusual.fork())
-        knobs = Knobs(&dials)
+        var knobs = Knobs(&dials)
+        if !options.isPlain, !options.keepsAll, keeping.chance(perThousand: 450) {
+            knobs.segmentBytes = 32 << 10
+            knobs.retention = RetentionDial(&keeping, segmentBytes: knobs.segmentBytes)
+        }
+        self.knobs = knobs
         var plan = FaultPlan(&planning, during: knobs.workloadMilliseconds)
         if !options.isPlain {
             plan = plan.withDiskFaults(&diskPlanning, during: knobs.workloadMilliseconds)
@@ -184,6 +195,7 @@ package final class World {
         queue.add(.probe, at: time.advanced(byMilliseconds: 500))
         while witness.violations.isEmpty, let (at, event) = queue.next() {
             time = at
+            witness.clock(time, wall)
             handle(event)
             if case .over = phase { return }
             if counts.events >= options.untilEvent ?? .max { return }
@@ -264,6 +276,7 @@ package final class World {
             trace("the clock is set by \(step.milliseconds) ms")
             clockOffset += step.milliseconds
             witness.clockSet(by: step.milliseconds, at: time)
+            witness.clock(time, wall)
         case .disk(let fault): begin(fault)
         case .room: roomAgain()
         case .start: start()

@@ -19,10 +19,10 @@ struct Options {
 
     static let usage = """
         usage: pulse-sim --seed N [--verbose] [--until EVENT] [--faults 1,4|none]
-                         [--clients 0,2] [--submissions N] [--plain]
+                         [--clients 0,2] [--submissions N] [--plain] [--keep-all]
                pulse-sim --seed N --shrink       the smallest part of it that still fails
                pulse-sim --seeds A..B [--first-failure] [--coverage]
-               pulse-sim torture [quick|long|faults|syncs|cuts|damage|metadata]
+               pulse-sim torture [quick|long|faults|syncs|cuts|damage|metadata|cases]
                                  [--seed N] [--cuts N] [--flips N] [--every N] [--scenarios N]
                pulse-sim mutants                 list the deliberate mistakes (a -DMUTANTS build)
                --mutant NAME                     make one of them
@@ -56,6 +56,7 @@ struct Options {
             case "--coverage": demandsCoverage = true
             case "--shrink": isShrinking = true
             case "--plain": run.isPlain = true
+            case "--keep-all": run.keepsAll = true
             case "--faults": run.faults = try Self.numbers(try value(of: option))
             case "--clients": run.clients = try Self.numbers(try value(of: option))
             case "--submissions": run.submissionsMax = try Self.number(try value(of: option))

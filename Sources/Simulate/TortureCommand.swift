@@ -1,7 +1,7 @@
 // pulse-sim torture: the log on a disk that does its worst.
 //
 //     pulse-sim torture [quick | long]           all of them
-//     pulse-sim torture faults|syncs|cuts|damage|metadata [--seed N] [--cuts N] [--flips N]
+//     pulse-sim torture faults|syncs|cuts|damage|metadata|cases [--seed N] [--cuts N] [--flips N]
 //                      [--every N] [--scenarios N]
 //
 // Exit codes as those of the simulation: 0 all promises were kept, 1 one was not, 2 wrong usage.
@@ -19,7 +19,7 @@ struct TortureOptions {
     var scenarios = 1
     var seed: UInt64 = 1
 
-    static let all = ["faults", "syncs", "cuts", "damage", "metadata"]
+    static let all = ["faults", "syncs", "cuts", "damage", "metadata", "cases"]
 
     /// - Throws: A sentence about what is wrong.
     init(_ arguments: [String]) throws(OptionError) {
@@ -92,6 +92,10 @@ private func torture(_ kind: String, _ options: TortureOptions) -> TortureResult
         var damage = TortureDamage(flips: options.flips)
         damage.seed = options.seed
         return damage.run()
+    case "cases":
+        var cases = TortureCases()
+        cases.seed = options.seed
+        return cases.run()
     case "metadata":
         var metadata = TortureMetadata()
         metadata.seed = options.seed

@@ -22,6 +22,15 @@ struct TortureTests {
         #expect(result.count(of: "torn tails cut") > 0)
     }
 
+    @Test("forged headers vouch for nothing, a damaged middle is noticed, a foreign store refused")
+    func directedCases() {
+        let result = TortureCases().run()
+        expectKept(result)
+        #expect(result.count(of: "headers forged in content") == 8)
+        #expect(result.count(of: "acknowledged middles damaged") == 8)
+        #expect(result.count(of: "stores of another log") == 8)
+    }
+
     @Test("every so manyth call fails once")
     func singleFaults() {
         var faults = TortureSingleFaults()

@@ -1,0 +1,57 @@
+// What may be gone where little is kept, as far as clients and providers can tell.
+
+package import PulseCore
+
+extension Witness {
+    /// What the clocks show when something happens.
+    mutating func clock(_ time: MonotonicInstant, _ wall: WallTimestamp) {
+        self.time = time
+        self.wall = wall
+    }
+
+    /// Whether a key may have been forgotten since it was first sent. By size nobody can tell when.
+    func isForgotten(_ keyGroup: Int) -> Bool {
+        guard let retention = rules.retention, let since = keysSince[keyGroup] else { return false }
+        if retention.bytes > 0, hasReleased { return true }
+        guard retention.ageMilliseconds != nil else { return false }
+        return wall.milliseconds + 2 * clockSetBack - since.milliseconds
+            >= retention.keyMilliseconds
+    }
+
+    /// Whether a notification can have ended, and so long ago that it is not kept any more.
+    package func mayBeOver(_ id: NotificationID) -> Bool {
+        guard let retention = rules.retention, hasReleased, let story = stories[id] else {
+            return false
+        }
+        let submission = submissions[story.number]
+        let hasProvider = submission.channel == .email || submission.channel == .webhook
+        if hasProvider, story.callIndexes.isEmpty { return false }
+        // Not before any of these.
+        var ended = fates[story.number].firstSent?.wall.milliseconds ?? .min
+        if let due = submission.deliverAt { ended = max(ended, due.milliseconds) }
+        if let call = story.callIndexes.last {
+            ended = max(ended, calls[call].calledWall.milliseconds)
+        }
+        let age = wall.milliseconds + 2 * clockSetBack - ended
+        guard let least = retention.ageMilliseconds, retention.bytes == 0 else { return age >= 0 }
+        return age >= least
+    }
+
+    /// Whether a group need not have seen a notification because it began later.
+    package func isOlder(_ id: NotificationID, than name: String, _ channel: Channel) -> Bool {
+        guard let story = stories[id], let sent = fates[story.number].firstSent,
+            let group = groups[Self.groupName(name, channel)]
+        else { return false }
+        return sent.time <= group.since
+    }
+
+    /// Times that keyed submissions were repeated: each may be one notification more.
+    func repeats(on channel: Channel) -> UInt64 {
+        guard rules.retention != nil else { return 0 }
+        var count = 0
+        for (number, fate) in fates.enumerated() where submissions[number].channel == channel {
+            count += max(0, fate.sends - 1)
+        }
+        return UInt64(count)
+    }
+}

@@ -1,0 +1,76 @@
+// Worlds that keep little: what the node may have let go, and what never.
+
+import PulseBroker
+import PulseCore
+import PulseLog
+import PulseNode
+
+extension World {
+    /// Whether retention may have let go of a notification: clients and providers think so, and the
+    /// shard itself holds it neither open nor waiting, for any group.
+    func mayBeGone(_ id: NotificationID, from shard: Shard) -> Bool {
+        guard shard.log.firstNumber > 0 else { return false }
+        witness.hasReleased = true
+        guard witness.mayBeOver(id), let place = id.place(key: shard.log.identity.key) else {
+            return false
+        }
+        for group in shard.state.groups where group.topic == place.stream.topic {
+            guard let index = group.index(of: place.stream) else { continue }
+            let key = MessageKey(group: group.id, stream: place.stream, offset: place.offset)
+            guard group.streams[index].progress.isDone(place.offset), !shard.leases.holds(key)
+            else {
+                return false
+            }
+            do throws(ShardError) {
+                if try shard.waitingRow(of: key) != nil { return false }
+            } catch { return false }
+        }
+        return true
+    }
+
+    /// A known gap: a record that moves for a group which has not read it does not take with it how its
+    /// delivery ended before. When that entry is gone, nobody can tell.
+    func hasLostItsEnd(_ id: NotificationID, in shard: Shard) -> Bool {
+        guard knobs.retention != nil, let place = id.place(key: shard.log.identity.key),
+            let group = shard.state.group(named: GroupState.deliveryName, on: place.stream.topic)
+        else { return false }
+        do throws(ShardError) {
+            guard let record = try shard.kept(place.stream, place.offset) else { return false }
+            return !record.ready.contains(group.id) && !record.waiting.contains(group.id)
+        } catch { return false }
+    }
+
+    /// Whether a group need not have seen a notification: it began when that was gone, or nobody read
+    /// for the group and it lost its share.
+    func isExcused(_ id: NotificationID, _ name: String, _ channel: Channel) -> Bool {
+        guard let shard = node?.shard, knobs.retention != nil,
+            let place = id.place(key: shard.log.identity.key),
+            let group = shard.state.group(named: name, on: channel.topic),
+            let index = group.index(of: place.stream),
+            group.streams[index].progress.isDone(place.offset)
+        else { return false }
+        return group.expired > 0 || witness.isOlder(id, than: name, channel)
+    }
+
+    /// What the node keeps of the log, at the end of its life.
+    func seeRetention(_ shard: Shard) {
+        if shard.log.firstNumber > 0 { witness.hasReleased = true }
+        coverage.saw(.segmentReleased, Int(shard.statistics.releases))
+        coverage.saw(
+            .recordEvacuated,
+            Int(shard.state.book.evacuated - min(evacuated, shard.state.book.evacuated))
+        )
+        evacuated = max(evacuated, shard.state.book.evacuated)
+        coverage.saw(.groupLostItsShare, Int(shard.statistics.expired))
+    }
+
+    /// A provider is called for a record that lives in a row.
+    func seeKept(_ id: NotificationID) {
+        guard let shard = node?.shard, let place = id.place(key: shard.log.identity.key) else {
+            return
+        }
+        if place.offset < shard.state.book.keptBelow(place.stream) {
+            coverage.saw(.evacuatedDelivered)
+        }
+    }
+}
