@@ -23,6 +23,9 @@ struct FIFO<Element>: Sendable where Element: Sendable {
         elements[head...].first(where: fits)
     }
 
+    /// All elements, oldest first.
+    var all: ArraySlice<Element> { elements[head...] }
+
     mutating func popFirst() -> Element? {
         guard head < elements.count else { return nil }
         defer {
@@ -81,6 +84,17 @@ struct GroupQueue: Sendable {
         }
         let found = due[Int(lane.rawValue)].first(where: { $0.message == message })
         if let found { drop(message, found.origin) }
+    }
+
+    /// Takes back what was given back unfinished and lies in a range of offsets that the group lost.
+    mutating func dropFresh(_ stream: StreamID, _ offsets: Range<Offset>) {
+        guard let lane = stream.lane, lane != .dead else { return }
+        for candidate in due[Int(lane.rawValue)].all
+        where candidate.origin == .fresh && candidate.message.stream == stream
+            && offsets.contains(candidate.message.offset)
+        {
+            drop(candidate.message, .fresh)
+        }
     }
 
     /// Removes from the front what was taken back.

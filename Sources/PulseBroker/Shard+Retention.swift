@@ -187,7 +187,7 @@ extension Shard {
     package func isAbandoned(_ group: GroupState, at now: Now) -> Bool {
         let place = Int(group.id.rawValue) - 1
         guard !group.isDelivery, retention.lastSeen.indices.contains(place),
-            !subscriptions.groups().contains(group.id)
+            !subscriptions.groups().contains(group.id), !leaseOrigins[place].isBusy
         else { return false }
         let seen = max(group.lastActive, retention.lastSeen[place])
         return seen < now.wall.advanced(byMilliseconds: -configuration.age(of: group.topic))

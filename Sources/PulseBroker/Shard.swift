@@ -136,6 +136,8 @@ package final class Shard {
     var isOpening = true
 
     struct LeaseOrigins: Sendable {
+        /// Whether a lease is open or its outcome is not durable yet.
+        var isBusy: Bool { fresh + held + scheduled > 0 }
         var fresh = 0
         var held = 0
         var scheduled = 0
@@ -291,6 +293,10 @@ package final class Shard {
                     MessageKey(group: expiry.group, stream: expiry.stream, offset: $0.offset)
                 }
                 noteRowsGone(expiry.group, messages)
+                let place = Int(expiry.group.rawValue) - 1
+                if queues.indices.contains(place), expiry.from < expiry.to {
+                    queues[place].dropFresh(expiry.stream, expiry.from..<expiry.to)
+                }
                 if !retention.losers.contains(expiry.group) {
                     retention.losers.append(expiry.group)
                 }

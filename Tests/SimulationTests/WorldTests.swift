@@ -53,6 +53,12 @@ struct WorldTests {
         #expect(Simulation.run(seed: 207, options: .keepingAll).violations.isEmpty)
     }
 
+    @Test("seed 818: a group was dealt what it had given back and then lost by retention")
+    func lostIsNotDealt() { #expect(Simulation.run(seed: 818).violations.isEmpty) }
+
+    @Test("seed 890: a group lost messages in the turn in which it was dealt them")
+    func dealtIsNotLost() { #expect(Simulation.run(seed: 890).violations.isEmpty) }
+
     @Test("seed 189: replay past a hole in the log trapped on a message that had never been held")
     func holeIsNoTrap() {
         #expect(Simulation.run(seed: 189, options: .keepingAll).violations.isEmpty)
