@@ -61,6 +61,8 @@ package enum RetentionObstacle: Hashable, Sendable {
 extension Shard {
     /// Milliseconds between checkpoints that are made only to let files go.
     private static let checkpointPauseMilliseconds: Int64 = 100
+    /// Milliseconds until what a full disk refused is decided again.
+    private static let fullPauseMilliseconds: Int64 = 1000
 
     /// Decides what may go, now and then and whenever the log has grown by a segment. Costs next to
     /// nothing most of the time. Called once a turn, before its flush.
@@ -70,7 +72,12 @@ extension Shard {
         // A group that is being made may start at the oldest record there is: it is asked again.
         guard state.applied >= retention.inFlightUntil,
             !pendingGroups.contains(where: { Int($0.id.rawValue) > state.groups.count })
-        else { return }
+        else {
+            // On a full disk that may last: a time that has passed would ask for turn after turn.
+            let soon = now.monotonic.advanced(byMilliseconds: Self.checkpointPauseMilliseconds)
+            if now.monotonic >= retention.due { retention.due = soon }
+            return
+        }
         let isTime = now.monotonic >= retention.due
         let hasGrown = log.activeNumber != retention.lastNumber
         guard isTime || hasGrown || retention.hasMore else { return }
@@ -222,6 +229,9 @@ extension Shard {
             do throws(LogError) { _ = try result.get() } catch {
                 guard case .diskFull = error else { throw .log(error) }
                 retention.hasMore = false
+                // Asking turn after turn makes no room.
+                let later = now.monotonic.advanced(byMilliseconds: Self.fullPauseMilliseconds)
+                retention.due = max(retention.due, later)
                 return
             }
             retention.inFlightUntil = log.appendPosition

@@ -59,6 +59,9 @@ struct WorldTests {
     @Test("seed 890: a group lost messages in the turn in which it was dealt them")
     func dealtIsNotLost() { #expect(Simulation.run(seed: 890).violations.isEmpty) }
 
+    @Test("seed 898: while a group's creation waited for room, retention asked for turn after turn")
+    func retentionRests() { #expect(Simulation.run(seed: 898).violations.isEmpty) }
+
     @Test("seed 189: replay past a hole in the log trapped on a message that had never been held")
     func holeIsNoTrap() {
         #expect(Simulation.run(seed: 189, options: .keepingAll).violations.isEmpty)
