@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Reads and verifies a Pulse data directory; written from spec/03-storage.md alone.
 
-reader.py [--dump] DIR: prints counts and problems; exit code 1 when there is a problem. --dump: a line of
-JSON for each record and command. DIR: a data directory or one log's. About 8 MB of entries a second.
+reader.py [--dump] DIR (a data directory, or one log's): prints counts and problems, exit code 1 for a
+problem; with --dump a line of JSON for each record, command and loss. About 8 MB of entries a second.
 """
 import collections, functools, json, pathlib, re, struct, sys
 
@@ -70,12 +70,17 @@ def commands(body):
         if rest or at > len(body):
             raise ValueError(f"a command of kind {kind} has a wrong length")
         yield found
+
+def losses(body):
+    count = struct.unpack_from("<H", body, 2)[0] if body else 0
+    for lost in struct.iter_unpack("<IqqB", body[12:12 + 21 * count]):
+        yield {"lost": lost}  # a stream, the first offset, the one after the last, whether exact
 class Log:
-    def __init__(self, path, dump=None):
+    def __init__(self, path, dump=id):
         self.dump, self.problems, self.notes, self.counts = dump, [], [], collections.Counter()
         self.identity, self.end, self.promised, self.stop = None, 0, 0, None
-        self.ends, self.positions, self.floor, after, footers = {}, {}, (0, None) + (0,) * 7, None, {}
-        names = sorted(file.name for file in path.iterdir())
+        self.ends, self.positions, self.holes, self.floor = {}, {}, [], (0, None) + (0,) * 7
+        names, after, footers = sorted(file.name for file in path.iterdir()), None, {}
         for start in (0, BLOCK) if "floor" in names else ():
             slot = (path / "floor").read_bytes()[start:start + BLOCK]
             if verifies(slot, b"PULSEFLR"):
@@ -100,8 +105,7 @@ class Log:
                 self.index(name, (path / name).read_bytes(), footers)
             elif not re.fullmatch(r"\d{20}\.seg|spare-\d+|floor", name):
                 self.notes.append(f"  {name} is unfinished, or not a file of the log\n")
-    def problem(self, name, byte, text):
-        self.problems.append(f"{name} at byte {byte}: {text}")
+    problem = lambda self, name, byte, text: self.problems.append(f"{name} at byte {byte}: {text}")
     def segment(self, name, data, after):
         major, identity, number, size, *before, synced, chain = (
             struct.unpack_from("<8xH6x16sQQQQ8xQI", data.ljust(BLOCK, b"\0")))
@@ -114,8 +118,8 @@ class Log:
             self.stop = None  # at worst a footer is missing, which can be made again
         elif after and not self.stop:
             self.problem(name, 48, "the segment does not follow the one before it")
-        self.seed, chain = crc32c(identity), crc32c(data[4092:4096], chain)
-        self.promised = max(self.promised, synced)
+        self.seed, self.promised, gaps = crc32c(identity), max(self.promised, synced), 0
+        chain = struct.unpack_from("<I", data, 84)[0] if data[88] == 1 else crc32c(data[4092:4096], chain)
         cut = self.floor[7] if self.floor[5] & 1 else None  # what is from there on was being cut off
         while at + 64 <= limit and any(data[at:at + 64]) and base + at != cut:
             header, fault = self.header(data, at, base, limit), "no entry that follows the last verifies"
@@ -128,13 +132,15 @@ class Log:
             self.look_into(name, at, body, header)
             at, entries, fault = next_at, entries + 1, "the entries end here"
             chain = crc32c(struct.pack("<II", header[13], header[1]), chain)
+            if header[11] == 3:  # it says where the log goes on, and with which chain
+                at, chain, gaps = header[5] - base, header[7], gaps + 1
             if self.floor[2] == base + at and self.floor[3] != chain:
                 self.problem("floor", 40, "the chain of the log at that position is another")
         self.end, footer = base + at, data[limit:]
         if verifies(footer, b"PULSEEND", self.seed):
-            *ends, synced, foot_chain = struct.unpack_from("<8xQQQ16xQI", footer)
+            *ends, synced, foot_chain, foot_gaps = struct.unpack_from("<8xQQQ16xQII", footer)
             self.promised = max(self.promised, synced)
-            if (*ends, foot_chain) == (number, self.end, entries, chain):
+            if (*ends, foot_chain, foot_gaps) == (number, self.end, entries, chain, gaps):
                 return number, self.end, chain
         self.stop = self.stop or (self.end, name, at, fault)
         for match in re.finditer(b"PLSE", data[at:limit - 60] if self.end != cut else b""):
@@ -143,27 +149,30 @@ class Log:
         return number, self.end, chain
     def header(self, data, at, base, limit):
         fields = struct.unpack_from("<4sIQQqqIIIIHBBI", data, at)
-        if fields[0] == b"PLSE" and fields[2] == base + at >= fields[3] and at + 64 + fields[6] <= limit:
+        after = base + at + 64 + fields[6]
+        if fields[0] == b"PLSE" and fields[2] == base + at >= fields[3] and (
+                after <= (fields[5] if fields[11] == 3 else after) <= base + limit):
             return fields if fields[13] == crc32c(data[at:at + 60], self.seed) else None
     def look_into(self, name, at, body, header):
         _, _, position, synced, wall, base, _, stream, _, _, count, kind, _, _ = header
-        self.promised = max(self.promised, synced)
-        self.positions[position] = kind
+        self.promised, self.positions[position] = max(self.promised, synced), kind
         try:
-            found = list(records(body) if kind == 1 else commands(body))
+            found = list({1: records, 2: commands, 3: losses}[kind](body))
         except (ValueError, LookupError, struct.error) as error:
             return self.problem(name, at + 64, f"a body of kind {kind} is malformed: {error!r}")
-        if kind == 1:
-            self.counts["records"] += count
-            if found and found[0]["offset"] != base or self.ends.get(stream, base) != base:
-                self.problem(name, at, f"stream {stream} has {base} after {self.ends.get(stream)}")
-            self.ends[stream] = base + count
+        spans = [(stream, base, base + count)] if kind == 1 else [one["lost"] for one in found if kind == 3]
+        for of, first, after, *exact in spans:
+            if self.ends.get(of, first) != first or kind == 1 and found and found[0]["offset"] != base:
+                self.problem(name, at, f"stream {of} has {first} after {self.ends.get(of)}")
+            self.ends[of], self.counts["lost"] = after, self.counts["lost"] + sum(exact) * (after - first)
+        self.holes += [range(position, base)] if kind == 3 else []
+        self.counts.update(records=count, gaps=kind // 3)
         self.counts.update(one["command"] for one in found if kind == 2)
+        known = self.positions, range(next(iter(self.positions))), *self.holes
         for one in found:
-            if next(iter(self.positions)) <= one.get("previous", position) not in self.positions:
+            if not any(one.get("previous", position) in place for place in known):
                 self.problem(name, at + 64, f"a step follows {one['previous']}, where no entry begins")
-            if self.dump:
-                self.dump({"position": position, "wall": wall, "stream": stream} | one)
+            self.dump({"position": position, "wall": wall, "stream": stream} | one)
     def index(self, name, data, footers):
         head, one = data[:BLOCK].ljust(BLOCK, b"\0"), name.endswith(".idx")
         major, first, *rest = struct.unpack_from("<8xH6xQ" + ("QI4xQQQQII" if one else "QQQII"), head)
@@ -184,11 +193,11 @@ class Log:
 
 def main():
     root = pathlib.Path(sys.argv[-1])
-    known = rb"pulse data directory, layout [12][,.]"
-    failed = (root / "FORMAT").exists() and not re.match(known, (root / "FORMAT").read_bytes())
-    dump = (lambda one: print(json.dumps(one, default=bytes.hex))) if "--dump" in sys.argv else None
+    marks = [mark.read_bytes() for mark in root.glob("FORMAT")]
+    failed = not all(re.match(rb"pulse data directory, layout [12][,.]", mark) for mark in marks)
+    show = (lambda one: print(json.dumps(one, default=bytes.hex))) if "--dump" in sys.argv else id
     for path in sorted(root.glob("shard-*/log")) or [root]:
-        log = Log(path, dump)
+        log = Log(path, show)
         print(f"{path}: {len(log.positions)} entries to {log.end}", json.dumps(log.counts, sort_keys=True))
         print("".join(f"  PROBLEM: {text}\n" for text in log.problems) + "".join(log.notes), end="")
         failed = failed or log.problems or not log.positions

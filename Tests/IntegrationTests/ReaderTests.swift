@@ -135,4 +135,42 @@ struct ReaderTests {
         Self.flip(broker.directory.file("data/shard-0/log/floor"), at: 33)
         #expect(try Self.read(broker.directory.file("data")).code == 1)
     }
+
+    @Test("Reads over the gaps of a repair, and the header that it made again")
+    func repaired() async throws {
+        let sink = try WebhookSink { path, number in
+            path.hasPrefix("/never") || number == 1 ? 503 : 200
+        }
+        let broker = try Broker(
+            configuration: WebhookSink.configuration(retry: "20ms", attempts: 3)
+        )
+        var acknowledged = try await Self.load(broker, sink, round: 0)
+        broker.process.send(SIGTERM)
+        #expect(try broker.process.wait() == 0)
+        let data = broker.directory.file("data")
+        // The segment's header, the first entry, and two more.
+        let segment = try Self.largestSegment(broker)
+        for offset in [100, 4096 + 4, 20_011, 40_002] { Self.flip(segment, at: offset) }
+        #expect(try Self.read(data).code == 1)
+        let repair = try ChildProcess(try Binary.pulse(), ["repair", data, "--accept-loss"])
+        #expect(try repair.wait(atMost: 60) == 0, "\(repair.output)")
+
+        let repaired = try Self.read(data)
+        #expect(repaired.code == 0, "\(repaired.output)")
+        #expect(repaired.counts["gaps"] == 3, "\(repaired.output)")
+        let lost = try #require(repaired.counts["lost"])
+        #expect(repaired.counts["records"] == acknowledged - lost, "\(repaired.output)")
+        Self.flip(segment, at: 85)
+        #expect(try Self.read(data).code == 1, "the chain that a repaired header states counts")
+        Self.flip(segment, at: 85)
+
+        // The log goes on behind its gaps.
+        try broker.start()
+        acknowledged += try await Self.load(broker, sink, round: 1)
+        broker.process.send(SIGTERM)
+        #expect(try broker.process.wait() == 0)
+        let gone = try Self.read(data)
+        #expect(gone.code == 0, "\(gone.output)")
+        #expect(gone.counts["records"] == acknowledged - lost, "\(gone.output)")
+    }
 }

@@ -1,0 +1,474 @@
+#!/usr/bin/env python3
+"""Damages a real data directory in a thousand ways, and checks what the real program makes of it.
+
+A broker writes ten segments with their indexes, a generation, checkpoints and a floor, answers for every
+notification, and stops. Then, for each damage, in a copy of the directory:
+
+    flip        one bit, at a random place of a random file
+    truncate    a file, to nothing, a random length, all but its last byte, or its first block
+    delete      a file
+    swap        two files: each has the other's name
+
+`pulse inspect --verify` must tell of it, exit code 65, unless a rule of `unneeded` says that nothing
+depends on those bytes; those are counted and printed. Then `pulse serve` either refuses with 65 and a
+message, or serves: every acknowledged identifier is answered as it was or with an explicit error, never
+otherwise and never "not found"; a key is answered with its identifier or an error, never accepted anew;
+a new notification has an identifier of its own; no process ends by a signal. After every eighth damage of
+the log `pulse repair --accept-loss` comes before the start.
+
+    damage-test.py [--flips 60] [--all-files] [--binary .build/release/pulse] [--seed N] [--only N] [--keep]
+
+--all-files: truncates (each way) and deletes every file there is, and swaps each with three others; without
+it one in four. --only does the damage of one number. The same seed draws the same damages of directories
+with the same files. Exit code 0 when all holds, 1 when something does not, 2 when the test could not run.
+"""
+
+import argparse
+import base64
+import collections
+import http.client
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+BLOCK = 4096
+BIG, SMALL, LATER = 310, 120, 40
+DAMAGED = 65
+SPAN = re.compile(r"^(\d{20})\.seg$")
+
+
+class Failed(Exception):
+    """A promise that was not kept."""
+
+
+class Broker:
+    """The program on a directory; `address` is None when it ended before it was ready."""
+
+    def __init__(self, binary, home):
+        self.output, self.address, self.connection = [], None, None
+        self.process = subprocess.Popen(
+            [binary, "serve", "--dev", "--config", home / "pulse.yaml", "--data", home / "data"]
+            + ["--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
+        )
+        self.ready = threading.Event()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+        if not self.ready.wait(60):
+            self.end()
+            raise Failed("neither ready nor ended after 60 s")
+
+    def read(self):
+        for line in self.process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            self.output.append(text)
+            found = re.match(r"pulse: ready http=127\.0\.0\.1:(\d+)", text)
+            if found:
+                self.address = ("127.0.0.1", int(found.group(1)))
+                self.ready.set()
+        self.process.wait()
+        self.ready.set()
+
+    def ask(self, method, path, body=None):
+        """Status and document; None and None when the broker is gone."""
+        headers = {"Content-Type": "application/json"} if body else {}
+        for _ in range(2):
+            self.connection = self.connection or http.client.HTTPConnection(*self.address, timeout=60)
+            try:
+                self.connection.request(method, path, body, headers)
+                response = self.connection.getresponse()
+                text = response.read()
+                return response.status, json.loads(text) if text[:1] in b"{[" else text.decode()
+            except (OSError, http.client.HTTPException):
+                self.connection = None
+                if self.process.poll() is not None:
+                    return None, None
+        return None, None
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired as error:
+            raise Failed("it does not stop within 60 s") from error
+        self.reader.join(timeout=5)
+        return code
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.reader.join(timeout=5)
+
+
+class Original:
+    """The undamaged directory, and what was acknowledged for it."""
+
+    def __init__(self, binary, home, draw):
+        self.home, self.bodies, self.answers, self.ids = home, {}, {}, {}
+        home.mkdir()
+        # Nothing but what the test asks for reads the log: scrubbing rests.
+        (home / "pulse.yaml").write_text("storage:\n  segment_bytes: 16MiB\n  scrub_rate: 0B\n")
+        broker = Broker(binary, home)
+        try:
+            self.write(broker, draw)
+            if broker.stop() != 0:
+                raise Failed("the clean stop fails:\n" + "\n".join(broker.output))
+            # Once more, so that there is a checkpoint of before and rows that were merged.
+            broker = Broker(binary, home)
+            self.wait_for_files()
+            for key, id in self.ids.items():
+                status, self.answers[key] = broker.ask("GET", f"/v1/notifications/{id}")
+                if status != 200:
+                    raise Failed(f"{id} was acknowledged and is answered {status}")
+            if broker.stop() != 0:
+                raise Failed("the clean stop fails:\n" + "\n".join(broker.output))
+        finally:
+            broker.end()
+        self.files = sorted(
+            str(path.relative_to(home / "data")) for path in (home / "data").rglob("*") if path.is_file()
+        )
+        self.ends = self.segment_ends(binary)
+
+    def write(self, broker, draw):
+        far = int(time.time() * 1000) + 365 * 86_400_000
+        kinds = ["big"] * BIG + ["small"] * SMALL + ["later"] * LATER
+        draw.shuffle(kinds)
+        template = {"channel": "email", "subject": "s", "text": "Grüße {{name}}"}
+        broker.ask("PUT", "/v1/templates/greeting", json.dumps(template))
+        for number, kind in enumerate(kinds):
+            key = f"key-{number}"
+            body = {"to": {"user": f"u{number % 7}", "email": f"a{number}@example.org"}, "idempotency_key": key}
+            if number % 5 == 0 and kind != "big":
+                body |= {"template": "greeting", "data": {"name": str(number)}}
+            else:
+                # Text that no compression makes small.
+                size = 360_000 if kind == "big" else draw.randrange(3_000)
+                body["content"] = {"subject": "s", "text": base64.b64encode(draw.randbytes(size + 1)).decode()}
+            if kind == "later":
+                body["deliver_at"] = far + number
+            self.bodies[key] = json.dumps(body)
+            status, answer = broker.ask("POST", "/v1/notifications", self.bodies[key])
+            if status != 202:
+                raise Failed(f"a submission is answered {status} {answer}")
+            self.ids[key] = answer["id"]
+        for key, id in self.ids.items():
+            until = time.monotonic() + 60
+            while broker.ask("GET", f"/v1/notifications/{id}")[1]["status"] not in ("delivered", "scheduled"):
+                if time.monotonic() > until:
+                    raise Failed(f"{id} is not delivered")
+                time.sleep(0.01)
+
+    def wait_for_files(self):
+        """Indexes and the generation are made in the background."""
+        until = time.monotonic() + 60
+        while not list((self.home / "data").glob("shard-0/log/gen-*.keys")):
+            if time.monotonic() > until:
+                raise Failed("no generation is made")
+            time.sleep(0.05)
+
+    def segment_ends(self, binary):
+        """For each segment, the byte behind its last entry."""
+        done = subprocess.run(
+            [binary, "inspect", "--verify", "-o", "json", self.home / "data"], capture_output=True, check=False
+        )
+        document = json.loads(done.stdout)
+        if done.returncode != 0 or not document["clean"]:
+            raise Failed(f"the undamaged directory is not clean: {done.stdout.decode()}")
+        lines = document["logs"][0]["segments"]
+        return {"shard-0/log/" + line["name"]: line["end"] - line["base"] for line in lines}
+
+
+class Copy:
+    """A copy of the directory that can be put right again: only what changed is copied anew."""
+
+    def __init__(self, original, home):
+        self.original, self.home, self.stamps = original, home, {}
+        (home / "data").mkdir(parents=True)
+        shutil.copyfile(original.home / "pulse.yaml", home / "pulse.yaml")
+
+    @staticmethod
+    def stamp(path):
+        status = path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    def restore(self):
+        for path in sorted((self.home / "data").rglob("*"), reverse=True):
+            name = str(path.relative_to(self.home / "data"))
+            if path.is_file() and self.stamps.get(name) != self.stamp(path):
+                path.unlink()
+            elif path.is_dir() and not (self.original.home / "data" / name).is_dir():
+                path.rmdir()
+        for name in self.original.files:
+            path = self.home / "data" / name
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.original.home / "data" / name, path)
+                self.stamps[name] = self.stamp(path)
+
+    def path(self, name):
+        return self.home / "data" / name
+
+
+def unneeded(original, kind, name, byte):
+    """Why a damage need not be noticed; None when it must be. `byte` is the first that changed."""
+    short = name.rsplit("/", 1)[-1]
+    if short.startswith("spare-") or short == "ballast":
+        return "a file that only keeps room"
+    if short in ("LOCK", "WRITERS"):
+        return "a file nobody depends on"
+    if "/state/" in name and (short.startswith(("LOG", "OPTIONS-")) or short == "IDENTITY"):
+        return "RocksDB's own notes"
+    if "/state/" in name and short.endswith(".log"):
+        return "the store's journal: what it ends with is folded from the log again"
+    if kind == "delete" and short.endswith((".idx", ".keys")):
+        return "a file that is made again"
+    if kind == "flip" and name in original.ends:
+        size = original.home.joinpath("data", name).stat().st_size
+        is_last = name == max(original.ends)
+        if original.ends[name] <= byte < (size if is_last else size - BLOCK):
+            return "behind a segment's last entry"
+    return None
+
+
+class Damage:
+    def __init__(self, kind, name, other=None, byte=0, bit=0):
+        self.kind, self.name, self.other, self.byte, self.bit = kind, name, other, byte, bit
+
+    def __str__(self):
+        return {
+            "flip": f"bit {self.bit} of byte {self.byte} of {self.name} flipped",
+            "truncate": f"{self.name} cut to {self.byte} bytes",
+            "delete": f"{self.name} deleted",
+            "swap": f"{self.name} and {self.other} swapped",
+        }[self.kind]
+
+    def perform(self, copy):
+        path = copy.path(self.name)
+        if self.kind == "flip":
+            with open(path, "r+b") as file:
+                file.seek(self.byte)
+                old = file.read(1)[0]
+                file.seek(self.byte)
+                file.write(bytes([old ^ 1 << self.bit]))
+        elif self.kind == "truncate":
+            os.truncate(path, self.byte)
+        elif self.kind == "delete":
+            path.unlink()
+        else:
+            aside = copy.home / "aside"
+            path.rename(aside)
+            copy.path(self.other).rename(path)
+            aside.rename(copy.path(self.other))
+
+    def unneeded(self, original):
+        if self.kind != "swap":
+            return unneeded(original, self.kind, self.name, self.byte)
+        both = [unneeded(original, self.kind, name, 0) for name in (self.name, self.other)]
+        return both[0] if all(both) else None
+
+    def touches_log(self):
+        return "/log/" in self.name
+
+
+def drawn(original, flips, all_files, draw):
+    """The damages, in order."""
+    sizes = {name: (original.home / "data" / name).stat().st_size for name in original.files}
+    some = [name for name in original.files if sizes[name]]
+    damages = []
+    for _ in range(flips):
+        name = draw.choice(some)
+        damages.append(Damage("flip", name, byte=draw.randrange(sizes[name]), bit=draw.randrange(8)))
+    for name in original.files:
+        chosen = all_files or draw.randrange(4) == 0
+        size = sizes[name]
+        cuts = sorted({0, draw.randrange(size + 1), max(0, size - 1), min(size, BLOCK)} - {size})
+        if chosen:
+            for byte in cuts if all_files else [draw.choice(cuts)] if cuts else []:
+                damages.append(Damage("truncate", name, byte=byte))
+            damages.append(Damage("delete", name))
+        for other in draw.sample(original.files, 3) if all_files else [draw.choice(original.files)][: chosen]:
+            if other != name:
+                damages.append(Damage("swap", name, other))
+    return damages
+
+
+class Trial:
+    """What the program makes of one damage."""
+
+    def __init__(self, binary, original, copy, draw, counts):
+        self.binary, self.original, self.copy, self.draw = binary, original, copy, draw
+        self.counts, self.notes, self.errors = counts, [], 0
+
+    def run(self, *arguments):
+        done = subprocess.run(
+            [self.binary, *arguments],
+            capture_output=True,
+            check=False,
+            timeout=120,
+            env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
+        )
+        text = (done.stdout + done.stderr).decode(errors="replace")
+        if done.returncode < 0:
+            raise Failed(f"{arguments[0]} ends by signal {-done.returncode}: {text[-800:]}")
+        return done.returncode, text
+
+    def perform(self, damage, repairs):
+        needless = damage.unneeded(self.original)
+        data = self.copy.home / "data"
+        code, text = self.run("inspect", data, "--verify")
+        if code not in (0, 4, DAMAGED):
+            raise Failed(f"inspect ends with {code}: {text[-800:]}")
+        told = code != 0
+        self.counts["told by inspect"] += told
+        if repairs:
+            code, text = self.run("repair", data, "--accept-loss")
+            self.counts["repairs"] += 1
+            if code not in (0, DAMAGED, 1) or "recondition" in text:
+                raise Failed(f"repair ends with {code}: {text[-800:]}")
+            self.counts["repairs refused"] += code != 0
+        served = self.serve(damage, repairs)
+        self.counts[served] += 1
+        if not told and needless is None:
+            raise Failed(f"inspect --verify finds nothing; {served}")
+        if not told:
+            self.counts["needless: " + needless] += 1
+
+    def serve(self, damage, is_repaired):
+        broker = Broker(self.binary, self.copy.home)
+        try:
+            for _ in range(2):
+                if broker.address:
+                    break
+                text = "\n".join(broker.output)
+                code = broker.process.returncode
+                if code == 70 and (self.copy.home / "data/shard-0/state.damaged").exists():
+                    # The store was found damaged: the next start makes it again or refuses.
+                    broker.end()
+                    self.counts["ended with 70, started again"] += 1
+                    broker = Broker(self.binary, self.copy.home)
+                    continue
+                # A FORMAT that says something else may be another program's: 73.
+                if code != DAMAGED and not (code == 73 and "FORMAT" in str(damage) + text):
+                    raise Failed(f"serve ends with {code}: {text[-800:]}")
+                if "pulse:" not in text:
+                    raise Failed(f"serve refuses without a word: {text[-800:]}")
+                return "refused"
+            self.check_answers(broker, is_repaired)
+            code = broker.stop()
+            if code not in (0, 70):
+                raise Failed(f"serve ends with {code}:\n" + "\n".join(broker.output[-8:]))
+            read_only = any("DAMAGED" in line for line in broker.output)
+            return "served read-only" if read_only else "served, some refused" if self.errors else "served whole"
+        finally:
+            broker.end()
+
+    def check_answers(self, broker, is_repaired):
+        given_up = set()
+        for key, id in self.original.ids.items():
+            status, answer = broker.ask("GET", f"/v1/notifications/{id}")
+            if status == 200:
+                self.counts["answered rightly"] += 1
+                if answer != self.original.answers[key]:
+                    raise Failed(f"{id} is answered {answer}, was {self.original.answers[key]}")
+            elif not self.is_refusal(status, answer):
+                raise Failed(f"{id} is answered {status} {answer}")
+            elif status == 410 and is_repaired:
+                given_up.add(key)
+        keys = self.draw.sample(sorted(self.original.ids), 24)
+        for key in keys:
+            status, answer = broker.ask("POST", "/v1/notifications", self.original.bodies[key])
+            if status == 200:
+                self.counts["keys found again"] += 1
+                if answer["id"] != self.original.ids[key]:
+                    raise Failed(f"{key} is answered with {answer}, was {self.original.ids[key]}")
+            elif status == 202 and key in given_up and answer["id"] not in self.original.ids.values():
+                # What somebody gave up for lost may be handed in once more.
+                self.counts["lost, and accepted anew"] += 1
+            elif not self.is_refusal(status, answer):
+                raise Failed(f"{key} is answered {status} {answer}")
+        status, answer = broker.ask(
+            "POST", "/v1/notifications", '{"to":{"email":"a@b.example"},"content":{"subject":"s","text":"t"}}'
+        )
+        if status == 202:
+            if answer["id"] in self.original.ids.values():
+                raise Failed(f"a new notification has the old identifier {answer['id']}")
+        elif not self.is_refusal(status, answer):
+            raise Failed(f"a new notification is answered {status} {answer}")
+
+    def is_refusal(self, status, answer):
+        """An explicit error; a broker that ended at the damage (70) has answered nothing wrong either."""
+        self.errors += 1
+        self.counts["answered with an error"] += 1
+        if status is None:
+            return True
+        return status in (410, 500, 503) and isinstance(answer, dict) and answer.get("code", "").startswith("data_")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", default=".build/release/pulse")
+    parser.add_argument("--flips", type=int, default=60)
+    parser.add_argument("--all-files", action="store_true")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument("--only", type=int)
+    parser.add_argument("--keep", action="store_true", help="go on after a failure, and keep the directory")
+    arguments = parser.parse_args()
+    binary = os.path.abspath(arguments.binary)
+    if not os.access(binary, os.X_OK):
+        print(f"damage-test: there is no {binary}: make release", file=sys.stderr)
+        return 2
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pulse-damage-"))
+    began = time.monotonic()
+    counts, kinds, failures = collections.Counter(), collections.Counter(), []
+    try:
+        original = Original(binary, folder / "original", random.Random(arguments.seed))
+        copy = Copy(original, folder / "copy")
+        damages = drawn(original, arguments.flips, arguments.all_files, random.Random(arguments.seed))
+        logs = 0
+        for number, damage in enumerate(damages):
+            logs += damage.touches_log()
+            if arguments.only not in (None, number):
+                continue
+            copy.restore()
+            damage.perform(copy)
+            kinds[damage.kind] += 1
+            trial = Trial(binary, original, copy, random.Random(arguments.seed + number), counts)
+            try:
+                trial.perform(damage, repairs=damage.touches_log() and logs % 8 == 0)
+            except (Failed, subprocess.TimeoutExpired) as failure:
+                failures.append(number)
+                print(f"FAILED at {number} (seed {arguments.seed}): {damage}: {failure}", flush=True)
+        print(
+            f"{sum(kinds.values())} damages (seed {arguments.seed}), of {len(original.files)} files with "
+            f"{len(original.ids)} notifications, in {time.monotonic() - began:.0f} s"
+        )
+        for name, count in [*sorted(kinds.items()), *sorted(counts.items())]:
+            print(f"  {count:7d}  {name}")
+        print(f"{len(failures)} failed" if failures else "all kept")
+        return 1 if failures else 0
+    except Failed as failure:
+        print(f"FAILED (seed {arguments.seed}): {failure}")
+        return 1
+    finally:
+        if arguments.keep:
+            print(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
