@@ -80,8 +80,8 @@ extension LogError {
 
     private static func formatMajor(ofFile file: String) -> UInt16 {
         switch LogFileName(file) {
-        case .index: IndexShape.formatMajor
-        case .generation: GenerationShape.formatMajor
+        case .index: KeyTableFormat.index.major
+        case .generation: KeyTableFormat.generation.major
         case .segment, .spare, .floor, .temporary, .unknown: SegmentHeader.formatMajor
         }
     }

@@ -65,12 +65,12 @@ extension LogInspector {
         guard
             let index = try SealedIndex.open(
                 in: directory,
-                name: name,
+                base: candidate.base,
                 footer: footer,
                 checksums: checksums
             )
         else {
-            if try isOlderIndex(name, checksums) {
+            if try KeyTableHeader(name, in: directory, .index, checksums)?.isOlder == true {
                 result.notes.append("\(name) is of an older format; opening the log remakes it")
             } else {
                 add(
@@ -81,25 +81,12 @@ extension LogInspector {
             }
             return
         }
-        if verify, let byte = try index.firstDamagedByte() {
+        if verify, let byte = try index.table.firstDamagedByte() {
             add(name, byte, "this part of the index fails its checksum")
         }
         if let place = result.segments.firstIndex(where: { $0.name == candidate.name }) {
             result.segments[place].hasIndex = true
         }
-    }
-
-    private func isOlderIndex(
-        _ name: String,
-        _ checksums: LogChecksums
-    ) throws(LogError) -> Bool {
-        let file = try storage { () throws(StorageError) in try directory.open(name) }
-        let head = RawBuffer(capacity: PagedFile.pageBytes)
-        guard try readWhole(file, at: 0, PagedFile.pageBytes, into: head) else { return false }
-        return head.bytesPointer.little(0, as: UInt64.self) == IndexShape.magic
-            && checksums.block(head.bytes(0..<4092))
-                == head.bytesPointer.little(4092, as: UInt32.self)
-            && head.bytesPointer.little(8, as: UInt16.self) < IndexShape.formatMajor
     }
 
     /// Generations are looked at by themselves; whether they fit the segments is for opening to see.
@@ -121,7 +108,7 @@ extension LogInspector {
                 add(name, 0, "the generation is damaged; opening the log remakes it")
                 continue
             }
-            if verify, let byte = try generation.firstDamagedByte() {
+            if verify, let byte = try generation.table.firstDamagedByte() {
                 add(name, byte, "this part of the generation fails its checksum")
             }
         }

@@ -46,7 +46,7 @@ package enum LogJob: Sendable {
             try directory.rename(temporary, to: name)
             try directory.syncDirectory()
         case .sealIndex(let draft):
-            try directory.replace(draft.name, with: draft.encode())
+            try draft.write(in: directory)
         case .merge(let merge):
             try merge.perform(in: directory)
         case .discard(let names):

@@ -7,10 +7,9 @@ struct MergeSource {
     let paged: PagedFile
     /// Entries in all.
     let keys: Int
-    private let pageKeys: Int
-    private let entryBytes: Int
-    /// Added to a slot to make a position; nil where the file has positions.
-    private let base: UInt64?
+    private let format: KeyTableFormat
+    /// Added to a slot to make a position.
+    private let base: UInt64
 
     private static let pagesPerRead = 8
     private let buffer: RawBuffer
@@ -19,27 +18,12 @@ struct MergeSource {
     private var readEnd = 0
     private var readStart = 0
 
-    init(_ index: SealedIndex, base: UInt64) {
-        self.init(index.paged, index.shape.mergedKeys, IndexShape.pageKeys, 12, base: base)
-    }
-
-    init(_ generation: Generation) {
-        self.init(generation.paged, generation.shape.keys, GenerationShape.pageKeys, 16, base: nil)
-    }
-
-    private init(
-        _ paged: PagedFile,
-        _ keys: Int,
-        _ pageKeys: Int,
-        _ entryBytes: Int,
-        base: UInt64?
-    ) {
-        self.paged = paged
-        self.keys = keys
-        self.pageKeys = pageKeys
-        self.entryBytes = entryBytes
-        self.base = base
-        let pages = min(Self.pagesPerRead, (keys + pageKeys - 1) / pageKeys)
+    init(_ table: KeyTable) {
+        paged = table.paged
+        keys = table.shape.mergedKeys
+        format = table.shape.format
+        base = table.base
+        let pages = min(Self.pagesPerRead, (keys + format.pageKeys - 1) / format.pageKeys)
         buffer = RawBuffer(capacity: pages * PagedFile.pageBytes)
     }
 
@@ -47,8 +31,11 @@ struct MergeSource {
     /// be read.
     mutating func readIfEmpty() throws(StorageError) -> Bool {
         guard taken == readEnd, taken < keys else { return true }
-        let first = taken / pageKeys
-        let pages = min(Self.pagesPerRead, (keys + pageKeys - 1) / pageKeys - first)
+        let first = taken / format.pageKeys
+        let pages = min(
+            Self.pagesPerRead,
+            (keys + format.pageKeys - 1) / format.pageKeys - first
+        )
         let count = pages * PagedFile.pageBytes
         do throws(StorageError) {
             let got = try paged.file.read(
@@ -65,7 +52,7 @@ struct MergeSource {
             guard paged.verifies(bytes, first + page) else { return false }
         }
         readStart = taken
-        readEnd = min(keys, taken + pages * pageKeys)
+        readEnd = min(keys, taken + pages * format.pageKeys)
         return true
     }
 
@@ -73,11 +60,12 @@ struct MergeSource {
     @inline(__always)
     mutating func take() -> (key: UInt64, position: UInt64)? {
         guard taken < readEnd else { return nil }
-        let (page, place) = (taken - readStart).quotientAndRemainder(dividingBy: pageKeys)
-        let entry = buffer.bytesPointer + page * PagedFile.pageBytes + place * entryBytes
+        let (page, place) = (taken - readStart).quotientAndRemainder(dividingBy: format.pageKeys)
+        let entry =
+            buffer.bytesPointer + page * PagedFile.pageBytes + place * format.entryBytes
         taken += 1
-        let key = entry.little(0, as: UInt64.self)
-        guard let base else { return (key, entry.little(8)) }
-        return (key, base + UInt64(entry.little(8, as: UInt32.self)) << 3)
+        return (
+            entry.little(0, as: UInt64.self), KeyTable.position(entry, format, base: base)
+        )
     }
 }

@@ -96,7 +96,7 @@ extension Recovery {
             if let footer, indexed.contains(candidate.base),
                 let file = try SealedIndex.open(
                     in: directory,
-                    name: LogFileName.name(ofIndex: candidate.base),
+                    base: candidate.base,
                     footer: footer,
                     checksums: checksums
                 )
@@ -170,14 +170,14 @@ extension Recovery {
         else { return .memory(index) }
         let draft = IndexDraft(index, identity: identity, footer: footer, base: base)
         do throws(StorageError) {
-            try directory.replace(draft.name, with: draft.encode())
+            try draft.write(in: directory)
         } catch {
             guard error.reason == .noSpace else { throw .storage(error) }
             return .memory(index)
         }
         let made = try SealedIndex.open(
             in: directory,
-            name: draft.name,
+            base: base,
             footer: footer,
             checksums: LogChecksums(identity)
         )

@@ -130,14 +130,14 @@ extension ShardLog {
         do throws(LogError) {
             if let index = try SealedIndex.open(
                 in: directory,
-                name: LogFileName.name(ofIndex: segment.base),
+                base: segment.base,
                 footer: footer,
                 checksums: checksums
             ) {
                 segment.index = .file(index)
                 pages.forget()
                 // Read now rather than by the first who asks; damage is met, and mended, by that one.
-                if segment.generation == nil { _ = try index.loadFilter() }
+                if segment.generation == nil { _ = try index.table.loadFilter() }
                 wantsJobs = true
             }
         } catch {

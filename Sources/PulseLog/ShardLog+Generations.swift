@@ -58,11 +58,11 @@ extension ShardLog {
     private func loadFilters() throws(LogError) {
         for segment in kept where !segment.isOlder(than: oldestAskedFor) {
             if let generation = segment.generation {
-                if try generation.loadFilter() { continue }
+                if try generation.table.loadFilter() { continue }
                 forget(generation)
             }
             // One that does not verify is met, and mended, by the first who asks.
-            if case .file(let index) = segment.index { _ = try index.loadFilter() }
+            if case .file(let index) = segment.index { _ = try index.table.loadFilter() }
         }
     }
 
@@ -90,12 +90,12 @@ extension ShardLog {
         let oldest = oldestAskedFor
         for segment in kept {
             guard segment.isOlder(than: oldest) else { return }
-            if case .file(let index) = segment.index { index.dropFilter() }
+            if case .file(let index) = segment.index { index.table.dropFilter() }
             // A generation is as young as its youngest segment.
             if let generation = segment.generation,
                 generation.segments.allSatisfy({ $0.latestWall < oldest })
             {
-                generation.dropFilter()
+                generation.table.dropFilter()
             }
         }
     }
@@ -138,22 +138,15 @@ extension ShardLog {
             }
             if let generation = segment.generation {
                 // One of another alignment, or of this very group: there is nothing to merge.
-                guard range.contains(generation.shape.first),
-                    range.contains(generation.shape.last), generation.range != range
+                guard range.contains(generation.range.lowerBound),
+                    range.contains(generation.range.upperBound), generation.range != range
                 else { return nil }
-                if generation !== taken { sources.append(MergeSource(generation)) }
+                if generation !== taken { sources.append(MergeSource(generation.table)) }
                 taken = generation
             } else {
-                sources.append(MergeSource(index, base: segment.base))
+                sources.append(MergeSource(index.table))
             }
-            rows.append(
-                GenerationSegment(
-                    number: segment.number,
-                    end: footer.end,
-                    latestWall: footer.latestWall,
-                    chain: footer.chain
-                )
-            )
+            rows.append(GenerationSegment(footer))
         }
         return GenerationMerge(
             range: range,
@@ -194,7 +187,7 @@ extension ShardLog {
                 discard(old.name)
             }
             segment.generation = generation
-            if case .file(let index) = segment.index { index.dropFilter() }
+            if case .file(let index) = segment.index { index.table.dropFilter() }
         }
     }
 

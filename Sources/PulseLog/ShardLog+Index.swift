@@ -90,7 +90,7 @@ extension ShardLog {
         in generation: Generation
     ) throws(LogError) -> [UInt64]? {
         var found = takeFound()
-        if try generation.positions(of: key, pages, into: &found) { return found }
+        if try generation.table.positions(of: key, pages, into: &found) { return found }
         foundPositions = found
         forget(generation)
         return nil
@@ -102,7 +102,7 @@ extension ShardLog {
         case .memory(let index):
             index.positions(of: key, base: segment.base, into: &found)
         case .file(let index):
-            if try index.positions(of: key, base: segment.base, pages, into: &found) { break }
+            if try index.table.positions(of: key, pages, into: &found) { break }
             found.removeAll(keepingCapacity: true)
             try remakeIndex(of: segment).positions(of: key, base: segment.base, into: &found)
         }
@@ -127,10 +127,10 @@ extension ShardLog {
         for segment in kept {
             switch segment.index {
             case .memory(let index): bytes.unwritten += index.bytes
-            case .file(let index): bytes.written += index.tableBytes + index.filterBytes
+            case .file(let index): bytes.written += index.table.memoryBytes
             }
             if let generation = segment.generation, generation !== counted {
-                bytes.written += generation.tableBytes + generation.filterBytes
+                bytes.written += generation.table.memoryBytes
                 counted = generation
             }
         }

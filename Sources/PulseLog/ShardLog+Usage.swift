@@ -21,9 +21,9 @@ extension ShardLog {
         var indexes = 0
         var counted: Generation?
         for segment in kept {
-            if case .file(let index) = segment.index { indexes += index.shape.fileBytes }
+            if case .file(let index) = segment.index { indexes += index.table.shape.fileBytes }
             if let generation = segment.generation, generation !== counted {
-                indexes += generation.shape.fileBytes
+                indexes += generation.table.shape.fileBytes
                 counted = generation
             }
         }

@@ -81,7 +81,7 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
             rocksdb_writeoptions_destroy(writeOptions)
             rocksdb_writeoptions_destroy(patientOptions)
             rocksdb_flushoptions_destroy(flushOptions)
-            throw Self.error(.storeOpen, path, taking: message)
+            throw StorageError(.storeOpen, path, taking: message)
         }
         self.database = database
     }
@@ -144,11 +144,11 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
                 &message
             )
         }
-        if message != nil { throw noting(Self.error(.storeRead, path, taking: message)) }
+        if message != nil { throw noting(StorageError(.storeRead, path, taking: message)) }
         guard let pinned else { return nil }
         defer { rocksdb_pinnableslice_destroy(pinned) }
         var length = 0
-        return Self.bytes(rocksdb_pinnableslice_value(pinned, &length), length)
+        return rocksBytes(rocksdb_pinnableslice_value(pinned, &length), length)
     }
 
     package func scan(
@@ -171,27 +171,16 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         below: [UInt8],
         limit: Int
     ) throws(StorageError) -> [StateRow] {
-        guard let bounded = rocksdb_readoptions_create() else { return [] }
-        defer { rocksdb_readoptions_destroy(bounded) }
-        rocksdb_readoptions_set_verify_checksums(bounded, 1)
-        let result = below.withUnsafeBytes { bound -> Result<[StateRow], StorageError> in
-            // RocksDB keeps a pointer to the bound, so the iterator must not outlive this closure.
-            rocksdb_readoptions_set_iterate_upper_bound(
-                bounded,
-                bound.baseAddress?.assumingMemoryBound(to: CChar.self),
-                bound.count
+        do throws(StorageError) {
+            return try rocksRows(
+                database,
+                path,
+                from: from,
+                below: below,
+                limit: limit,
+                keeping: true
             )
-            guard let iterator = rocksdb_create_iterator(database, bounded) else {
-                return .success([])
-            }
-            defer { rocksdb_iter_destroy(iterator) }
-            let rows = Self.rows(of: iterator, from: from, limit: limit)
-            var message: UnsafeMutablePointer<CChar>?
-            rocksdb_iter_get_error(iterator, &message)
-            return message == nil
-                ? .success(rows) : .failure(Self.error(.storeRead, path, taking: message))
-        }
-        do throws(StorageError) { return try result.get() } catch { throw noting(error) }
+        } catch { throw noting(error) }
     }
 
     // MARK: - Writing
@@ -287,7 +276,7 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
             rocksdb_free(message)
             return false
         }
-        let error = Self.error(.storeWrite, path, taking: message)
+        let error = StorageError(.storeWrite, path, taking: message)
         guard error.reason == .noSpace else { throw error }
         return false
     }
@@ -317,7 +306,7 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         } catch { throw noting(error) }
         var message: UnsafeMutablePointer<CChar>?
         rocksdb_flush(database, flushOptions, &message)
-        if message != nil { throw noting(Self.error(.storeFlush, path, taking: message)) }
+        if message != nil { throw noting(StorageError(.storeFlush, path, taking: message)) }
     }
 
     /// Remembers damage for whoever stops the process.
@@ -330,30 +319,6 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
 
     private func checkOpen() {
         precondition(!isClosed.load(ordering: .relaxed), "a closed store is not asked again")
-    }
-
-    private static func rows(
-        of iterator: OpaquePointer,
-        from: [UInt8],
-        limit: Int
-    ) -> [StateRow] {
-        from.withUnsafeBytes {
-            rocksdb_iter_seek(
-                iterator,
-                $0.baseAddress?.assumingMemoryBound(to: CChar.self),
-                $0.count
-            )
-        }
-        var rows: [StateRow] = []
-        while rows.count < limit, rocksdb_iter_valid(iterator) != 0 {
-            var keyLength = 0
-            var valueLength = 0
-            let key = bytes(rocksdb_iter_key(iterator, &keyLength), keyLength)
-            let value = bytes(rocksdb_iter_value(iterator, &valueLength), valueLength)
-            rows.append(StateRow(key: key, value: value))
-            rocksdb_iter_next(iterator)
-        }
-        return rows
     }
 
     private static func add(_ change: StateBatch.Change, to batch: OpaquePointer) {
@@ -379,36 +344,5 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
                 )
             }
         }
-    }
-
-    private static func bytes(_ start: UnsafePointer<CChar>?, _ length: Int) -> [UInt8] {
-        guard let start, length > 0 else { return [] }
-        return [UInt8](UnsafeRawBufferPointer(start: start, count: length))
-    }
-
-    /// Takes over RocksDB's message.
-    ///
-    /// It has no error numbers, so a full disk and damage are known by its words.
-    private static func error(
-        _ operation: StorageError.Operation,
-        _ path: String,
-        taking message: UnsafeMutablePointer<CChar>?
-    ) -> StorageError {
-        let text = message.map { String(cString: $0) } ?? "no reason given"
-        if let message { rocksdb_free(message) }
-        return StorageError(operation, file: path, reason: reason(of: text))
-    }
-
-    private static func reason(of text: String) -> StorageError.Reason {
-        if text.contains("No space left") || text.contains("Disk quota exceeded") {
-            return .noSpace
-        }
-        if text.contains("Too many open files") { return .tooManyFiles }
-        if text.hasPrefix("Corruption") || text.contains("No such file or directory")
-            || text.contains("does not exist (create_if_missing is false)")
-        {
-            return .damaged(text: text)
-        }
-        return .failed(code: 0, text: text)
     }
 }
