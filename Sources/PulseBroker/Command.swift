@@ -100,6 +100,8 @@ package enum Command: Hashable, Sendable {
     case expired(Expiry)
     /// Rows whose time is over are deleted.
     case forgot([ForgottenRow])
+    /// The wall clock is ahead of steady time by so many milliseconds more, from this entry on.
+    case clockSet(byMilliseconds: Int64, ClockCause)
 
     /// What every command about a message carries.
     package struct Step: Hashable, Sendable {
@@ -142,7 +144,9 @@ package enum Command: Hashable, Sendable {
         case .intent(let step), .delivered(let step, _, _), .held(let step, _, _, _, _),
             .dead(let step, _, _, _, _), .cancelled(let step):
             step
-        case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot: nil
+        case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot,
+            .clockSet:
+            nil
         }
     }
 }

@@ -16,6 +16,7 @@ extension Command {
         case released = 10
         case expired = 11
         case forgot = 12
+        case clockSet = 13
     }
 
     /// Appends this command, framed.
@@ -67,6 +68,9 @@ extension Command {
         case .forgot(let rows):
             bytes.append(littleEndian: UInt32(rows.count))
             for row in rows { row.append(to: &bytes) }
+        case .clockSet(let milliseconds, let cause):
+            bytes.append(littleEndian: milliseconds)
+            bytes.append(cause.rawValue)
         }
         bytes.patch(at: lengthAt, littleEndian: UInt32(bytes.count - lengthAt - 4))
     }
@@ -85,6 +89,7 @@ extension Command {
         case .released: .released
         case .expired: .expired
         case .forgot: .forgot
+        case .clockSet: .clockSet
         }
     }
 
@@ -163,6 +168,11 @@ extension Command {
             command = Expiry(&reader).map { .expired($0) }
         case .forgot:
             command = readForgotten(&reader)
+        case .clockSet:
+            guard let milliseconds: Int64 = reader.littleEndian(),
+                let cause = reader.byte().flatMap(ClockCause.init(rawValue:))
+            else { return nil }
+            command = .clockSet(byMilliseconds: milliseconds, cause)
         }
         return reader.isAtEnd ? command : nil
     }

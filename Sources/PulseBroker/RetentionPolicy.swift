@@ -88,8 +88,9 @@ struct RetentionVerdicts {
         }
     }
 
-    /// Whether the next segment is past policy, and why; nil when somebody requires it.
-    mutating func next(_ segment: SegmentAccount, latestWall: WallTimestamp) -> PastPolicy? {
+    /// Whether the next segment is past policy, and why; nil when somebody requires it. All times are
+    /// steady ones.
+    mutating func next(_ segment: SegmentAccount, latest: WallTimestamp) -> PastPolicy? {
         for index in topicBytes.indices {
             let topic = topicBytes[index].topic
             for stream in book.streams where stream.stream.topic == topic {
@@ -98,7 +99,7 @@ struct RetentionVerdicts {
         }
         defer { overSize -= 1 }
         if overSize > 0 { return .size }
-        let latest = max(latestWall, segment.latestEnd)
+        let latest = max(latest, segment.latestEnd)
         for topic in 0..<64 where segment.topics >> UInt64(topic) & 1 == 1 {
             if isRequired(TopicID(UInt16(topic)), latest) { return nil }
         }

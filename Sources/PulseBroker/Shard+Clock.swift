@@ -1,12 +1,148 @@
-// What the shard does when somebody sets the wall clock. Everything but due times and retention goes by
-// monotonic time and does not notice.
+// What the shard does when somebody sets the wall clock. Deadlines go by monotonic time and do not
+// notice; due times follow the wall clock; what ages goes by steady time, which nobody can set.
 //
-// Source: spec/03-storage.md, "Clocks".
+//      wall and monotonic time came apart  -->  clock set, by so much   nothing ages by it
+//      a start, long after the last entry  -->  clock set, by so much   nothing ages by it yet
+//          ... and it ran steadily since   -->  clock set, back again   it ages after all
+//
+// Source: spec/03-storage.md, "Clocks"; spec/decisions/0013-steady-time.md.
 
-import PulseCore
+package import PulseCore
 import PulseLog
 
+/// What the shard makes of the wall clock; in memory only, what must last is in the log.
+struct ClockWatch: Sendable {
+    /// The steady clock with what this process has put into the log and not folded in yet.
+    var steady: SteadyClock
+    /// What the two clocks said together when the wall clock was last believed, and the steady time then.
+    var base: Now
+    var steadyAtBase: WallTimestamp
+    /// Milliseconds before the start that do not count as age yet, and since when the clock is steady.
+    var held: Int64 = 0
+    var heldSince: MonotonicInstant
+    /// What the node has not been told of.
+    var events: [ClockEvent] = []
+
+    init(_ steady: SteadyClock, at now: Now) {
+        self.steady = steady
+        base = now
+        steadyAtBase = steady.steady(now.wall)
+        heldSince = now.monotonic
+    }
+}
+
+package enum ClockEvent: Hashable, Sendable {
+    case set(byMilliseconds: Int64)
+    /// At a start: this long after the newest entry, or before it.
+    case foundAtStart(milliseconds: Int64)
+    case confirmed(milliseconds: Int64)
+}
+
 extension Shard {
+    // MARK: - Steady time
+
+    /// The time by which things age: never later than the clocks allow it to be.
+    package func steadyTime(at now: Now) -> WallTimestamp {
+        guard !Mutant.isOn(.ageByWallClock) else { return now.wall }
+        let elapsed = now.monotonic.milliseconds(since: clockWatch.base.monotonic)
+        let latest = clockWatch.steadyAtBase.advanced(
+            byMilliseconds: elapsed &+ Limits.clockStepMilliseconds
+        )
+        return min(clockWatch.steady.steady(now.wall), latest)
+    }
+
+    /// Milliseconds before this start that do not count as age yet.
+    package var unconfirmedMilliseconds: Int64 { clockWatch.held }
+
+    package func takeClockEvents() -> [ClockEvent] {
+        defer { clockWatch.events.removeAll() }
+        return clockWatch.events
+    }
+
+    /// Looks at both clocks. Called before anything is written by a new time: what lies behind the command
+    /// was written by the clock as it is now.
+    package func followClock(_ now: Now) throws(ShardError) {
+        let elapsed = now.monotonic.milliseconds(since: clockWatch.base.monotonic)
+        let expected = clockWatch.base.wall.milliseconds &+ elapsed
+        let step = now.wall.milliseconds &- expected
+        guard step.magnitude > UInt64(Limits.clockStepMilliseconds) else {
+            if clockWatch.held > 0 { try confirmClock(now) }
+            return
+        }
+        guard !log.isReadOnly, try noteClock(.set, step, at: now) else { return }
+        // Set back, the start was not so long after the last entry as it seemed.
+        if step < 0 { clockWatch.held = max(0, clockWatch.held &+ step) }
+        clockWatch.heldSince = now.monotonic
+        clockWatch.events.append(.set(byMilliseconds: step))
+    }
+
+    private func confirmClock(_ now: Now) throws(ShardError) {
+        let steadyFor = now.monotonic.milliseconds(since: clockWatch.heldSince)
+        guard steadyFor >= configuration.clockTrustMilliseconds, !log.isReadOnly,
+            try noteClock(.confirmed, 0 &- clockWatch.held, at: now)
+        else { return }
+        retention.due = now.monotonic
+        clockWatch.events.append(.confirmed(milliseconds: clockWatch.held))
+        clockWatch.held = 0
+    }
+
+    /// Compares the clock with the newest entry, before this process writes its first.
+    func findClock(at now: Now) throws(ShardError) {
+        clockWatch = ClockWatch(state.clock, at: now)
+        retention.startedAt = clockWatch.steadyAtBase
+        let newest: WallTimestamp?
+        do throws(LogError) { newest = try log.newestEntryWall() } catch {
+            // Met again, and told, by whoever needs what lies there; ages are counted from now on.
+            guard case .damaged = error else { throw .log(error) }
+            newest = nil
+        }
+        guard let newest, !log.isReadOnly else { return }
+        let known = state.clock.steady(newest)
+        let gap = clockWatch.steadyAtBase.milliseconds &- known.milliseconds
+        guard gap < 0 - Limits.clockStepMilliseconds || gap > configuration.clockGapMilliseconds,
+            try noteClock(.start, gap, at: now)
+        else { return }
+        clockWatch.held = max(0, gap)
+        clockWatch.events.append(.foundAtStart(milliseconds: gap))
+        retention.startedAt = clockWatch.steadyAtBase
+    }
+
+    /// Puts a step of the clock into the log; false when the disk is full: it is tried again.
+    private func noteClock(
+        _ cause: ClockCause,
+        _ milliseconds: Int64,
+        at now: Now
+    ) throws(ShardError) -> Bool {
+        var body: [UInt8] = []
+        Command.clockSet(byMilliseconds: milliseconds, cause).append(to: &body)
+        let result = body.withUnsafeBytes { bytes -> Result<LogPosition, LogError> in
+            do throws(LogError) {
+                return .success(
+                    try log.append(
+                        .command,
+                        stream: .none,
+                        baseOffset: Offset(0),
+                        recordCount: 0,
+                        at: now.wall,
+                        keys: [],
+                        body: bytes
+                    )
+                )
+            } catch { return .failure(error) }
+        }
+        do throws(LogError) {
+            clockWatch.steady.set(by: milliseconds, at: try result.get(), now.wall)
+        } catch {
+            guard case .diskFull = error else { throw .log(error) }
+            return false
+        }
+        clockWatch.base = now
+        clockWatch.steadyAtBase = clockWatch.steady.steady(now.wall)
+        return true
+    }
+
+    // MARK: - Due times
+
     /// When wall and monotonic time have drifted apart by more than a second since the wheels were laid
     /// out, in one step or in many, they are laid out anew from the rows, which name wall times.
     func reloadIfClockWasSet(_ now: Now) throws(StorageError) {

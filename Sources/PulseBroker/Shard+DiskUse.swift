@@ -74,10 +74,17 @@ extension Shard {
             use[.waitingForRelease] += released * log.segmentBytes
             use[.waitingForCheckpoint] = (files - released) * log.segmentBytes
         }
-        var verdicts = RetentionVerdicts(configuration, state.book, excessBytes: 0, at: now.wall)
+        var verdicts = RetentionVerdicts(
+            configuration,
+            state.book,
+            excessBytes: 0,
+            at: steadyTime(at: now)
+        )
         for segment in state.book.segments where segment.number < log.activeNumber {
-            guard let latestWall = log.latestWall(ofSegment: segment.number) else { continue }
-            let verdict = verdicts.next(segment, latestWall: latestWall)
+            guard let latestWall = log.latestWall(ofSegment: segment.number),
+                let latest = latestSteady(of: segment.number)
+            else { continue }
+            let verdict = verdicts.next(segment, latest: latest)
             let reason: DiskUse.Reason =
                 if !state.book.openBytes(in: segment.number).isEmpty { .open } else {
                     verdict == nil ? .retained : .behind

@@ -58,7 +58,8 @@ extension Shard {
             guard let (stream, offset) = place, let record = try kept(stream, offset) else {
                 continue
             }
-            return record.wall < oldest ? nil : record
+            let written = clockWatch.steady.steady(record.wall, at: record.position)
+            return written < oldest ? nil : record
         }
         return nil
     }

@@ -77,6 +77,7 @@ extension Shard {
             storeWasEmpty: storeWasEmpty
         )
         shard.isOpening = false
+        shard.clockWatch = ClockWatch(shard.state.clock, at: now)
         for (stream, end) in shard.state.streams { shard.nextOffsets[stream] = end }
         if shard.recovery.damaged.isEmpty { try shard.begin(at: now) }
         do throws(StorageError) {
@@ -163,6 +164,7 @@ extension Shard {
 
     /// Writes the command that a process began, and the delivery groups when they do not exist yet.
     private func begin(at now: Now) throws(ShardError) {
+        try findClock(at: now)
         Command.started(at: now.wall).append(to: &turnCommands)
         var next = UInt16(state.groups.count + 1)
         for channel in Channel.allCases

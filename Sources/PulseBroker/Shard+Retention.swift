@@ -33,7 +33,7 @@ struct RetentionProgress: Sendable {
     var obstacle: RetentionObstacle?
     /// When a group was last seen with a subscriber, by its place.
     var lastSeen: [WallTimestamp] = []
-    let startedAt: WallTimestamp
+    var startedAt: WallTimestamp
     /// Where the sweeps over rows go on.
     var templatesFrom: [UInt8] = [0x74]
     var deadFrom: [UInt8] = [0x64]
@@ -68,6 +68,7 @@ extension Shard {
     /// nothing most of the time. Called once a turn, before its flush.
     package func releaseOldSegments(at now: Now) throws(ShardError) {
         guard !log.isReadOnly else { return }
+        try followClock(now)
         try letFilesGo(at: now)
         // A group that is being made may start at the oldest record there is: it is asked again.
         guard state.applied >= retention.inFlightUntil,
@@ -111,14 +112,14 @@ extension Shard {
             configuration,
             state.book,
             excessBytes: excessBytes,
-            at: now.wall
+            at: steadyTime(at: now)
         )
         var below = state.book.segments.first?.number ?? 0
         let first = below
         // The last one may still grow, or have entries that are not folded in.
         for segment in state.book.segments.dropLast() {
-            guard let latestWall = log.latestWall(ofSegment: segment.number),
-                let reason = verdicts.next(segment, latestWall: latestWall)
+            guard let latest = latestSteady(of: segment.number),
+                let reason = verdicts.next(segment, latest: latest)
             else { break }
             let open = state.book.openBytes(in: segment.number)
             guard open.isEmpty else {
@@ -134,6 +135,14 @@ extension Shard {
             below = segment.number + 1
         }
         if below > first { commands.append(.released(below: below)) }
+    }
+
+    /// When the newest entry of a segment was written, by the clock of ages.
+    func latestSteady(of segment: UInt64) -> WallTimestamp? {
+        guard let wall = log.latestWall(ofSegment: segment) else { return nil }
+        let begin = LogPosition(segment * UInt64(log.segmentBytes))
+        let end = LogPosition((segment + 1) * UInt64(log.segmentBytes))
+        return state.clock.latest(wall, of: begin..<end)
     }
 
     /// Bytes by which the log is larger than it may be, once all that was let go is gone.
@@ -186,7 +195,7 @@ extension Shard {
             retention.lastSeen.append(retention.startedAt)
         }
         for group in subscriptions.groups() where Int(group.rawValue) <= retention.lastSeen.count {
-            retention.lastSeen[Int(group.rawValue) - 1] = now.wall
+            retention.lastSeen[Int(group.rawValue) - 1] = steadyTime(at: now)
         }
     }
 
@@ -197,7 +206,10 @@ extension Shard {
             !subscriptions.groups().contains(group.id), !leaseOrigins[place].isBusy
         else { return false }
         let seen = max(group.lastActive, retention.lastSeen[place])
-        return seen < now.wall.advanced(byMilliseconds: -configuration.age(of: group.topic))
+        let oldest = steadyTime(at: now).advanced(
+            byMilliseconds: -configuration.age(of: group.topic)
+        )
+        return seen < oldest
     }
 
     /// Groups that lost messages since this was asked last.

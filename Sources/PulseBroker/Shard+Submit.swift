@@ -101,6 +101,7 @@ extension Shard {
         keys: [UInt64],
         at now: Now
     ) throws(ShardError) -> Offset {
+        try followClock(now)
         let base = nextOffsets[stream] ?? Offset(0)
         batch.withUnsafeMutableBytes {
             RecordBatch.patch($0, baseOffset: base, leaderEpoch: configuration.log.leaderEpoch)
@@ -148,15 +149,18 @@ extension Shard {
         channel: Channel,
         at now: Now
     ) throws(ShardError) -> SubmitOutcome? {
-        let oldest = now.wall.advanced(
+        try followClock(now)
+        let oldest = steadyTime(at: now).advanced(
             byMilliseconds: -configuration.idempotencyWindowMilliseconds
         )
+        let clock = clockWatch.steady
+        let since = clock.wall(notAfter: oldest)
         var found: SubmitOutcome?
         do throws(LogError) {
-            try log.lookup(hash.idempotency(key), since: oldest) { position throws(LogError) in
+            try log.lookup(hash.idempotency(key), since: since) { position throws(LogError) in
                 var tooOld = false
                 try log.read(at: position) { header, body in
-                    tooOld = header.wall < oldest
+                    tooOld = clock.steady(header.wall, at: header.position) < oldest
                     guard !tooOld, header.kind == .recordBatch else { return }
                     forEachRecord(in: body, at: position) { record in
                         guard let value = record.value,

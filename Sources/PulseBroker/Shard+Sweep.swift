@@ -26,7 +26,8 @@ extension Shard {
     // MARK: - Kept records
 
     private func endedRows(at now: Now) throws(ShardError) -> [ForgottenRow] {
-        let latest = now.wall.advanced(byMilliseconds: -configuration.shortestAge)
+        let steady = steadyTime(at: now)
+        let latest = steady.advanced(byMilliseconds: -configuration.shortestAge)
         let limit = EndedRow.limit(latest)
         let start = retention.endedFrom
         guard start.lexicographicallyPrecedes(limit) else {
@@ -44,7 +45,7 @@ extension Shard {
         for row in rows {
             guard let ended = EndedRow(key: row.key) else { continue }
             let message = ended.message
-            let oldest = now.wall.advanced(
+            let oldest = steady.advanced(
                 byMilliseconds: -configuration.age(of: message.stream.topic)
             )
             guard ended.wall < oldest else { continue }
@@ -88,9 +89,26 @@ extension Shard {
             guard row == nil else { return false }
             let ended = try fromStore { () throws(StorageError) in try store.get(outcome) }
                 .flatMap(EndedRow.step(in:))
-            if let ended, ended.at >= oldest { return false }
+            if let ended, try isYoung(key, endedAt: ended.at, since: oldest) { return false }
         }
         return true
+    }
+
+    /// Whether the end of a kept record, told with its wall time, is younger than `oldest`, a steady time.
+    private func isYoung(
+        _ message: MessageKey,
+        endedAt wall: WallTimestamp,
+        since oldest: WallTimestamp
+    ) throws(ShardError) -> Bool {
+        for steady in state.clock.candidates(wall) where steady >= oldest {
+            if state.clock.isPlain { return true }
+            // Its row in order of time says which of them it is; it goes when its time is over.
+            let row = EndedRow(message: message, wall: steady).timeKey
+            if try fromStore({ () throws(StorageError) in try store.get(row) }) != nil {
+                return true
+            }
+        }
+        return false
     }
 
     // MARK: - Dead letters

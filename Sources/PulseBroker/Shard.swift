@@ -34,6 +34,10 @@ package struct ShardConfiguration: Sendable {
     package var scrubBytesPerSecond: Int64
     /// From the beginning of one pass over all segments to that of the next.
     package var scrubIntervalMilliseconds: Int64
+    /// From the newest entry to a start: more is not counted as age until the clock is trusted.
+    package var clockGapMilliseconds = Limits.clockGapMilliseconds
+    /// How long the clock has to be steady for that.
+    package var clockTrustMilliseconds = Limits.clockTrustMilliseconds
     /// Bytes of log that are kept; see ``RetentionPolicy``.
     package var retention: RetentionPolicy
 
@@ -126,6 +130,7 @@ package final class Shard {
     var retention: RetentionProgress
     /// What the two clocks said together when the wheels were laid out, to notice that one was set.
     var clockBase: Now
+    var clockWatch: ClockWatch
     package internal(set) var statistics = ShardStatistics()
     /// The checkpoint made last by this process.
     package internal(set) var savedState: SavedState?
@@ -166,6 +171,7 @@ package final class Shard {
         checkpointed = state.applied
         durableCheckpoint = state.applied
         clockBase = now
+        clockWatch = ClockWatch(state.clock, at: now)
         scrubbing = Scrubbing(ScrubProgress(began: now.wall))
         retention = RetentionProgress(state.book, at: now)
         for (stream, end) in state.streams { nextOffsets[stream] = end }
@@ -191,7 +197,9 @@ package final class Shard {
         if !isWaitingForRoom { commandsReach = log.appendPosition }
         if Mutant.isOn(.callBeforeIntent) { openAnnounced() }
         if Mutant.isOn(.leaseEndsBeforeSync) { closeSettled() }
-        log.noteTime(now)
+        let window = configuration.idempotencyWindowMilliseconds
+        let oldest = steadyTime(at: now).advanced(byMilliseconds: -window)
+        log.noteTime(now, keysSince: clockWatch.steady.wall(notAfter: oldest))
         do throws(LogError) {
             try log.flush(jobs: &logJobs)
         } catch { throw .log(error) }
@@ -356,6 +364,7 @@ package final class Shard {
 
     /// Lets time pass: waits that are over make their messages due, leases that ran out are ended.
     package func reachedTime(_ now: Now) throws(ShardError) {
+        try followClock(now)
         do throws(StorageError) {
             try reloadIfClockWasSet(now)
             for index in queues.indices {

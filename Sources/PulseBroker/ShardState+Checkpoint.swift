@@ -11,9 +11,13 @@ extension ShardState {
     static let version: UInt8 = 3
     /// The first that has a segment book.
     static let bookVersion: UInt8 = 3
+    /// Version 3 and the clock behind it; written only where the clock was ever set.
+    static let clockVersion: UInt8 = 4
 
     /// The hot part as bytes: equal states give equal bytes.
-    package func encoded() -> [UInt8] { encoded(version: Self.version) }
+    package func encoded() -> [UInt8] {
+        encoded(version: clock.isPlain ? Self.version : Self.clockVersion)
+    }
 
     /// As an earlier version would have been written, without what it did not have.
     package func encoded(version: UInt8) -> [UInt8] {
@@ -53,7 +57,7 @@ extension ShardState {
             bytes.append(littleEndian: intent.position.rawValue)
         }
         for ledger in ledgers {
-            let values = ledger.values.dropLast(Int(Self.version - version))
+            let values = ledger.values.dropLast(max(0, Int(Self.version) - Int(version)))
             for value in values { bytes.append(littleEndian: value) }
         }
         guard version > 1 else { return bytes }
@@ -69,6 +73,7 @@ extension ShardState {
             bytes.append(range.isExact ? 1 : 0)
         }
         if version >= 3 { book.append(to: &bytes) }
+        if version >= Self.clockVersion { clock.append(to: &bytes) }
         return bytes
     }
 
@@ -84,7 +89,7 @@ extension ShardState {
     }
 
     private init?(_ reader: inout ByteReader) {
-        guard let version = reader.byte(), (1...Self.version).contains(version),
+        guard let version = reader.byte(), (1...Self.clockVersion).contains(version),
             let applied: UInt64 = reader.littleEndian(),
             let streamCount: UInt32 = reader.littleEndian()
         else { return nil }
@@ -127,6 +132,10 @@ extension ShardState {
         if version >= 3 {
             guard let book = SegmentBook(&reader) else { return nil }
             self.book = book
+        }
+        if version >= Self.clockVersion {
+            guard let clock = SteadyClock(&reader) else { return nil }
+            self.clock = clock
         }
         guard reader.isAtEnd else { return nil }
     }

@@ -14,16 +14,17 @@ extension ShardState {
         rows: inout StateBatch
     ) {
         let message = step.message
-        noteActive(message.group, at: header.wall)
+        let steady = clock.steady(header.wall)
+        noteActive(message.group, at: steady)
         let decides = group(message.group)?.isDelivery ?? false
         let isKept = book.finish(
             message.stream,
             message.offset,
-            at: decides ? header.wall : nil
+            at: decides ? steady : nil
         )
         guard isKept else { return }
         rows.put(EndedRow.outcomeKey(message), EndedRow.outcome(command, at: header.wall))
-        rows.put(EndedRow(message: message, wall: header.wall).timeKey, [])
+        rows.put(EndedRow(message: message, wall: steady).timeKey, [])
     }
 
     mutating func noteActive(_ group: GroupID, at wall: WallTimestamp) {

@@ -77,6 +77,8 @@ package struct ShardState: Sendable {
     package internal(set) var applied = LogPosition.zero
     /// What the log's segments hold that somebody needs.
     package internal(set) var book: SegmentBook
+    /// By which clock things age.
+    package internal(set) var clock = SteadyClock()
 
     /// No stream grows so far: an offset past it was not written by us.
     private static let offsetMax = Int64.max / 2
@@ -229,7 +231,7 @@ package struct ShardState: Sendable {
             )
             row.put(into: &rows)
             book.wait(step.message.stream, step.message.offset, 1)
-            noteActive(step.message.group, at: header.wall)
+            noteActive(step.message.group, at: clock.steady(header.wall))
             count(step.message) {
                 $0.heldRows += 1
                 $0.retries += 1
@@ -274,7 +276,7 @@ package struct ShardState: Sendable {
                 throw StateError(position: position, problem: .impossibleOffset(start.offset))
             }
             var group = GroupState(id: id, topic: topic, name: name, streams: [])
-            group.lastActive = header.wall
+            group.lastActive = clock.steady(header.wall)
             // Nothing is promised to it that has left its segment, or is about to.
             for start in starts {
                 let floor = max(start.offset, book.keptBelow(start.stream))
@@ -301,9 +303,11 @@ package struct ShardState: Sendable {
             guard book.release(below: below, at: header.endPosition) else {
                 throw StateError(position: position, problem: .releasedUnfinished(below))
             }
-        case .expired(let expiry): expire(expiry, at: header.wall, rows: &rows)
+        case .expired(let expiry): expire(expiry, at: clock.steady(header.wall), rows: &rows)
         case .forgot(let forgotten):
             for row in forgotten { forget(row, rows: &rows) }
+        case .clockSet(let milliseconds, _):
+            clock.set(by: milliseconds, at: position, header.wall)
         }
     }
 
@@ -397,7 +401,9 @@ extension Command {
     fileprivate var isNotable: Bool {
         switch self {
         case .templatePut, .cancelled, .expired, .released: true
-        case .delivered, .dead, .intent, .held, .groupCreated, .started, .kept, .forgot: false
+        case .delivered, .dead, .intent, .held, .groupCreated, .started, .kept, .forgot,
+            .clockSet:
+            false
         }
     }
 }

@@ -13,7 +13,7 @@ enum StoreFormat {
     static let major: UInt16 = 1
     static let minor: UInt16 = 0
     /// The newest hot state that is read.
-    static let stateVersion = ShardState.version
+    static let stateVersion = ShardState.clockVersion
 
     static var value: [UInt8] {
         var bytes: [UInt8] = []

@@ -125,6 +125,17 @@ package enum Limits {
     package static let idempotencyWindowMilliseconds: Int64 = 24 * 3_600_000
     /// Milliseconds a finished notification is kept, at least: a week.
     package static let retentionMilliseconds: Int64 = 7 * 24 * 3_600_000
+    /// Milliseconds by which wall and monotonic time may come apart before the wall clock counts as set:
+    /// more than any slewing brings about between two looks, less than the shortest window.
+    package static let clockStepMilliseconds: Int64 = 1000
+    /// Milliseconds from the newest entry to a start that count as age at once: a restart takes less,
+    /// a clock read in the wrong time zone is off by more.
+    package static let clockGapMilliseconds: Int64 = 600_000
+    /// Milliseconds for which the clock must run steadily after a longer gap before that time counts:
+    /// time servers need minutes, and a person who reads the warning has a chance.
+    package static let clockTrustMilliseconds: Int64 = 3_600_000
+    /// Steps of the clock that are told apart; the oldest ones become one.
+    package static let clockStepsMax = 64
     /// Held messages kept in memory; the rest wait in the state store, in due order.
     package static let heldInMemoryMax = 65_536
     /// Records above a group's floor, done or not, at which the group stops leasing: 512 KiB of bits.

@@ -103,4 +103,5 @@ extension Mutant {
 
     // Bugs that whole worlds found.
     @inlinable public static var answerPastCommands: Mutant { Mutant(59) }
+    @inlinable public static var ageByWallClock: Mutant { Mutant(63) }
 }

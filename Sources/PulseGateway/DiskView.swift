@@ -3,6 +3,19 @@
 package import PulseCore
 
 package struct DiskView: Sendable {
+    /// What is made of the wall clock.
+    package struct Clock: Sendable {
+        package var steps: Int
+        package var setByMilliseconds: Int64
+        package var unconfirmedMilliseconds: Int64
+
+        package init(steps: Int, setByMilliseconds: Int64, unconfirmedMilliseconds: Int64) {
+            self.steps = steps
+            self.setByMilliseconds = setByMilliseconds
+            self.unconfirmedMilliseconds = unconfirmedMilliseconds
+        }
+    }
+
     package struct Pin: Sendable {
         package var segment: UInt64
         package var since: WallTimestamp
@@ -40,6 +53,7 @@ package struct DiskView: Sendable {
     package var keptBytes: UInt64
     package var evacuated: UInt64
     package var expired: UInt64
+    package var clock: Clock
     package var pin: Pin?
 
     package init(
@@ -51,6 +65,7 @@ package struct DiskView: Sendable {
         keptBytes: UInt64,
         evacuated: UInt64,
         expired: UInt64,
+        clock: Clock,
         pin: Pin?
     ) {
         self.bytes = bytes
@@ -61,6 +76,7 @@ package struct DiskView: Sendable {
         self.keptBytes = keptBytes
         self.evacuated = evacuated
         self.expired = expired
+        self.clock = clock
         self.pin = pin
     }
 }
@@ -86,6 +102,9 @@ extension HTTPResponse {
             member(",\"bytes\":", view.keptBytes)
             member(",\"evacuated\":", view.evacuated)
             member(",\"expired\":", view.expired)
+            member("},\"clock\":{\"steps\":", view.clock.steps)
+            member(",\"set_by_milliseconds\":", view.clock.setByMilliseconds)
+            member(",\"unconfirmed_milliseconds\":", view.clock.unconfirmedMilliseconds)
             body.append("},\"pin\":")
             guard let pin = view.pin else {
                 body.append("null}")

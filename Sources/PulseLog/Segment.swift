@@ -7,11 +7,14 @@ struct SegmentTally: Hashable, Sendable {
     var entries: UInt64 = 0
     var firstWall = WallTimestamp(milliseconds: 0)
     var latestWall = WallTimestamp(milliseconds: 0)
+    /// Of the newest entry; only known of segments whose entries were read.
+    var newestWall = WallTimestamp(milliseconds: 0)
 
     @inline(__always)
     mutating func count(_ wall: WallTimestamp) {
         if entries == 0 { firstWall = wall }
         if entries == 0 || wall > latestWall { latestWall = wall }
+        newestWall = wall
         entries += 1
     }
 }

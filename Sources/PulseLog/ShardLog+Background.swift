@@ -38,9 +38,12 @@ extension ShardLog {
     }
 
     /// Tells the log what time it is, so that failed work is tried again although nothing is appended.
-    package func noteTime(_ now: Now) {
+    ///
+    /// - Parameter keysSince: Keys of entries with an earlier wall time are not asked for any more. It may
+    ///   go back, when somebody sets the clock: then what was let go is read again.
+    package func noteTime(_ now: Now, keysSince: WallTimestamp? = nil) {
         latestTime = now.monotonic
-        if now.wall > latestWall { latestWall = now.wall }
+        if let keysSince { self.keysSince = keysSince }
     }
 
     /// When failed work wants to be tried again; nil when none waits.

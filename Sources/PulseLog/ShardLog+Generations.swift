@@ -38,7 +38,9 @@ extension ShardLog {
                 try storage { () throws(StorageError) in try directory.remove(name) }
             }
         }
-        latestWall = max(latestWall, wall)
+        if let age = configuration.mergedKeysMilliseconds {
+            keysSince = max(active.tally.newestWall, wall).advanced(byMilliseconds: -age)
+        }
         try loadFilters()
     }
 
@@ -56,7 +58,7 @@ extension ShardLog {
 
     /// Reads the filters that will be asked, so that the first who asks does not wait for them.
     private func loadFilters() throws(LogError) {
-        for segment in kept where !segment.isOlder(than: oldestAskedFor) {
+        for segment in kept where !segment.isOlder(than: keysSince) {
             if let generation = segment.generation {
                 if try generation.table.loadFilter() { continue }
                 forget(generation)
@@ -64,14 +66,6 @@ extension ShardLog {
             // One that does not verify is met, and mended, by the first who asks.
             if case .file(let index) = segment.index { _ = try index.table.loadFilter() }
         }
-    }
-
-    /// Keys of older entries are not asked for.
-    private var oldestAskedFor: WallTimestamp {
-        guard let age = configuration.mergedKeysMilliseconds else {
-            return WallTimestamp(milliseconds: .min)
-        }
-        return latestWall.advanced(byMilliseconds: -age)
     }
 
     // MARK: Merging
@@ -87,7 +81,7 @@ extension ShardLog {
     }
 
     private func dropOldFilters() {
-        let oldest = oldestAskedFor
+        let oldest = keysSince
         for segment in kept {
             guard segment.isOlder(than: oldest) else { return }
             if case .file(let index) = segment.index { index.table.dropFilter() }
@@ -127,7 +121,7 @@ extension ShardLog {
         _ range: ClosedRange<UInt64>
     ) -> GenerationMerge? {
         guard group.last?.number == range.upperBound,
-            !group.allSatisfy({ $0.isOlder(than: oldestAskedFor) })
+            !group.allSatisfy({ $0.isOlder(than: keysSince) })
         else { return nil }
         var sources: [MergeSource] = []
         var rows: [GenerationSegment] = []

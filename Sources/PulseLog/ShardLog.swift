@@ -66,8 +66,8 @@ package final class ShardLog {
     /// What ``noteTime(_:)`` was told last, and until when failed work rests.
     var latestTime = MonotonicInstant(nanoseconds: 0)
     var jobsNotBefore = MonotonicInstant(nanoseconds: 0)
-    /// The latest wall clock that was seen: keys older than the window are told from it.
-    var latestWall = WallTimestamp(milliseconds: .min)
+    /// Keys of older entries are not asked for: their filters need no memory.
+    var keysSince = WallTimestamp(milliseconds: .min)
     /// Jobs that failed with none ending well between them.
     var failuresInRow = 0
     /// Bytes of the disk that new segments may take; all of them until somebody says.
@@ -153,7 +153,6 @@ package final class ShardLog {
         gaps = recovered.gaps
         precedingEnd = LogPosition(recovered.precedingEnd)
         refusal = recovered.damaged.first.map { .damaged($0) }
-        latestWall = recovered.active.tally.latestWall
         for segment in kept where segment.isSealed || segment !== active {
             streamDirectory.add(segment)
         }
@@ -212,6 +211,21 @@ package final class ShardLog {
     /// The latest wall clock of any entry: later than now when a clock was set back.
     package var latestEntryWall: WallTimestamp {
         kept.lazy.map(\.tally.latestWall).max() ?? active.tally.latestWall
+    }
+
+    /// When the newest entry was written, nil when there is none. Mostly known; where the newest segment
+    /// was just begun, the one before is read.
+    package func newestEntryWall() throws(LogError) -> WallTimestamp? {
+        if active.tally.entries > 0 { return active.tally.newestWall }
+        guard let last = kept.last(where: { $0 !== active && $0.tally.entries > 0 }) else {
+            return nil
+        }
+        var newest: WallTimestamp?
+        try scan(from: LogPosition(last.base)) { header, _ in
+            newest = header.wall
+            return true
+        }
+        return newest
     }
 
     /// Oldest first, for disk usage and inspection.

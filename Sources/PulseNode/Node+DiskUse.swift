@@ -18,6 +18,11 @@ extension Node {
             keptBytes: book.keptBytes,
             evacuated: book.evacuated,
             expired: shard.state.groups.reduce(0) { $0 + $1.expired },
+            clock: DiskView.Clock(
+                steps: shard.state.clock.steps.count,
+                setByMilliseconds: shard.state.clock.offset,
+                unconfirmedMilliseconds: shard.unconfirmedMilliseconds
+            ),
             pin: use.pin.map { pin in
                 DiskView.Pin(
                     segment: pin.segment,
@@ -32,6 +37,37 @@ extension Node {
         )
     }
 
+    /// Says what is made of the wall clock when somebody set it: it decides what is kept and what goes.
+    func reportClock(into effects: inout EffectQueue) {
+        for event in shard.takeClockEvents() {
+            switch event {
+            case .set(let milliseconds):
+                metrics.clockSteps += 1
+                effects.warn("the wall clock was set: nothing ages by it", milliseconds)
+            case .foundAtStart(let milliseconds) where milliseconds < 0:
+                metrics.clockSteps += 1
+                effects.warn("the wall clock is behind the newest entry", milliseconds)
+            case .foundAtStart(let milliseconds):
+                metrics.clockSteps += 1
+                effects.warn(
+                    "the newest entry is old, or the wall clock is wrong: the time between ages nothing "
+                        + "until the clock has been steady for an hour",
+                    milliseconds
+                )
+            case .confirmed(let milliseconds):
+                effects.append(
+                    .log(
+                        LogEvent(
+                            .info,
+                            "the wall clock was steady: the time before the start counts as age",
+                            [.init("milliseconds", "\(milliseconds)")]
+                        )
+                    )
+                )
+            }
+        }
+    }
+
     /// Kept small: the accounts of the segments are looked at, not the segments.
     func appendDiskUse(to text: inout MetricsText, at now: Now) {
         // A store that cannot be read is told of by everything else.
@@ -40,6 +76,14 @@ extension Node {
         for reason in DiskUse.Reason.allCases {
             text.sample([("reason", reason.rawValue)], UInt64(clamping: use[reason]))
         }
+        text.family("pulse_clock_steps_total", "counter", "Times the wall clock was found set.")
+        text.sample([], metrics.clockSteps)
+        text.family(
+            "pulse_clock_unconfirmed_milliseconds",
+            "gauge",
+            "Time before the start that ages nothing until the clock has been steady."
+        )
+        text.sample([], UInt64(clamping: shard.unconfirmedMilliseconds))
         let book = shard.state.book
         text.family("pulse_kept_records", "gauge", "Records that outlived their segments.")
         text.sample([], book.keptRecords)
@@ -58,5 +102,12 @@ extension Node {
             }
             text.sample([("channel", channel.name)], expired)
         }
+    }
+}
+
+extension EffectQueue {
+    fileprivate mutating func warn(_ message: String, _ milliseconds: Int64) {
+        let fields = [LogEvent.Field("milliseconds", "\(milliseconds)")]
+        append(.log(LogEvent(.warning, message, fields, mayRepeat: true)))
     }
 }

@@ -17,6 +17,7 @@ struct NodeMetrics {
     var caught: UInt64 = 0
     var calls: UInt64 = 0
     var diskStalls: UInt64 = 0
+    var clockSteps: UInt64 = 0
     /// In the order of `outcomeNames`.
     private(set) var outcomes: [UInt64] = Array(repeating: 0, count: 7)
 

@@ -107,7 +107,8 @@ extension Node {
         case .cancelled:
             view.nextAttemptAt = nil
             event("cancelled", nil)
-        case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot: break
+        case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot, .clockSet:
+            break
         }
     }
 

@@ -97,6 +97,7 @@ package final class Node {
     package func step(_ input: Input, at now: Now, into effects: inout EffectQueue) {
         guard failure == nil, drain != .drained else { return }
         do throws(ShardError) {
+            try shard.followClock(now)
             try take(input, at: now, into: &effects)
         } catch { fail(error, into: &effects) }
     }
@@ -151,6 +152,7 @@ package final class Node {
             if Mutant.isOn(.callBeforeIntent) { try callOpened(at: now, into: &effects) }
             try writeFloorIfDue(at: now)
             reportLosses(into: &effects)
+            reportClock(into: &effects)
             startJobs(at: now, into: &effects)
             try goOnDraining(at: now, into: &effects)
         } catch {

@@ -114,6 +114,8 @@ package struct Knobs: Sendable, CustomStringConvertible {
         )
         if let retention {
             node.shard.retention.bytes = retention.bytes
+            // No start is so short that it counts as age: the clock may be set while nothing runs.
+            node.shard.clockGapMilliseconds = 0
             if let age = retention.ageMilliseconds {
                 node.shard.idempotencyWindowMilliseconds = retention.keyMilliseconds
                 node.shard.retentionMilliseconds = age

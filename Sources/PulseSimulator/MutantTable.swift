@@ -102,6 +102,7 @@ extension Mutant {
             MutantRow("release-youngest-first", .releaseYoungestFirst, "B4", within: 0),
             MutantRow("take-foreign-store", .takeForeignStore, "B5", by: .cases),
             MutantRow("answer-past-commands", .answerPastCommands, "B1", within: 0),
+            MutantRow("age-by-wall-clock", .ageByWallClock, "B12", within: 0),
         ]
     }
 

@@ -14,8 +14,8 @@ extension Witness {
         guard let retention = rules.retention, let since = keysSince[keyGroup] else { return false }
         if retention.bytes > 0, hasReleased { return true }
         guard retention.ageMilliseconds != nil else { return false }
-        return wall.milliseconds + 2 * clockSetBack - since.milliseconds
-            >= retention.keyMilliseconds
+        // A clock that is set makes nothing older.
+        return time.milliseconds(since: since) + clockSlewed >= retention.keyMilliseconds
     }
 
     /// Whether a notification can have ended, and so long ago that it is not kept any more.
@@ -27,12 +27,10 @@ extension Witness {
         let hasProvider = submission.channel == .email || submission.channel == .webhook
         if hasProvider, story.callIndexes.isEmpty { return false }
         // Not before any of these.
-        var ended = fates[story.number].firstSent?.wall.milliseconds ?? .min
-        if let due = submission.deliverAt { ended = max(ended, due.milliseconds) }
-        if let call = story.callIndexes.last {
-            ended = max(ended, calls[call].calledWall.milliseconds)
-        }
-        let age = wall.milliseconds + 2 * clockSetBack - ended
+        guard var ended = fates[story.number].firstSent?.time else { return false }
+        if let call = story.callIndexes.last { ended = max(ended, calls[call].calledAt) }
+        // A clock that is set makes nothing older.
+        let age = time.milliseconds(since: ended) + clockSlewed
         guard let least = retention.ageMilliseconds, retention.bytes == 0 else { return age >= 0 }
         return age >= least
     }

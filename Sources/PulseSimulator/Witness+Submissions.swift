@@ -16,7 +16,7 @@ extension Witness {
         fates[number].sends += 1
         if fates[number].firstSent == nil { fates[number].firstSent = (time, wall) }
         let group = submissions[number].keyGroup
-        if group >= 0, keysSince[group] == nil { keysSince[group] = wall }
+        if group >= 0, keysSince[group] == nil { keysSince[group] = time }
     }
 
     /// It was refused for good, or the node was not serving: this try left nothing behind.

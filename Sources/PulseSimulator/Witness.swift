@@ -62,13 +62,15 @@ package struct Witness {
     var time = MonotonicInstant(nanoseconds: 0)
     var wall = WallTimestamp(milliseconds: 0)
     /// By key group: when it was first sent.
-    var keysSince: [Int: WallTimestamp] = [:]
+    var keysSince: [Int: MonotonicInstant] = [:]
     /// The log let something go.
     package var hasReleased = false
 
     /// When the wall clock was last set, and how far back in all.
     var clockSetAt = MonotonicInstant(nanoseconds: 0)
     var clockSetBack: Int64 = 0
+    /// Milliseconds by which it was set in steps that are too small to notice.
+    var clockSlewed: Int64 = 0
 
     /// What a client knows of one submission.
     struct Fate {
@@ -132,6 +134,8 @@ package struct Witness {
     package mutating func clockSet(by milliseconds: Int64, at time: MonotonicInstant) {
         clockSetAt = time
         clockSetBack += max(0, -milliseconds)
+        // A smaller step than that is not told from a clock that is slewed.
+        if abs(milliseconds) <= Limits.clockStepMilliseconds { clockSlewed += abs(milliseconds) }
     }
 
     // MARK: - Ledgers

@@ -46,7 +46,7 @@ enum CommandText {
             return [("command", .text("began")), ("time", .text(wall.rfc3339))]
         case .cancelled(let step):
             return named("cancelled", step)
-        case .kept, .released, .expired, .forgot:
+        case .kept, .released, .expired, .forgot, .clockSet:
             return ofRetention(command)
         }
     }
@@ -73,6 +73,12 @@ enum CommandText {
             ]
         case .forgot(let rows):
             return [("command", .text("forgot")), ("rows", .number(rows.count))]
+        case .clockSet(let milliseconds, let cause):
+            let why = ["set", "start", "confirmed"][Int(cause.rawValue) - 1]
+            return [
+                ("command", .text("clock_set")), ("milliseconds", .number(milliseconds)),
+                ("cause", .text(why)),
+            ]
         default: return []
         }
     }

@@ -101,6 +101,7 @@ import Testing
         )
         try check(.cancelled(step), "09 21000000 \(Self.stepHex)")
         try check(.released(below: 7), "0A 08000000 0700000000000000")
+        try check(.clockSet(byMilliseconds: -2, .start), "0D 09000000 FEFFFFFFFFFFFFFF 02")
         try check(
             .expired(
                 Expiry(

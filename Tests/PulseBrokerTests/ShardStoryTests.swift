@@ -424,6 +424,7 @@ extension Command {
         case .released: "released"
         case .expired: "expired"
         case .forgot: "forgot"
+        case .clockSet: "clockSet"
         }
     }
 }
