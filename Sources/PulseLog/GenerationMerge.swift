@@ -149,16 +149,16 @@ package final class GenerationMerge: @unchecked Sendable {
             header: counts.encode
         )
         sources = []
-        do throws(LogError) {
-            let made = try Generation.open(in: directory, segments: range, checksums: checksums)
-            if let made, try made.table.loadFilter() {
-                outcome = .made(made)
-                return
+        outcome = .made(
+            try reopened(name) { () throws(LogError) in
+                let made = try Generation.open(
+                    in: directory,
+                    segments: range,
+                    checksums: checksums
+                )
+                guard let made, try made.table.loadFilter() else { return nil }
+                return made
             }
-        } catch {
-            if case .storage(let failure) = error { throw failure }
-        }
-        let text = "what was just written does not verify"
-        throw StorageError(.read, file: name, reason: .failed(code: 0, text: text))
+        )
     }
 }

@@ -16,7 +16,7 @@ import PulseCore
 
 /// Everything needed to write a segment's index file. A value, so that it can cross to the
 /// background; its arrays are shared with the log until then, not copied.
-package struct IndexDraft: Sendable {
+struct IndexDraft: Sendable {
     let identity: LogIdentity
     let footer: SegmentFooter
     let base: UInt64
@@ -33,8 +33,7 @@ package struct IndexDraft: Sendable {
         runs = index.runs
     }
 
-    package var segmentNumber: UInt64 { footer.number }
-    package var name: String { LogFileName.name(ofIndex: base) }
+    var name: String { LogFileName.name(ofIndex: base) }
 
     /// Writes the file. Sorts all keys: tens of milliseconds for a full segment.
     func write(in directory: any LogDirectory) throws(StorageError) {

@@ -14,7 +14,8 @@ final class KeyTable: @unchecked Sendable {
     let fences: [UInt64]
     /// Added to a slot to make a position.
     let base: UInt64
-    private let filterCRC: UInt32
+    let tablesCRC: UInt32
+    let filterCRC: UInt32
     private var filter: KeyFilter?
 
     /// `tables` are those of the header's file, verified.
@@ -32,6 +33,7 @@ final class KeyTable: @unchecked Sendable {
         )
         self.shape = shape
         self.base = base
+        tablesCRC = header.tablesCRC
         filterCRC = header.filterCRC
         fences = (0..<shape.pages).map { tables.little($0 * 8) }
     }
@@ -43,21 +45,18 @@ final class KeyTable: @unchecked Sendable {
 
     /// Reads the filter into memory unless it is there; false when it does not verify.
     func loadFilter() throws(LogError) -> Bool {
-        if filter == nil { filter = try readFilter() }
-        return filter != nil
-    }
-
-    func dropFilter() { filter = nil }
-
-    private func readFilter() throws(LogError) -> KeyFilter? {
-        try KeyFilter.read(
+        if filter != nil { return true }
+        filter = try KeyFilter.read(
             from: paged.file,
             at: shape.filter.lowerBound,
             blocks: shape.filterBlocks,
             crc: filterCRC,
             paged.checksums
         )
+        return filter != nil
     }
+
+    func dropFilter() { filter = nil }
 
     // MARK: Looking up
 
@@ -102,14 +101,5 @@ final class KeyTable: @unchecked Sendable {
             number += 1
         }
         return true
-    }
-
-    /// Checks every page and the filter; what inspection asks for. The first byte of what fails, or nil.
-    func firstDamagedByte() throws(LogError) -> Int? {
-        let pages = IndexPages()
-        for number in 0..<shape.pages where try pages.page(number, of: paged) == nil {
-            return PagedFile.start(ofPage: number)
-        }
-        return try readFilter() == nil ? shape.filter.lowerBound : nil
     }
 }

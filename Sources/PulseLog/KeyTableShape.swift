@@ -79,13 +79,24 @@ struct KeyTableHeader {
         _ format: KeyTableFormat,
         _ checksums: LogChecksums
     ) throws(LogError) {
+        let file: any LogFile
         do throws(StorageError) {
             file = try directory.open(name)
-            fileBytes = try file.size()
         } catch {
             if error.reason == .notFound { return nil }
             throw .storage(error)
         }
+        try self.init(file, format, checksums)
+    }
+
+    /// As above, of an open file.
+    init?(
+        _ file: any LogFile,
+        _ format: KeyTableFormat,
+        _ checksums: LogChecksums
+    ) throws(LogError) {
+        self.file = file
+        fileBytes = try storage { () throws(StorageError) in try file.size() }
         self.format = format
         self.checksums = checksums
         block = RawBuffer(capacity: Self.bytes)
@@ -94,7 +105,7 @@ struct KeyTableHeader {
             checksums.block(block.bytes(0..<Self.crcByte)) == fields.little(Self.crcByte)
         else { return nil }
         guard major <= format.major else {
-            throw .newerFormat(file: name, byte: 8, major: major)
+            throw .newerFormat(file: file.name, byte: 8, major: major)
         }
     }
 

@@ -7,8 +7,8 @@ package import PulseCore
 package enum LogJob: Sendable {
     /// Make a spare segment: zero-filled, synced, under its final spare name.
     case prepareSpare(name: String, bytes: Int)
-    /// Sort and write the index of a sealed segment.
-    case sealIndex(IndexDraft)
+    /// Make the index file of a sealed segment.
+    case sealIndex(IndexJob)
     /// Do a piece of a merge; asked for again until it is done.
     case merge(GenerationMerge)
     /// Remove files whose content is found elsewhere, or of no use any more.
@@ -28,7 +28,7 @@ package enum LogJob: Sendable {
     package var subject: Subject {
         switch self {
         case .prepareSpare(let name, _): .spare(name: name)
-        case .sealIndex(let draft): .index(segment: draft.segmentNumber)
+        case .sealIndex(let job): .index(segment: job.footer.number)
         case .merge(let merge):
             .merge(first: merge.range.lowerBound, last: merge.range.upperBound)
         case .discard(let names): .discard(names: names)
@@ -45,8 +45,8 @@ package enum LogJob: Sendable {
             try file.sync()
             try directory.rename(temporary, to: name)
             try directory.syncDirectory()
-        case .sealIndex(let draft):
-            try draft.write(in: directory)
+        case .sealIndex(let job):
+            try job.perform(in: directory)
         case .merge(let merge):
             try merge.perform(in: directory)
         case .discard(let names):

@@ -4,7 +4,8 @@
 
 package import PulseCore
 
-/// Verifies a stretch of a sealed segment: its header block, entries with their chain, its footer.
+/// Verifies a stretch of a sealed segment: its header block, entries with their chain, its footer; then
+/// of its index file and its generation.
 ///
 /// `@unchecked Sendable`: made by the log's thread, performed on one other, and read by the log's thread
 /// only after the end of the job was told to it.
@@ -19,15 +20,21 @@ package final class ScrubPiece: @unchecked Sendable {
     /// Where the next entry begins, and what its chain must be; nil behind a damaged one.
     private(set) var byte: Int
     private(set) var chain: UInt32?
-    /// What did not verify.
+    /// Whether the segment was read to its end.
+    private(set) var isScanned: Bool
+    /// What of its index file and generation is still to be verified.
+    private(set) var checks: [KeyTableCheck]
+    /// What did not verify, of the segment.
     package private(set) var damaged: [DamagedRange] = []
+    private(set) var damagedTables: [KeyTable] = []
     /// Bytes read and verified in this piece.
     package private(set) var bytes = 0
 
     init(
         _ segment: Segment,
         footer: SegmentFooter,
-        from place: (byte: Int, chain: UInt32?)?,
+        checks: [KeyTableCheck],
+        after earlier: ScrubPiece?,
         bytesMax: Int,
         geometry: SegmentGeometry,
         checksums: LogChecksums
@@ -38,22 +45,42 @@ package final class ScrubPiece: @unchecked Sendable {
         self.bytesMax = bytesMax
         self.geometry = geometry
         self.checksums = checksums
-        byte = place?.byte ?? geometry.entriesStart
-        chain = place == nil ? segment.startChain : place?.chain
+        self.checks = checks
+        isScanned = earlier?.isScanned ?? false
+        byte = earlier?.byte ?? geometry.entriesStart
+        chain = earlier == nil ? segment.startChain : earlier?.chain
     }
 
     private var end: Int { geometry.byte(of: footer.end - 1) + 1 }
-    /// Whether this piece reached the end of its segment.
-    package var isWhole: Bool { byte >= end }
+    /// Whether this piece reached the end of its segment, and of what belongs to it.
+    package var isWhole: Bool { isScanned && checks.isEmpty }
 
     /// Reads and verifies. What does not verify is noted in ``damaged``, not thrown.
     ///
     /// - Throws: When the file cannot be read at all; the piece may be asked for again.
     package func perform() throws(StorageError) {
+        do throws(LogError) {
+            if !isScanned { try scan() }
+            while var check = checks.first, bytes < bytesMax {
+                let start = check.byte
+                try check.perform(bytesMax: bytesMax - bytes)
+                bytes += check.byte - start
+                if check.damagedByte != nil { damagedTables.append(check.table) }
+                if check.isOver { checks.removeFirst() } else { checks[0] = check }
+            }
+        } catch {
+            guard case .storage(let failure) = error else {
+                preconditionFailure("a scan fails only where the file cannot be read")
+            }
+            throw failure
+        }
+    }
+
+    private func scan() throws(LogError) {
         if byte == geometry.entriesStart {
             // What the disk holds is of interest, not what memory remembers.
             file.dropCache()
-            try verifyBlocks()
+            try storage { () throws(StorageError) in try verifyBlocks() }
         }
         let scanner = SegmentScanner(
             file: file,
@@ -64,34 +91,28 @@ package final class ScrubPiece: @unchecked Sendable {
             chain: chain
         )
         let start = byte
-        do throws(LogError) {
-            while scanner.byte < end, scanner.byte - start < bytesMax {
-                let at = scanner.byte
-                switch try scanner.next() {
-                case .entry: break
-                case .full:
-                    note(at, until: end, "the entries end before the segment's end")
-                    scanner.byte = end
-                case .fault(let fault, let header?):
-                    scanner.stepOver(header)
-                    note(at, until: scanner.byte, fault.reason)
-                case .fault(let fault, nil):
-                    let next = try scanner.nextHeader(from: at + 8)?.byte ?? end
-                    note(at, until: min(next, end), fault.reason)
-                    scanner.byte = min(next, end)
-                    scanner.chain = nil
-                }
+        while scanner.byte < end, scanner.byte - start < bytesMax {
+            let at = scanner.byte
+            switch try scanner.next() {
+            case .entry: break
+            case .full:
+                note(at, until: end, "the entries end before the segment's end")
+                scanner.byte = end
+            case .fault(let fault, let header?):
+                scanner.stepOver(header)
+                note(at, until: scanner.byte, fault.reason)
+            case .fault(let fault, nil):
+                let next = try scanner.nextHeader(from: at + 8)?.byte ?? end
+                note(at, until: min(next, end), fault.reason)
+                scanner.byte = min(next, end)
+                scanner.chain = nil
             }
-        } catch {
-            guard case .storage(let failure) = error else {
-                preconditionFailure("a scan fails only where the file cannot be read")
-            }
-            throw failure
         }
         byte = scanner.byte
         chain = scanner.chain
         bytes += byte - start
-        if isWhole {
+        isScanned = byte >= end
+        if isScanned {
             if let chain, chain != footer.chain {
                 note(end, until: end, "the chain of the entries is not the footer's")
             }

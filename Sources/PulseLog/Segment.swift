@@ -23,8 +23,9 @@ struct SegmentTally: Hashable, Sendable {
 ///
 ///     active --roll--> sealed, index in memory --job finished--> sealed, index in its file
 ///                              ^                                        |
-///                              `-------- an index page is damaged ------'
+///                              `--- a question meets a damaged page ----'
 ///
+/// Damage that scrubbing finds is mended from file to file, in the background.
 /// A sealed segment whose index is in its file may be part of a generation.
 final class Segment {
     enum Index {
@@ -48,8 +49,10 @@ final class Segment {
     var end: UInt64
     /// Gaps among its entries.
     let gapCount: UInt32
-    /// Whether an index job for it is under way.
-    var indexJobPending = false
+    /// The job that makes its index file, while that is under way.
+    var indexJob: IndexJob?
+    /// Its index file is known to be damaged, answers where it can, and is to be made again.
+    var indexIsDamaged = false
 
     init(
         number: UInt64,

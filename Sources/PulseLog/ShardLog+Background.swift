@@ -22,17 +22,7 @@ extension ShardLog {
             jobs.append(.prepareSpare(name: name, bytes: geometry.segmentBytes))
         }
         try requestRelease(into: &jobs)
-        for segment in kept {
-            guard let footer = segment.footer, !segment.indexJobPending,
-                case .memory(let index) = segment.index
-            else { continue }
-            segment.indexJobPending = true
-            jobs.append(
-                .sealIndex(
-                    IndexDraft(index, identity: identity, footer: footer, base: segment.base)
-                )
-            )
-        }
+        requestIndexes(into: &jobs)
         requestMerge(into: &jobs)
         requestDiscard(into: &jobs)
     }
@@ -51,7 +41,7 @@ extension ShardLog {
         wantsJobs && failuresInRow > 0 && refusal == nil ? jobsNotBefore : nil
     }
 
-    private func rest() {
+    func rest() {
         wantsJobs = true
         let wait = Self.retryMilliseconds << Int64(min(failuresInRow, 8))
         failuresInRow += 1
@@ -110,8 +100,9 @@ extension ShardLog {
             if failure == nil { spares.append(name) }
         case .index(let number):
             guard let segment = kept.first(where: { $0.number == number }) else { return }
-            segment.indexJobPending = false
-            if failure == nil { adoptIndexFile(of: segment) }
+            let job = segment.indexJob
+            segment.indexJob = nil
+            if failure == nil, let job { adopt(job.outcome, of: segment) }
         case .merge: mergeFinished(failure)
         case .discard(let names):
             discardJobPending = false
@@ -124,27 +115,6 @@ extension ShardLog {
             if !releasing.isEmpty { wantsJobs = true }
             for name in names { sparesComing.remove(name) }
             spares += names
-        }
-    }
-
-    /// Lets the index in memory go once the file reads well; keeps it otherwise.
-    private func adoptIndexFile(of segment: Segment) {
-        guard let footer = segment.footer else { return }
-        do throws(LogError) {
-            if let index = try SealedIndex.open(
-                in: directory,
-                base: segment.base,
-                footer: footer,
-                checksums: checksums
-            ) {
-                segment.index = .file(index)
-                pages.forget()
-                // Read now rather than by the first who asks; damage is met, and mended, by that one.
-                if segment.generation == nil { _ = try index.table.loadFilter() }
-                wantsJobs = true
-            }
-        } catch {
-            rest()
         }
     }
 
@@ -164,7 +134,7 @@ extension ShardLog {
         let before = releasing.count
         while let oldest = kept.first, oldest !== active, oldest.end <= below.rawValue,
             oldest.end <= durable, geometry.base(of: oldest.number + 1) < durable,
-            !oldest.indexJobPending
+            oldest.indexJob == nil
         {
             var spareName: String?
             if spares.count + sparesComing.count < configuration.spareSegments {

@@ -73,7 +73,7 @@ extension ShardLog {
     /// Asks for the next piece of a merge, or begins one; frees filters that nobody asks any more.
     func requestMerge(into jobs: inout [LogJob]) {
         dropOldFilters()
-        guard !mergeJobPending, !mergesSuspended, damaged.isEmpty else { return }
+        guard !mergeJobPending, damaged.isEmpty else { return }
         if merge == nil { merge = nextMerge() }
         guard let merge else { return }
         mergeJobPending = true
@@ -120,8 +120,9 @@ extension ShardLog {
         of group: ArraySlice<Segment>,
         _ range: ClosedRange<UInt64>
     ) -> GenerationMerge? {
-        guard group.last?.number == range.upperBound,
-            !group.allSatisfy({ $0.isOlder(than: keysSince) })
+        let name = LogFileName.name(ofGeneration: range.lowerBound, range.upperBound)
+        guard group.last?.number == range.upperBound, !isGivenUp(range),
+            !discarding.contains(name), !group.allSatisfy({ $0.isOlder(than: keysSince) })
         else { return nil }
         var sources: [MergeSource] = []
         var rows: [GenerationSegment] = []
@@ -138,6 +139,8 @@ extension ShardLog {
                 if generation !== taken { sources.append(MergeSource(generation.table)) }
                 taken = generation
             } else {
+                let own = segment.number...segment.number
+                guard !segment.indexIsDamaged, !isGivenUp(own) else { return nil }
                 sources.append(MergeSource(index.table))
             }
             rows.append(GenerationSegment(footer))
@@ -161,8 +164,10 @@ extension ShardLog {
         wantsJobs = true
         switch merge.outcome {
         case .unfinished: return
-        case .made(let generation): adopt(generation)
-        case .damagedSource(let range): mend(range)
+        case .made(let generation):
+            mended(generation.range)
+            adopt(generation)
+        case .damagedSource(let range): mendSource(range)
         }
         self.merge = nil
     }
@@ -183,30 +188,6 @@ extension ShardLog {
             segment.generation = generation
             if case .file(let index) = segment.index { index.table.dropFilter() }
         }
-    }
-
-    /// A file that was to be merged does not verify: it is made anew, and the merge comes later.
-    private func mend(_ range: ClosedRange<UInt64>) {
-        for segment in kept where range.contains(segment.number) {
-            if let generation = segment.generation, generation.range == range {
-                forget(generation)
-                return
-            }
-            guard range.count == 1 else { continue }
-            do throws(LogError) {
-                try remakeIndex(of: segment)
-            } catch {
-                // The segment itself is damaged: whoever reads it is told. Not tried again and again.
-                mergesSuspended = true
-            }
-        }
-    }
-
-    /// Lets a damaged generation go; it is merged anew under the same name.
-    func forget(_ generation: Generation) {
-        pages.forget()
-        for segment in kept where segment.generation === generation { segment.generation = nil }
-        wantsJobs = true
     }
 
     // MARK: Files of no use any more

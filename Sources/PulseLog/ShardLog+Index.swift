@@ -109,16 +109,6 @@ extension ShardLog {
         return found
     }
 
-    /// The index file is damaged, not the log: it is made anew from the segment, for now in memory.
-    @discardableResult
-    func remakeIndex(of segment: Segment) throws(LogError) -> MemoryIndex {
-        let rebuilt = try rebuildIndex(of: segment)
-        segment.index = .memory(rebuilt)
-        segment.indexJobPending = false
-        wantsJobs = true
-        return rebuilt
-    }
-
     /// Bytes that indexes hold in memory: those of segments whose index is not in a file yet, the active
     /// one above all, and everything else. For metrics and for the test that bounds them.
     package var indexBytes: (unwritten: Int, written: Int) {
@@ -135,28 +125,6 @@ extension ShardLog {
             }
         }
         return bytes
-    }
-
-    func rebuildIndex(of segment: Segment) throws(LogError) -> MemoryIndex {
-        let scanner = SegmentScanner(
-            file: segment.file,
-            number: segment.number,
-            geometry: geometry,
-            checksums: checksums,
-            byte: geometry.entriesStart,
-            chain: segment.startChain
-        )
-        let builder = IndexBuilder(indexer, checksums)
-        while scanner.position < segment.end {
-            let at = scanner.position
-            switch try scanner.next() {
-            case .entry(let header, let body):
-                builder.add(header, body, byte: geometry.byte(of: at))
-            case .full: throw damage(segment, at, "the entries end before the segment's end")
-            case .fault(let fault, _): throw damage(segment, at, fault.reason)
-            }
-        }
-        return builder.index
     }
 }
 

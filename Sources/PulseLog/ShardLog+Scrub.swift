@@ -1,4 +1,5 @@
-// Scrubbing: every sealed segment is read and verified now and then, whether anybody asks for it or not.
+// Scrubbing: every sealed segment is read and verified now and then, whether anybody asks for it or not,
+// and so are the index files and generations.
 //
 //     pass 7:  segments in the order of hash(7, number); where it stands is one number, the last hash done
 //
@@ -36,7 +37,7 @@ extension ShardLog {
         bytesMax: Int
     ) -> ScrubPiece? {
         if let earlier, !earlier.isWhole, let segment = scrubbable(earlier.segment) {
-            return piece(of: segment, from: (earlier.byte, earlier.chain), bytesMax)
+            return piece(of: segment, after: earlier, bytesMax)
         }
         var next: (order: UInt64, segment: Segment)?
         for segment in kept where isScrubbable(segment) {
@@ -45,10 +46,11 @@ extension ShardLog {
             if let best = next, best.order <= order { continue }
             next = (order, segment)
         }
-        return next.flatMap { piece(of: $0.segment, from: nil, bytesMax) }
+        return next.flatMap { piece(of: $0.segment, after: nil, bytesMax) }
     }
 
-    /// Takes in what a piece found; moves `progress` when its segment is done.
+    /// Takes in what a piece found; moves `progress` when its segment is done. Damaged index files and
+    /// generations are made again in the background.
     ///
     /// - Returns: What is damaged and was not known to be.
     package func scrubbed(
@@ -59,24 +61,47 @@ extension ShardLog {
             progress.reached = ScrubProgress.order(of: piece.segment, in: progress.pass)
         }
         // Let go meanwhile: its file may be another segment's by now.
-        guard scrubbable(piece.segment) != nil else { return [] }
+        guard let segment = scrubbable(piece.segment) else { return [] }
+        for table in piece.damagedTables {
+            if case .file(let index) = segment.index, index.table === table {
+                mendIndex(of: segment)
+            } else if let generation = segment.generation, generation.table === table {
+                forget(generation)
+            }
+        }
         return piece.damaged.filter { noteDamage($0) }
     }
 
     private func piece(
         of segment: Segment,
-        from place: (byte: Int, chain: UInt32?)?,
+        after earlier: ScrubPiece?,
         _ bytesMax: Int
     ) -> ScrubPiece? {
         guard let footer = segment.footer else { return nil }
+        let tables = tables(of: segment)
         return ScrubPiece(
             segment,
             footer: footer,
-            from: place,
+            // What was made anew meanwhile was just written, and is verified in the next pass.
+            checks: earlier?.checks.filter { check in tables.contains { $0 === check.table } }
+                ?? tables.map { KeyTableCheck($0) },
+            after: earlier,
             bytesMax: bytesMax,
             geometry: geometry,
             checksums: checksums
         )
+    }
+
+    /// What is verified with a segment: its index file, and with the last of its segments a generation.
+    private func tables(of segment: Segment) -> [KeyTable] {
+        var tables: [KeyTable] = []
+        if case .file(let index) = segment.index, !segment.indexIsDamaged {
+            tables.append(index.table)
+        }
+        if let generation = segment.generation, generation.range.upperBound == segment.number {
+            tables.append(generation.table)
+        }
+        return tables
     }
 
     private func scrubbable(_ number: UInt64) -> Segment? {

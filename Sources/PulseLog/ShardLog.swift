@@ -85,8 +85,11 @@ package final class ShardLog {
     /// The merge under way; one at a time.
     var merge: GenerationMerge?
     var mergeJobPending = false
-    /// A segment whose index is to be merged is damaged: merging waits for a start that has seen to it.
-    var mergesSuspended = false
+    /// What merges could not read and was made anew, since a merge of it ended well.
+    var mends: [Mend] = []
+    /// Index files and generations found damaged, and those of them that are still to be told.
+    package internal(set) var indexDamagesMet: UInt64 = 0
+    var indexDamages: [IndexDamage] = []
     /// Files to remove in the background, and those whose removal is under way.
     var discarding: [String] = []
     var discardJobPending = false

@@ -168,6 +168,11 @@ extension Node {
                 shard.scrubbing.passesEnded
             ),
             (
+                "pulse_index_damaged_total",
+                "Index files and generations found damaged and made again.",
+                shard.log.indexDamagesMet
+            ),
+            (
                 "pulse_scrub_damaged_total", "Damaged ranges that scrubbing found first.",
                 shard.scrubbing.damaged
             ),
@@ -190,6 +195,16 @@ extension Node {
             (
                 "pulse_log_damaged_ranges", "Places of the log that do not verify, as far as met.",
                 UInt64(shard.log.damaged.count)
+            ),
+            (
+                "pulse_index_given_up",
+                "Index files made again in vain, that merging does without until the next start.",
+                UInt64(shard.log.indexFilesGivenUp)
+            ),
+            (
+                "pulse_index_memory_bytes",
+                "Memory of the log's index: filters, fences, and segments not in an index file yet.",
+                UInt64(shard.log.indexBytes.unwritten + shard.log.indexBytes.written)
             ),
             (
                 "pulse_stranded_deliveries",

@@ -173,6 +173,13 @@ package final class Node {
             )
         }
         damagesTold = shard.log.damaged.count
+        for damage in shard.log.takeIndexDamages() {
+            let text =
+                damage.isGivenUp
+                ? "an index file was made again in vain; done without until the next start"
+                : "an index file does not verify and is made again; nothing is lost"
+            effects.append(.log(LogEvent(.warning, text, [.init("file", damage.file)])))
+        }
     }
 
     private func fail(_ error: ShardError, into effects: inout EffectQueue) {

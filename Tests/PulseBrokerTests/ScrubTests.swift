@@ -90,6 +90,20 @@ import Testing
         #expect(bench.shard.acceptsWork == .dataCorrupt)
     }
 
+    @Test func aDamagedIndexIsMadeAgainAndNothingIsRefused() throws {
+        let bench = try filled()
+        let name = try #require(try bench.directory.list().first { $0.hasSuffix(".idx") })
+        bench.directory.damage(name) { $0[4200] ^= 0x10 }
+        let found = try scrub(bench, seconds: 5)
+        #expect(found.segments.sorted() == sealed(bench) && found.damaged.isEmpty)
+        #expect(bench.shard.log.indexDamagesMet == 1)
+        #expect(bench.shard.acceptsWork == nil)
+        _ = try bench.accept(text: "meanwhile")
+        bench.pass(milliseconds: Limits.scrubIntervalMilliseconds)
+        #expect(try scrub(bench, seconds: 100).segments.sorted() == sealed(bench))
+        #expect(bench.shard.log.indexDamagesMet == 1, "it was mended")
+    }
+
     @Test func aFileThatCannotBeReadIsTriedAgainLater() throws {
         let bench = try filled()
         let piece = try #require(bench.shard.scrubPiece(at: bench.now))

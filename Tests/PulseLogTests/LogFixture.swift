@@ -52,6 +52,7 @@ final class LogDriver {
     var entries: [Remembered] = []
     var jobs: [LogJob] = []
     var wall: Int64 = 1_700_000_000_000
+    private var passed = MonotonicInstant(nanoseconds: 0)
 
     init(
         _ disk: TestDisk = TestDisk(),
@@ -130,6 +131,13 @@ final class LogDriver {
             )
         )
         return position
+    }
+
+    /// Time goes by: what rests is tried again.
+    func pass(milliseconds: Int64) {
+        passed = passed.advanced(byMilliseconds: milliseconds)
+        wall += milliseconds
+        log.noteTime(Now(monotonic: passed, wall: WallTimestamp(milliseconds: wall)))
     }
 
     func flush() throws(LogError) { try log.flush(jobs: &jobs) }

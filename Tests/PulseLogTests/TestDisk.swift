@@ -30,6 +30,8 @@ final class TestDisk: LogDirectory, @unchecked Sendable {
     var failsSyncs = false
     /// A byte of each file that the medium has lost.
     var unreadable: [String: Int] = [:]
+    /// The medium has lost it for every file of that name.
+    var staysUnreadable = false
 
     func step(_ operation: StorageError.Operation, _ name: String) throws(StorageError) {
         guard let left = operationsLeft else { return }
@@ -77,7 +79,7 @@ final class TestDisk: LogDirectory, @unchecked Sendable {
         }
         names[new] = content
         // Another file, on other sectors.
-        unreadable[new] = nil
+        if !staysUnreadable { unreadable[new] = nil }
         pendingNames.append(.rename(old, new))
     }
 

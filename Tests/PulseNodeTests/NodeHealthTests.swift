@@ -188,9 +188,12 @@ import Testing
             #"pulse_delivery_retries_total{channel="email"} 2"#,
             #"pulse_provider_answers_total{class="ambiguous"} 1"#,
             "pulse_provider_calls 2",
+            "pulse_index_damaged_total 0",
+            "pulse_index_given_up 0",
         ] {
             #expect(text.contains(line + "\n"), "\(line)")
         }
+        #expect(try bench.metric("pulse_index_memory_bytes") > 0)
         #expect(try bench.status(ids[1]) == "dead")
         try bench.restart()
         let unknown = try bench.metric(#"pulse_delivery_unknown_outcomes_total{channel="email"}"#)
