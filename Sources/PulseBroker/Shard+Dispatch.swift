@@ -176,7 +176,7 @@ extension Shard {
                 {
                     continue
                 }
-                try complete(&candidate)
+                guard try isFound(&candidate) else { continue }
             }
             if Int(candidate.attempt) >= configuration.retry.attemptsMax, group.isDelivery {
                 // A record that cannot be read was never tried: it waits for its repair.
@@ -186,6 +186,19 @@ extension Shard {
                 continue
             }
             return candidate
+        }
+    }
+
+    /// Fills in where a fresh message's story stands; false when its place in the log cannot be told,
+    /// since index and segment are both damaged: it waits for the repair, and the others go out.
+    private func isFound(_ candidate: inout Candidate) throws(ShardError) -> Bool {
+        do throws(ShardError) {
+            try complete(&candidate)
+            return true
+        } catch {
+            guard error.isUnreadable, log.isDamaged else { throw error }
+            stranded.insert(candidate.message)
+            return false
         }
     }
 

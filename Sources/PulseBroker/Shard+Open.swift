@@ -44,10 +44,9 @@ extension Shard {
             )
         } catch { throw .log(error) }
         try StoreFormat.check(store)
-        let state: ShardState
-        let storeWasEmpty: Bool
+        let loaded: LoadedState
         do throws(ShardError) {
-            (state, storeWasEmpty) = try loadState(of: log, from: store)
+            loaded = try loadState(of: log, from: store)
         } catch {
             // The log's end is missing because it is damaged: that is what to tell.
             guard case .storeAhead = error, let damage = report.damaged.first else { throw error }
@@ -62,19 +61,20 @@ extension Shard {
             configuration: configuration,
             log: log,
             store: store,
-            state: state,
+            state: loaded.state,
             templates: templates,
             seed: random.next(),
             recovery: report,
             at: now
         )
         shard.scrubbing = Scrubbing(try scrubProgress(in: store, at: now))
+        if let range = loaded.unread { shard.holdUpgrade(because: range) }
         try shard.applyDurable(at: now)
         try shard.settleGaps()
         shard.restored = RestoredState(
             state: SavedState(shard.state),
-            replayedFrom: state.applied,
-            storeWasEmpty: storeWasEmpty
+            replayedFrom: loaded.state.applied,
+            storeWasEmpty: loaded.storeWasEmpty
         )
         shard.isOpening = false
         shard.clockWatch = ClockWatch(shard.state.clock, at: now)
@@ -89,10 +89,26 @@ extension Shard {
         return shard
     }
 
+    /// What the store had.
+    private struct LoadedState {
+        var state: ShardState
+        var storeWasEmpty = false
+        /// Damage in the log that keeps an old state from being upgraded.
+        var unread: DamagedRange?
+    }
+
+    /// An old state whose segment book cannot be made: what it knows is served, read-only, as with other
+    /// damage. Nothing is folded into it and it is not saved, so that a start after the repair upgrades it.
+    private func holdUpgrade(because range: DamagedRange) {
+        isUpgradeHeld = true
+        if recovery.damaged.isEmpty { recovery.damaged.append(range) }
+        log.refuseAppends(because: range)
+    }
+
     private static func loadState(
         of log: ShardLog,
         from store: any StateStore
-    ) throws(ShardError) -> (ShardState, storeWasEmpty: Bool) {
+    ) throws(ShardError) -> LoadedState {
         var identity: [UInt8] = []
         identity.append(littleEndian: log.identity.high)
         identity.append(littleEndian: log.identity.low)
@@ -106,27 +122,37 @@ extension Shard {
             batch.put(identityKey, identity)
             let changes = batch
             try fromStore { () throws(StorageError) in try store.write(changes) }
-            return (ShardState(segmentBytes: log.segmentBytes), true)
+            return LoadedState(
+                state: ShardState(segmentBytes: log.segmentBytes),
+                storeWasEmpty: true
+            )
         }
         guard owner == identity || Mutant.isOn(.takeForeignStore) else { throw .foreignStore }
         try refuseRowsFromTheFuture(log, store)
         guard let saved = try fromStore({ () throws(StorageError) in try store.get(checkpointKey) })
         else {
             guard isWhole else { throw .storeLost(first: log.firstPosition) }
-            return (ShardState(segmentBytes: log.segmentBytes), false)
+            return LoadedState(state: ShardState(segmentBytes: log.segmentBytes))
         }
         guard var state = ShardState(encoded: saved) else {
             if Mutant.isOn(.emptyForBadCheckpoint) {
                 var empty = ShardState(segmentBytes: log.segmentBytes)
                 empty.applied = log.appendPosition
-                return (empty, false)
+                return LoadedState(state: empty)
             }
             throw .unreadableCheckpoint
         }
+        var unread: DamagedRange?
         if let version = saved.first, version < ShardState.bookVersion {
             try ShardState.forgetLateEnds(store)
-            if isWhole { return (ShardState(segmentBytes: log.segmentBytes), false) }
-            try state.upgrade(from: log, store)
+            if isWhole { return LoadedState(state: ShardState(segmentBytes: log.segmentBytes)) }
+            do throws(ShardError) {
+                try state.upgrade(from: log, store)
+            } catch {
+                guard case .log(.damaged(let range)) = error else { throw error }
+                state.book = SegmentBook(segmentBytes: log.segmentBytes)
+                unread = range
+            }
         }
         if Mutant.isOn(.replayFromRows), let rows = try appliedRow(store) {
             state.applied = max(state.applied, LogPosition(rows))
@@ -138,7 +164,7 @@ extension Shard {
         guard isWhole || state.applied >= log.precedingEnd else {
             throw .storeBehind(applied: state.applied, first: log.firstPosition)
         }
-        return (state, false)
+        return LoadedState(state: state, unread: unread)
     }
 
     /// How far the rows reach, nil when none was written.
@@ -206,6 +232,7 @@ extension Shard {
     /// Saves the state; durable when the store's next flush is. The caller has that done in the
     /// background when ``wantsStoreFlush`` says so.
     package func checkpoint() throws(ShardError) {
+        guard !isUpgradeHeld else { return }
         var batch = StateBatch()
         let encoded = state.encoded()
         batch.put(Self.checkpointKey, encoded)

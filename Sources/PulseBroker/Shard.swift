@@ -111,6 +111,8 @@ package final class Shard {
     var turnSettled: [UInt64] = []
     /// Messages whose record cannot be read: left where they are.
     package internal(set) var stranded: Set<MessageKey> = []
+    /// The state is of an older version, and damage keeps it from being upgraded.
+    var isUpgradeHeld = false
     /// Leases of workers that became open and wait to be called; taken by the node.
     var opened: [UInt64] = []
     var workerLeases: [Int] = Array(repeating: 0, count: Channel.allCases.count)
@@ -221,7 +223,7 @@ package final class Shard {
 
     /// Folds every durable entry that was not folded yet.
     func applyDurable(at now: Now) throws(ShardError) {
-        var isWhole = false
+        var isWhole = isUpgradeHeld
         while !isWhole {
             var rows = StateBatch()
             isWhole = try fold(into: &rows)

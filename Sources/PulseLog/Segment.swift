@@ -53,6 +53,8 @@ final class Segment {
     var indexJob: IndexJob?
     /// Its index file is known to be damaged, answers where it can, and is to be made again.
     var indexIsDamaged = false
+    /// Why its index cannot be made again: the segment does not verify either.
+    var indexObstacle: DamagedRange?
 
     init(
         number: UInt64,

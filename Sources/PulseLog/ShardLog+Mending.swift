@@ -12,6 +12,11 @@ package struct IndexDamage: Hashable, Sendable {
     package var file: String
     /// Made again in vain too often: done without until the next start.
     package var isGivenUp: Bool
+
+    package init(file: String, isGivenUp: Bool) {
+        self.file = file
+        self.isGivenUp = isGivenUp
+    }
 }
 
 extension ShardLog {
@@ -58,24 +63,36 @@ extension ShardLog {
             pages.forget()
             wantsJobs = true
         case .damagedSegment(let position, let reason):
-            // Noted; whoever asks the index for what it cannot answer is told the same.
-            _ = damage(segment, position, reason)
+            // Whoever asks the index for what it cannot answer is told the same.
+            _ = cannotIndex(segment, position, reason)
         }
     }
 
     /// A question met damage in the index file: it is made anew from the segment, for now in memory.
     @discardableResult
     func remakeIndex(of segment: Segment) throws(LogError) -> MemoryIndex {
+        // Once is enough: every message of the segment may ask.
+        if let range = segment.indexObstacle { throw .damaged(range) }
         let rebuilt: MemoryIndex
         switch try entries(of: segment).index() {
         case .whole(let index): rebuilt = index
-        case .damaged(let position, let reason): throw damage(segment, position, reason)
+        case .damaged(let position, let reason): throw cannotIndex(segment, position, reason)
         }
         if !segment.indexIsDamaged { noteIndexDamage(LogFileName.name(ofIndex: segment.base)) }
         segment.index = .memory(rebuilt)
         segment.indexIsDamaged = false
         wantsJobs = true
         return rebuilt
+    }
+
+    private func cannotIndex(
+        _ segment: Segment,
+        _ position: UInt64,
+        _ reason: String
+    ) -> LogError {
+        let error = damage(segment, position, reason)
+        if case .damaged(let range) = error { segment.indexObstacle = range }
+        return error
     }
 
     /// Nobody waits for an answer: the index file is made anew in the background.
@@ -108,7 +125,9 @@ extension ShardLog {
         pages.forget()
         for segment in kept where segment.generation === generation { segment.generation = nil }
         wantsJobs = true
-        if generation.segments.allSatisfy({ $0.latestWall < keysSince }) { discard(generation.name) }
+        if generation.segments.allSatisfy({ $0.latestWall < keysSince }) {
+            discard(generation.name)
+        }
     }
 
     /// A file that was to be merged does not verify: it is made anew, and the merge comes later; at

@@ -43,4 +43,70 @@ import Testing
         for id in ids { #expect(try bench.state(of: id) != nil) }
         try bench.expectReplayGivesTheSame()
     }
+
+    /// Its segment book is made from the whole log, whose beginning is released, once.
+    @Test(arguments: [UInt8(1), 2])
+    func anOldStateThatCannotBeUpgradedIsServedReadOnly(version: UInt8) throws {
+        let minute: Int64 = 60_000
+        let bench = try ShardBench(
+            segmentBytes: 32 << 10,
+            checkpointBytes: 2048,
+            window: minute,
+            retention: minute
+        )
+        for _ in 0..<60 { _ = try bench.accept(text: String(repeating: "x", count: 700)) }
+        var leases = try bench.dispatch(slots: 100)
+        while !leases.isEmpty {
+            for lease in leases {
+                try bench.shard.settle(lease.id, .delivered(code: 250, detail: ""), at: bench.now)
+            }
+            try bench.sync()
+            leases = try bench.dispatch(slots: 100)
+        }
+        bench.pass(milliseconds: 3 * minute)
+        var ids: [NotificationID] = []
+        for _ in 0..<120 { ids.append(try bench.accept(text: String(repeating: "x", count: 700))) }
+        for _ in 0..<3 {
+            bench.pass(milliseconds: 5000)
+            try bench.shard.reachedTime(bench.now)
+            try bench.shard.releaseOldSegments(at: bench.now)
+            try bench.sync()
+        }
+        try #require(bench.shard.log.firstPosition.rawValue > 32 << 10)
+        try bench.shard.close()
+        let key = Array("checkpoint".utf8)
+        let old = bench.shard.state.encoded(version: version)
+        var batch = StateBatch()
+        batch.put(key, old)
+        try bench.store.write(batch)
+        try bench.store.flush()
+        let segments = bench.shard.log.segments
+        try #require(segments.count > 4)
+        let victim = segments[2]
+        bench.directory.damage(victim.name) { $0[9000] ^= 0x10 }
+        for _ in 0..<2 {
+            let shard = try Shard.open(
+                directory: bench.directory,
+                store: bench.store,
+                configuration: bench.configuration,
+                seed: 9,
+                at: bench.now
+            )
+            #expect(shard.recovery.damaged.first?.file == victim.name)
+            #expect(shard.log.isReadOnly && shard.acceptsWork == .dataCorrupt)
+            let last = try #require(ids.last)
+            #expect(try shard.story(of: last, withSteps: true)?.state == .ready)
+            try shard.dispatch(.email, slots: 8, at: bench.now)
+            #expect(try shard.flush(at: bench.now) == nil && shard.takeOpened().isEmpty)
+            try shard.releaseOldSegments(at: bench.now)
+            try shard.close()
+            #expect(try bench.store.get(key) == old, "it is upgraded after the repair, not before")
+        }
+        bench.directory.damage(victim.name) { $0[9000] ^= 0x10 }
+        try bench.restart(.kill)
+        #expect(bench.shard.acceptsWork == nil)
+        for id in ids { #expect(try bench.state(of: id) == .ready) }
+        try bench.shard.close()
+        #expect(try bench.store.get(key)?.first == bench.shard.state.encoded()[0])
+    }
 }
