@@ -35,10 +35,15 @@ struct IndexDraft: Sendable {
 
     var name: String { LogFileName.name(ofIndex: base) }
 
+    /// By key, then newest first.
+    var sortedNodes: [KeyNode] {
+        nodes.sorted { a, b in a.key != b.key ? a.key < b.key : a.slot > b.slot }
+    }
+
     /// Writes the file. Sorts all keys: tens of milliseconds for a full segment.
     func write(in directory: any LogDirectory) throws(StorageError) {
         do throws(StorageError) {
-            let sorted = nodes.sorted { a, b in a.key != b.key ? a.key < b.key : a.slot > b.slot }
+            let sorted = sortedNodes
             let order = streams.indices.sorted { streams[$0] < streams[$1] }
             let counts = IndexCounts(
                 keys: sorted.count,

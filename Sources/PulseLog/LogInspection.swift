@@ -39,6 +39,8 @@ package struct LogInspection: Hashable, Sendable {
     package var notes: [String] = []
     /// Whether record batches and index pages were read too.
     package var verified = false
+    /// Index files that were asked for all that their segments have.
+    package var indexesCompared = 0
 
     package init() {}
 
@@ -55,6 +57,9 @@ package struct LogInspection: Hashable, Sendable {
                 + (segment.isSealed ? (segment.hasIndex ? "  indexed" : "  no index") : "")
         }
         if let floor { lines.append("floor: durable up to \(floor.rawValue)") }
+        if indexesCompared > 0 {
+            lines.append("index files compared with their segments: \(indexesCompared)")
+        }
         if spares > 0 { lines.append("spare segments: \(spares)") }
         lines += notes.map { "note: \($0)" }
         lines += problems.map { "PROBLEM: \($0)" }

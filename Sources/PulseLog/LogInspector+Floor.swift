@@ -1,4 +1,4 @@
-// Inspecting the files beside the segments: the floor, the indexes and the generations.
+// Inspecting the floor.
 
 import PulseCore
 
@@ -49,68 +49,6 @@ extension LogInspector {
         for candidate in candidates
         where candidate.end == floor.position && candidate.endChain != floor.chain {
             add(LogFileName.floorName, byte, "the floor's chain is not that of \(candidate.name)")
-        }
-    }
-
-    mutating func lookAtIndex(
-        of candidate: SegmentCandidate,
-        _ survey: DirectorySurvey,
-        _ checksums: LogChecksums
-    ) throws(LogError) {
-        let name = LogFileName.name(ofIndex: candidate.base)
-        guard let footer = candidate.footer, survey.indexes.contains(candidate.base) else {
-            result.notes.append("\(candidate.name) has no index file yet; opening the log makes it")
-            return
-        }
-        guard
-            let index = try SealedIndex.open(
-                in: directory,
-                base: candidate.base,
-                footer: footer,
-                checksums: checksums
-            )
-        else {
-            if try KeyTableHeader(name, in: directory, .index, checksums)?.isOlder == true {
-                result.notes.append("\(name) is of an older format; opening the log remakes it")
-            } else {
-                add(
-                    name,
-                    0,
-                    "the index is damaged or not this segment's; opening the log remakes it"
-                )
-            }
-            return
-        }
-        if verify, let byte = try index.table.firstDamagedByte() {
-            add(name, byte, "this part of the index fails its checksum")
-        }
-        if let place = result.segments.firstIndex(where: { $0.name == candidate.name }) {
-            result.segments[place].hasIndex = true
-        }
-    }
-
-    /// Generations are looked at by themselves; whether they fit the segments is for opening to see.
-    mutating func lookAtGenerations(
-        _ survey: DirectorySurvey,
-        _ checksums: LogChecksums
-    ) throws(LogError) {
-        for range in survey.generations {
-            let name = LogFileName.name(ofGeneration: range.lowerBound, range.upperBound)
-            let generation = try Generation.open(
-                in: directory,
-                segments: range,
-                checksums: checksums
-            )
-            guard let generation else {
-                // A running broker may have replaced it by a larger one just now.
-                let names = try storage { () throws(StorageError) in try directory.list() }
-                guard names.contains(name) else { continue }
-                add(name, 0, "the generation is damaged; opening the log remakes it")
-                continue
-            }
-            if verify, let byte = try generation.table.firstDamagedByte() {
-                add(name, byte, "this part of the generation fails its checksum")
-            }
         }
     }
 }

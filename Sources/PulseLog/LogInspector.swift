@@ -5,24 +5,32 @@ package import PulseCore
 package struct LogInspector {
     let directory: any LogDirectory
     let verify: Bool
+    let indexer: (any EntryIndexer)?
     var result = LogInspection()
 
     /// Looks at the log in `directory`, which may belong to a running or a stopped process.
     ///
     /// Entries, chains, headers, footers and the floor are always checked; `verify` adds the record
-    /// batches inside entries and every page of the index files.
+    /// batches inside entries, every page of the index files, and with an `indexer`, which says the keys of
+    /// entries, whether each index answers what its segment says.
     package static func inspect(
         _ directory: any LogDirectory,
-        verify: Bool
+        verify: Bool,
+        indexer: (any EntryIndexer)? = nil
     ) throws(LogError) -> LogInspection {
-        var inspector = LogInspector(directory: directory, verify: verify)
+        var inspector = LogInspector(directory: directory, verify: verify, indexer: indexer)
         try inspector.run()
         return inspector.result
     }
 
-    private init(directory: any LogDirectory, verify: Bool) {
+    private init(
+        directory: any LogDirectory,
+        verify: Bool,
+        indexer: (any EntryIndexer)?
+    ) {
         self.directory = directory
         self.verify = verify
+        self.indexer = indexer
         result.verified = verify
     }
 
@@ -83,7 +91,7 @@ package struct LogInspector {
             result.notes.append("\(LogFileName.name(ofIndex: base)) is the index of no segment")
         }
         for candidate in candidates where candidate.isSealed {
-            try lookAtIndex(of: candidate, survey, checksums)
+            try lookAtIndex(of: candidate, survey, identity, geometry)
         }
         try lookAtGenerations(survey, checksums)
     }

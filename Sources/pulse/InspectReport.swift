@@ -52,7 +52,8 @@ struct InspectReport {
         var shard: Shard
         let reader: LogReader?
         do throws(LogError) {
-            shard = Shard(path: path, log: try LogInspector.inspect(directory, verify: verify))
+            let log = try LogInspector.inspect(directory, verify: verify, indexer: BrokerIndexer())
+            shard = Shard(path: path, log: log)
             reader = try LogReader(directory)
         } catch { throw CommandFailure(ExitCode.damaged, "damaged", "\(path): \(error)") }
         guard path.hasSuffix("/log") else { return shard }

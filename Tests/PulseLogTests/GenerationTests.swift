@@ -38,7 +38,9 @@ import Testing
 
     /// What inspection says of the indexes; the bodies of these tests are no record batches.
     private func problems(_ disk: TestDisk) throws -> [LogInspection.Problem] {
-        try LogInspector.inspect(disk, verify: true).problems.filter { !$0.file.hasSuffix(".seg") }
+        try LogInspector.inspect(disk, verify: true, indexer: BodyIndexer()).problems.filter {
+            !$0.file.hasSuffix(".seg")
+        }
     }
 
     private func generations(_ disk: TestDisk) throws -> [String] {

@@ -57,6 +57,48 @@ import Testing
         #expect(before == after)
     }
 
+    /// Every page verifies, and yet the index does not say what the segment says.
+    @Test func anIndexThatSaysSomethingElseIsAProblem() throws {
+        let driver = try LogDriver()
+        while driver.log.segments.count < 3 {
+            try driver.append(
+                keys: [UInt64(driver.entries.count), 1 << 62 | 5],
+                filler: .init(repeating: 1, count: 300),
+                count: 2
+            )
+        }
+        try driver.sync()
+        driver.runJobs()
+        try driver.settle()
+        try driver.log.close()
+        let name = "00000000000000000000.idx"
+        let good = try LogInspector.inspect(driver.disk, verify: true, indexer: BodyIndexer())
+        #expect(good.indexesCompared == 2 && good.problems.allSatisfy { $0.file.hasSuffix(".seg") })
+        #expect(good.lines.contains("index files compared with their segments: 2"))
+        let pages = driver.disk.bytes(of: name).count / 4096
+        // A key, a key's slot, a run's slot: each with its page's checksum made good.
+        for (page, place) in [(0, 0), (0, 8), (pages - 2, 8)] {
+            let disk = driver.disk.copy()
+            disk.damage(name) { bytes in
+                let start = 4096 * (1 + page)
+                bytes[start + place] ^= 1
+                let placed = withUnsafeBytes(of: (UInt64(0), UInt64(0), UInt64(page).littleEndian))
+                {
+                    CRC32C.of($0, seed: LogDriver.checksumSeed)
+                }
+                let crc = bytes[start..<start + 4092].withUnsafeBytes {
+                    CRC32C.of($0, seed: placed)
+                }
+                let made = withUnsafeBytes(of: crc.littleEndian, Array.init)
+                bytes.replaceSubrange(start + 4092..<start + 4096, with: made)
+            }
+            let found = try LogInspector.inspect(disk, verify: true, indexer: BodyIndexer())
+            let problems = found.problems.filter { $0.file == name }
+            #expect(problems.count == 1, "page \(page), byte \(place): \(found.problems)")
+            #expect(!(problems.first?.text.contains("checksum") ?? true))
+        }
+    }
+
     @Test func aTornTailIsAProblemToldAsSuch() throws {
         let driver = try closedLog()
         try driver.append(filler: .init(repeating: 1, count: 300))

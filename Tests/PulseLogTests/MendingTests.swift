@@ -26,7 +26,9 @@ import Testing
     }
 
     private func problems(_ disk: TestDisk) throws -> [LogInspection.Problem] {
-        try LogInspector.inspect(disk, verify: true).problems.filter { !$0.file.hasSuffix(".seg") }
+        try LogInspector.inspect(disk, verify: true, indexer: BodyIndexer()).problems.filter {
+            !$0.file.hasSuffix(".seg")
+        }
     }
 
     /// A whole pass, in pieces of some pages; what was found damaged in the log.
