@@ -364,6 +364,9 @@ package final class Shard {
         return earliest
     }
 
+    /// Whether messages wait for a moment of the wall clock, which somebody may set.
+    package var holdsMessages: Bool { queues.contains { $0.held.nextDeadline != nil } }
+
     /// Lets time pass: waits that are over make their messages due, leases that ran out are ended.
     package func reachedTime(_ now: Now) throws(ShardError) {
         try followClock(now)

@@ -51,6 +51,9 @@ package enum Limits {
     package static let stalledSyncMilliseconds: Int64 = 1000
     /// Descriptors without which the broker does not start: the log, the state store and a few clients.
     package static let descriptorsLeast = 256
+    /// Milliseconds after which a broker that holds messages looks at the wall clock again: somebody may
+    /// have set it, or the machine may have slept.
+    package static let clockLookMilliseconds: Int64 = 5000
     /// Milliseconds in which a message of the operator's log that repeats is written once.
     package static let repeatedLogMilliseconds: Int64 = 10_000
 

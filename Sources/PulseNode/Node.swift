@@ -225,6 +225,9 @@ package final class Node {
         var next = MonotonicInstant.distantFuture
         func consider(_ time: MonotonicInstant?) { if let time { next = min(next, time) } }
         consider(shard.nextDeadline)
+        if shard.holdsMessages {
+            consider(now.monotonic.advanced(byMilliseconds: Limits.clockLookMilliseconds))
+        }
         consider(sessionTimers.nextDeadline)
         // A draining node leases nothing more and scrubs nothing: the end of a pause means nothing to it,
         // and once past would ask for turn after turn.

@@ -162,6 +162,27 @@ import Testing
         #expect(wake > bench.now.monotonic)
     }
 
+    /// The machine slept, or somebody set the wall clock: nothing else would wake an idle broker for hours.
+    @Test func aClockThatWasSetIsNoticedSoon() throws {
+        let bench = try NodeBench()
+        _ = try bench.send(more: #","deliver_at":"2026-11-18T15:00:00Z""#)
+        #expect(bench.calls.isEmpty)
+        bench.now.wall = bench.now.wall.advanced(byMilliseconds: 30 * 86_400_000)
+        let wake = try #require(bench.wake)
+        let wait = wake.milliseconds(since: bench.now.monotonic)
+        #expect(wait <= Limits.clockLookMilliseconds)
+        bench.pass(milliseconds: wait)
+        // A tick of the wheel.
+        bench.pass(milliseconds: 100)
+        #expect(bench.calls.count == 1)
+    }
+
+    @Test func nothingHeldIsNoReasonToWake() throws {
+        let bench = try NodeBench()
+        let wake = try #require(bench.wake)
+        #expect(wake.milliseconds(since: bench.now.monotonic) > Limits.clockLookMilliseconds)
+    }
+
     @Test func metricsTellTheLedger() throws {
         let bench = try NodeBench()
         let ids = try (0..<6).map { _ in try bench.send() }
