@@ -92,6 +92,7 @@ final class NativeConsumer: SimulatedClient {
         var rejected: [Held] = []
         var extended: [Held] = []
         var later: [Held] = []
+        var forgotten: UInt32 = 0
         for item in held {
             guard item.at <= world.time else {
                 later.append(item)
@@ -101,12 +102,16 @@ final class NativeConsumer: SimulatedClient {
             case .acknowledge: acknowledged.append(item)
             case .reject: rejected.append(item)
             case .extend: extended.append(item)
-            case .forget: break
+            case .forget: forgotten += 1
             }
         }
         held = later
         guard session.takesRequests else { return }
         var bytes: [UInt8] = []
+        // Who never gives credit back is given nothing more one day, and that is its own doing.
+        if forgotten > 0 {
+            CreditMessage(subscription: Self.subscription, add: forgotten).encode(into: &bytes)
+        }
         if !acknowledged.isEmpty { acknowledge(acknowledged, to: &bytes) }
         for item in rejected { reject(item, to: &bytes) }
         for item in extended { extend(item, at: world.time, to: &bytes) }

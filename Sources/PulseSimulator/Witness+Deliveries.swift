@@ -33,6 +33,11 @@ struct ProviderCallFacts {
     var wasTaken = false
 }
 
+extension Channel {
+    /// Whether the world has a provider of it that is called.
+    var isCalled: Bool { self == .email || self == .webhook }
+}
+
 extension Witness {
     /// P3: the node called a provider.
     ///
@@ -40,6 +45,7 @@ extension Witness {
     package mutating func called(
         _ id: NotificationID,
         marked number: Int?,
+        to address: String,
         channel: Channel,
         at now: Now,
         world: MonotonicInstant,
@@ -67,6 +73,9 @@ extension Witness {
         }
         if let due = submission.deliverAt, now.wall.advanced(byMilliseconds: clockSetBack) < due {
             fail("P1", "\(id) is called \(due.milliseconds - now.wall.milliseconds) ms too early")
+        }
+        if submission.address != address {
+            fail("P1", "\(id) was meant for \(submission.address), not \(address)")
         }
         let earlier = stories[id]?.callIndexes ?? []
         for other in earlier { checkFollows(calls[other], id, at: now, world: world) }
@@ -182,8 +191,16 @@ extension Witness {
             if certain, story.finalState == .dead {
                 fail("P2", "\(id) was taken by its provider, which said so, and is dead")
             }
-            if story.finalState == .delivered, taken == 0, !own.isEmpty {
+            guard submissions[story.number].channel.isCalled else { continue }
+            if story.finalState == .delivered, taken == 0 {
                 fail("P1", "\(id) is delivered, but its provider never took it")
+            }
+            if story.finalState == .dead, !own.contains(where: { $0.ending == .permanent }) {
+                // A crash between an intent and its call is an attempt that nobody saw.
+                let attempts = callsThatCount(of: id) + boots.count - 1
+                if attempts < rules.attemptsMax {
+                    fail("P1", "\(id) is dead after \(attempts) attempts at most")
+                }
             }
         }
     }

@@ -24,8 +24,12 @@ extension Witness {
             return false
         }
         let submission = submissions[story.number]
-        let hasProvider = submission.channel == .email || submission.channel == .webhook
-        if hasProvider, story.callIndexes.isEmpty { return false }
+        // Attempts may be used up though none was seen: a crash between intent and call counts as one.
+        if submission.channel.isCalled, story.callIndexes.isEmpty,
+            boots.count <= rules.attemptsMax
+        {
+            return false
+        }
         // Not before any of these.
         guard var ended = fates[story.number].firstSent?.time else { return false }
         if let call = story.callIndexes.last { ended = max(ended, calls[call].calledAt) }

@@ -137,10 +137,11 @@ extension Witness {
             )
             return
         }
-        if let marked, marked != story.number {
+        if marked != story.number {
+            let content = marked.map { "that of \($0)" } ?? "none that anybody submitted"
             fail(
                 "P1",
-                "\(id) was acknowledged as submission \(story.number) and holds \(marked) "
+                "\(id) was acknowledged as submission \(story.number), its content is \(content) "
                     + occasion
             )
         }

@@ -24,7 +24,7 @@ extension World {
 
     func call(_ id: CallID, _ request: ProviderRequest) {
         counts.calls += 1
-        let (notification, channel, content, timeout) = read(request)
+        let (notification, channel, address, content, timeout) = read(request)
         guard let notification else {
             witness.note("P1", "a provider was called without a notification's identifier")
             return
@@ -34,6 +34,7 @@ extension World {
         let number = witness.called(
             notification,
             marked: Submission.number(markedIn: content),
+            to: address,
             channel: channel,
             at: now,
             world: time,
@@ -70,7 +71,7 @@ extension World {
     /// Takes a request apart as its provider would.
     private func read(
         _ request: ProviderRequest
-    ) -> (NotificationID?, Channel, [UInt8], timeout: Int64) {
+    ) -> (NotificationID?, Channel, String, [UInt8], timeout: Int64) {
         switch request {
         case .smtp(let mail):
             let name = Array("X-Pulse-Notification-Id: ".utf8)
@@ -79,11 +80,11 @@ extension World {
                 let text = line.dropFirst(name.count).prefix(36)
                 id = NotificationID(String(decoding: text, as: UTF8.self))
             }
-            return (id, .email, mail.message, mail.timeoutMilliseconds)
+            return (id, .email, mail.recipient, mail.message, mail.timeoutMilliseconds)
         case .http(let post):
             let header = post.headers.first { $0.name.lowercased() == "webhook-id" }
             return (
-                header.flatMap { NotificationID($0.value) }, .webhook, post.body,
+                header.flatMap { NotificationID($0.value) }, .webhook, post.url, post.body,
                 post.timeoutMilliseconds
             )
         }

@@ -46,10 +46,11 @@ struct WitnessTests {
         witness.accepted(0, as: id, isRepeat: false, at: at(1))
     }
 
-    private mutating func call(_ milliseconds: Int) -> Int {
+    private mutating func call(_ milliseconds: Int, to address: String = "u@example.com") -> Int {
         witness.called(
             id,
             marked: 0,
+            to: address,
             channel: .email,
             at: now(milliseconds),
             world: at(milliseconds),
@@ -96,7 +97,38 @@ struct WitnessTests {
     mutating func otherContent() {
         accept()
         witness.looked(at: id, found: .ready, marked: 2, "")
-        expectBroken("P1", "and holds 2")
+        expectBroken("P1", "its content is that of 2")
+    }
+
+    @Test("a notification whose content is gone")
+    mutating func emptyContent() {
+        accept()
+        witness.looked(at: id, found: .ready, marked: nil, "after a restart")
+        expectBroken("P1", "its content is none that anybody submitted")
+    }
+
+    @Test("a mail to somebody else")
+    mutating func otherRecipient() {
+        accept()
+        _ = call(10, to: "v@example.com")
+        expectBroken("P1", "was meant for u@example.com, not v@example.com")
+    }
+
+    @Test("a mail that is delivered and that no provider ever saw")
+    mutating func imagined() {
+        accept()
+        witness.looked(at: id, found: .delivered, marked: 0, "")
+        witness.checkTaken()
+        expectBroken("P1", "its provider never took it")
+    }
+
+    @Test("a mail that is given up before its attempts are used up")
+    mutating func givenUp() {
+        accept()
+        for attempt in 0..<5 { deliver(10 + 10_000 * attempt, .transient) }
+        witness.looked(at: id, found: .dead, marked: 0, "")
+        witness.checkTaken()
+        expectBroken("P1", "is dead after 5 attempts at most")
     }
 
     @Test("one identifier for two submissions")
@@ -177,6 +209,7 @@ struct WitnessTests {
         _ = witness.called(
             other,
             marked: 3,
+            to: "u@example.com",
             channel: .email,
             at: now(8000),
             world: at(8000),
