@@ -18,11 +18,6 @@ struct FIFO<Element>: Sendable where Element: Sendable {
 
     var first: Element? { head < elements.count ? elements[head] : nil }
 
-    /// The oldest element that fits; looks through all of them.
-    func first(where fits: (Element) -> Bool) -> Element? {
-        elements[head...].first(where: fits)
-    }
-
     /// All elements, oldest first.
     var all: ArraySlice<Element> { elements[head...] }
 
@@ -44,8 +39,8 @@ struct GroupQueue: Sendable {
     /// By stream index in the group's state.
     private var cursors: [Offset] = []
     private var due: [FIFO<Candidate>] = Array(repeating: FIFO(), count: 4)
-    /// Messages in `due`.
-    private(set) var waiting: Set<MessageKey> = []
+    /// Messages in `due`, and what they were taken from.
+    private(set) var waiting: [MessageKey: MessageOrigin] = [:]
     /// Of those, the ones that were taken from a held or a scheduled row.
     private(set) var waitingFromHeld = 0
     private(set) var waitingFromScheduled = 0
@@ -62,28 +57,15 @@ struct GroupQueue: Sendable {
     /// Makes a message leasable whose wait is over or whose lease was given back.
     mutating func makeDue(_ candidate: Candidate) {
         guard let lane = candidate.message.stream.lane, lane != .dead else { return }
-        guard waiting.insert(candidate.message).inserted else { return }
-        count(candidate, 1)
+        guard waiting[candidate.message] == nil else { return }
+        waiting[candidate.message] = candidate.origin
+        count(candidate.origin, 1)
         due[Int(lane.rawValue)].append(candidate)
     }
 
     /// Takes a due message back: it was cancelled or has expired. Its place in the queue is passed over.
-    mutating func drop(_ message: MessageKey, _ origin: MessageOrigin) {
-        guard waiting.remove(message) != nil else { return }
-        switch origin {
-        case .fresh: break
-        case .scheduled: waitingFromScheduled -= 1
-        case .held: waitingFromHeld -= 1
-        }
-    }
-
-    /// Takes a due message back whose row was deleted, whatever the row was.
-    mutating func dropFromRow(_ message: MessageKey) {
-        guard waiting.contains(message), let lane = message.stream.lane, lane != .dead else {
-            return
-        }
-        let found = due[Int(lane.rawValue)].first(where: { $0.message == message })
-        if let found { drop(message, found.origin) }
+    mutating func drop(_ message: MessageKey) {
+        if let origin = waiting.removeValue(forKey: message) { count(origin, -1) }
     }
 
     /// Takes back what was given back unfinished and lies in a range of offsets that the group lost.
@@ -93,13 +75,13 @@ struct GroupQueue: Sendable {
         where candidate.origin == .fresh && candidate.message.stream == stream
             && offsets.contains(candidate.message.offset)
         {
-            drop(candidate.message, .fresh)
+            drop(candidate.message)
         }
     }
 
     /// Removes from the front what was taken back.
     private mutating func skipDropped(_ lane: Int) {
-        while let first = due[lane].first, !waiting.contains(first.message) {
+        while let first = due[lane].first, waiting[first.message] == nil {
             _ = due[lane].popFirst()
         }
     }
@@ -110,12 +92,11 @@ struct GroupQueue: Sendable {
         for lane in due.indices {
             var kept = FIFO<Candidate>()
             while let candidate = due[lane].popFirst() {
-                guard waiting.contains(candidate.message) else { continue }
+                guard waiting[candidate.message] != nil else { continue }
                 if candidate.origin == .fresh {
                     kept.append(candidate)
                 } else {
-                    waiting.remove(candidate.message)
-                    count(candidate, -1)
+                    drop(candidate.message)
                 }
             }
             due[lane] = kept
@@ -159,8 +140,7 @@ struct GroupQueue: Sendable {
             let candidate = due[place].popFirst()
         {
             lastWasDue[place] = true
-            waiting.remove(candidate.message)
-            count(candidate, -1)
+            drop(candidate.message)
             return (candidate, false)
         }
         lastWasDue[place] = false
@@ -192,8 +172,8 @@ struct GroupQueue: Sendable {
         state.streams[index].progress.nextOpen(from: cursor(of: index))
     }
 
-    private mutating func count(_ candidate: Candidate, _ change: Int) {
-        switch candidate.origin {
+    private mutating func count(_ origin: MessageOrigin, _ change: Int) {
+        switch origin {
         case .fresh: break
         case .scheduled: waitingFromScheduled += change
         case .held: waitingFromHeld += change

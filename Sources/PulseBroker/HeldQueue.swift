@@ -15,10 +15,14 @@ package struct HeldQueue: Sendable {
     /// Rows with keys up to this one are in memory (or leased); nil when all rows are.
     private var loadedThrough: [UInt8]?
     private let limit: Int
-    /// Rows of the wheel were deleted under it (cancelled, expired): those that fire are looked up first.
-    package private(set) var hasStaleRows = false
+    /// Keys of rows that were deleted while the wheel may have held them: cancelled, expired.
+    private var gone: Set<[UInt8]> = []
 
-    package mutating func noteStaleRows() { hasStaleRows = wheel.count > 0 }
+    /// A row is deleted that no lease took.
+    package mutating func noteGone(_ key: [UInt8]) {
+        let isLoaded = loadedThrough.map { !$0.lexicographicallyPrecedes(key) } ?? true
+        if wheel.count > 0, isLoaded { gone.insert(key) }
+    }
 
     /// A row, and when its own delay is over whatever the wall clock says.
     private struct Waiting: BitwiseCopyable, Sendable {
@@ -61,7 +65,7 @@ package struct HeldQueue: Sendable {
         ownWait: OwnWait = { _ in nil }
     ) throws(StorageError) {
         wheel = TimingWheel(at: now.monotonic)
-        hasStaleRows = false
+        gone = []
         loadedThrough = Mutant.isOn(.forgetWheel) ? nil : HeldRow.prefix(group)
         try loadMore(at: now, from: store, except: isOut, ownWait: ownWait)
     }
@@ -74,16 +78,21 @@ package struct HeldQueue: Sendable {
         ownWait: OwnWait = { _ in nil },
         release: (HeldRow) -> Void
     ) throws(StorageError) {
+        // Rows that a lease had taken out are among them: the rows there are tell.
+        if gone.count > limit { try reload(at: now, from: store, except: isOut, ownWait: ownWait) }
         var early: [Waiting] = []
+        var stale: Set<[UInt8]> = []
+        swap(&stale, &gone)
         wheel.advance(to: now.monotonic) { waiting in
             // The wall clock was set back, or runs slower: the row's own time decides, unless it waited
             // for its own delay already.
             let isOver = waiting.until.map { $0 <= now.monotonic } ?? false
             let isEarly = waiting.row.due > now.wall && !isOver && !Mutant.isOn(.heldEarly)
+            if !stale.isEmpty, stale.remove(waiting.row.key) != nil { return }
             if isEarly { early.append(waiting) } else { release(waiting.row) }
         }
         for waiting in early { place(waiting.row, at: now, until: waiting.until) }
-        if wheel.count == 0 { hasStaleRows = false }
+        if wheel.count > 0 { gone = stale }
         if loadedThrough != nil, wheel.count < max(1, limit / 2) {
             try loadMore(at: now, from: store, except: isOut, ownWait: ownWait)
         }

@@ -15,9 +15,7 @@ package import PulseCore
 
 /// Where a message's waiting row is: `h` rows sort by due time, these by message.
 package enum WaitingRow {
-    package static func key(_ message: MessageKey) -> [UInt8] {
-        key(message.stream, message.offset) + bigEndian(message.group)
-    }
+    package static func key(_ message: MessageKey) -> [UInt8] { MessageRowKey.bytes(0x77, message) }
 
     /// What the keys of a record's rows begin with.
     package static func key(_ stream: StreamID, _ offset: Offset) -> [UInt8] {
@@ -38,10 +36,6 @@ package enum WaitingRow {
     }
 
     package static func message(of key: [UInt8]) -> MessageKey? { MessageRowKey.read(key, 0x77) }
-
-    private static func bigEndian(_ group: GroupID) -> [UInt8] {
-        [UInt8(group.rawValue >> 8), UInt8(group.rawValue & 0xFF)]
-    }
 }
 
 enum MessageRowKey {
@@ -232,7 +226,7 @@ package struct EndedRow: Hashable, Sendable {
         MessageRowKey.bytes(0x78, message)
     }
 
-    /// The keys of rows that ended no later than `wall` lie from `prefix` up to here.
+    /// The keys of rows that ended before `wall` come before this.
     package static func limit(_ wall: WallTimestamp) -> [UInt8] {
         var bytes: [UInt8] = [0x65]
         bytes.append(bigEndian: wall.milliseconds)

@@ -29,6 +29,8 @@ package struct Lease: Sendable {
         /// The delivery workers of this process.
         case worker
         case subscription(SubscriptionID)
+        /// Nobody: it ends in the turn that began it (cancelled, or its attempts were used up before).
+        case nobody
     }
 
     package enum State: Sendable {

@@ -29,7 +29,8 @@ package struct RetentionPolicy: Hashable, Sendable {
 
     package init(bytes: Int64 = 0, topics: [Topic] = []) {
         self.bytes = bytes
-        self.topics = topics + Array(repeating: Topic(), count: max(0, 4 - topics.count))
+        let others = max(0, Channel.allCases.count - topics.count)
+        self.topics = topics + Array(repeating: Topic(), count: others)
     }
 
     package func topic(_ topic: TopicID) -> Topic {

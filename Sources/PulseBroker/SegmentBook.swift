@@ -200,7 +200,7 @@ package struct SegmentBook: Hashable, Sendable {
         return false
     }
 
-    /// A record moves from its segment into a row, open for `groups` groups.
+    /// A record moves from its segment into a row, with the groups that have not finished it.
     mutating func keep(_ kept: KeptRecord) {
         if let (place, index) = extent(of: kept.stream, kept.offset) {
             let extent = streams[place].extents[index]
@@ -214,10 +214,8 @@ package struct SegmentBook: Hashable, Sendable {
             streams[place].extents[index].waiting -= kept.waiting.count
             streams[place].keptBelow = kept.offset.advanced(by: 1)
         }
-        keptRecords += 1
-        keptBytes += UInt64(kept.rowBytes)
+        count(kept)
         evacuated += 1
-        use(kept.revision, 1)
     }
 
     /// A kept record's row is deleted.
@@ -231,16 +229,17 @@ package struct SegmentBook: Hashable, Sendable {
         use(revision, -1)
     }
 
-    /// Segments below `number` are let go; false when something in them is not finished.
-    mutating func release(below number: UInt64, at position: LogPosition) -> Bool {
+    /// Segments below `below` are let go; false when something in them is not finished. Behind a gap,
+    /// which may have swallowed how it was moved away, those before it go.
+    mutating func release(below: UInt64, at position: LogPosition) -> Bool {
+        let open = streams.compactMap { $0.extents.first { $0.open > 0 }?.segment }.min() ?? below
+        guard open >= below || isLenient else { return false }
+        let number = min(below, open)
         for place in streams.indices {
-            var count = 0
-            for extent in streams[place].extents {
-                guard extent.segment < number else { break }
-                guard extent.open == 0 || isLenient else { return false }
-                streams[place].keptBelow = max(streams[place].keptBelow, extent.end)
-                count += 1
-            }
+            let count = streams[place].extents.prefix { $0.segment < number }.count
+            guard count > 0 else { continue }
+            let end = streams[place].extents[count - 1].end
+            streams[place].keptBelow = max(streams[place].keptBelow, end)
             streams[place].extents.removeFirst(count)
         }
         segments.removeAll { $0.number < number }
@@ -249,7 +248,7 @@ package struct SegmentBook: Hashable, Sendable {
         return true
     }
 
-    private mutating func use(_ revision: LogPosition, _ change: Int64) {
+    mutating func use(_ revision: LogPosition, _ change: Int64) {
         guard revision > .zero else { return }
         let position = revision.rawValue
         let place = revisions.firstIndex { $0.position >= position } ?? revisions.count
@@ -303,6 +302,15 @@ package struct SegmentBook: Hashable, Sendable {
             ready += extent.bytes(ofPairs: extent.open - extent.waiting)
         }
         return (all, ready, isEmpty)
+    }
+
+    /// Segments in which somebody has something to finish: one walk over all extents.
+    var openSegments: Set<UInt64> {
+        var open: Set<UInt64> = []
+        for book in streams {
+            for extent in book.extents where extent.open > 0 { open.insert(extent.segment) }
+        }
+        return open
     }
 
     package func checkInvariants() {

@@ -29,19 +29,25 @@ extension Shard {
         case .scheduled, .held, .ready: break
         default: return .refused(story.state)
         }
-        try makeRoomForCommand(at: now)
         let index = Int(group.id.rawValue) - 1
-        let candidate = try candidate(toCancel: key)
-        queues[index].drop(key, candidate.origin)
-        let lease = leases.grant(candidate, to: .worker, state: .open, counts: false)
+        guard let candidate = try candidate(toCancel: key, of: group) else {
+            return .refused(story.state)
+        }
+        queues[index].drop(key)
+        let lease = leases.grant(candidate, to: .nobody, state: .open, counts: false)
         count(lease, in: index, 1)
         try settle(lease.id, .cancelled, at: now)
         leases.update(lease.id) { $0.endsCancelled = true }
         return .cancelled(durableAt: endOfTurnIfPending)
     }
 
-    private func candidate(toCancel key: MessageKey) throws(ShardError) -> Candidate {
+    /// A message that waits or is ready by the state, whatever its story tells; nil when it is over.
+    private func candidate(
+        toCancel key: MessageKey,
+        of group: GroupState
+    ) throws(ShardError) -> Candidate? {
         let row = try waitingRow(of: key)
+        guard row != nil || group.isOpen(key.stream, key.offset) else { return nil }
         var candidate = Candidate(
             message: key,
             attempt: row?.attempt ?? 0,

@@ -165,7 +165,7 @@ extension Shard {
         try queues[index].held.reload(
             at: now,
             from: store,
-            except: { waiting.contains($0) || self.leases.holds($0) },
+            except: { waiting[$0] != nil || self.leases.holds($0) },
             ownWait: { self.ownWait(of: $0, at: now) }
         )
     }

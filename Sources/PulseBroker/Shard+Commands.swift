@@ -55,7 +55,19 @@ extension Shard {
 
     @discardableResult
     private func append(_ kept: KeptCommands, at now: Now) throws(ShardError) -> LogPosition {
-        let result = kept.commands.withUnsafeBytes { body -> Result<LogPosition, LogError> in
+        let position = try append(commands: kept.commands, keys: kept.keys, at: now)
+        for lease in kept.announced { announcing.append((lease, position)) }
+        for lease in kept.settled { settling.append((lease, position)) }
+        return position
+    }
+
+    /// Appends commands as one entry.
+    func append(
+        commands: [UInt8],
+        keys: [UInt64] = [],
+        at now: Now
+    ) throws(ShardError) -> LogPosition {
+        let result = commands.withUnsafeBytes { body -> Result<LogPosition, LogError> in
             do throws(LogError) {
                 return .success(
                     try log.append(
@@ -64,17 +76,13 @@ extension Shard {
                         baseOffset: Offset(0),
                         recordCount: 0,
                         at: now.wall,
-                        keys: kept.keys,
+                        keys: keys,
                         body: body
                     )
                 )
             } catch { return .failure(error) }
         }
-        let position: LogPosition
-        do throws(LogError) { position = try result.get() } catch { throw .log(error) }
-        for lease in kept.announced { announcing.append((lease, position)) }
-        for lease in kept.settled { settling.append((lease, position)) }
-        return position
+        return try fromLog { () throws(LogError) in try result.get() }
     }
 
     /// Appends the commands gathered so far when one more might make their entry too large.

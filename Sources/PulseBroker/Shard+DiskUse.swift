@@ -35,7 +35,7 @@ package struct DiskUse: Hashable, Sendable {
     init() { bytes = Reason.allCases.map { _ in 0 } }
 }
 
-/// The oldest message that keeps a segment.
+/// One of the messages that keep the oldest segment in which something is not finished.
 package struct DiskPin: Hashable, Sendable {
     package enum Reason: String, Sendable {
         /// Too much of the segment is not finished to be moved.
@@ -80,13 +80,14 @@ extension Shard {
             excessBytes: 0,
             at: steadyTime(at: now)
         )
+        let open = state.book.openSegments
         for segment in state.book.segments where segment.number < log.activeNumber {
             guard let latestWall = log.latestWall(ofSegment: segment.number),
                 let latest = latestSteady(of: segment.number)
             else { continue }
             let verdict = verdicts.next(segment, latest: latest)
             let reason: DiskUse.Reason =
-                if !state.book.openBytes(in: segment.number).isEmpty { .open } else {
+                if open.contains(segment.number) { .open } else {
                     verdict == nil ? .retained : .behind
                 }
             use[reason] += log.segmentBytes

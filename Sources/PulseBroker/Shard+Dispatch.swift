@@ -95,12 +95,12 @@ extension Shard {
     }
 
     /// Bytes of the entry that holds a message: what giving it out costs at the most.
-    /// Damage counts nothing: whoever reads the record to give it out meets it again.
+    /// What cannot be read counts nothing: whoever reads the record to give it out meets it again.
     private func entryBytes(of message: MessageKey) throws(ShardError) -> Int {
         do throws(ShardError) {
             return try readEntryBytes(of: message)
         } catch {
-            guard case .log(.damaged) = error else { throw error }
+            guard error.isUnreadable else { throw error }
             return 0
         }
     }
@@ -172,15 +172,28 @@ extension Shard {
                 // Given back or leased messages lie behind the cursor only at start, before they
                 // were found again.
                 if leases.holds(candidate.message)
-                    || queues[index].waiting.contains(candidate.message)
+                    || queues[index].waiting[candidate.message] != nil
                 {
                     continue
                 }
-                guard try isFound(&candidate) else { continue }
+                guard
+                    try canRead(
+                        candidate.message,
+                        { () throws(ShardError) in try complete(&candidate) }
+                    )
+                else { continue }
             }
             if Int(candidate.attempt) >= configuration.retry.attemptsMax, group.isDelivery {
                 // A record that cannot be read was never tried: it waits for its repair.
-                guard try isReadable(candidate.message) else { continue }
+                let message = candidate.message
+                guard
+                    try canRead(
+                        message,
+                        { () throws(ShardError) in
+                            try withRecord(message.stream, message.offset) { _, _, _ in }
+                        }
+                    )
+                else { continue }
                 configuration.log.buggify?.saw(.candidateUsedUp)
                 try endUsedUp(candidate, at: now)
                 continue
@@ -189,23 +202,14 @@ extension Shard {
         }
     }
 
-    /// Fills in where a fresh message's story stands; false when its place in the log cannot be told,
-    /// since index and segment are both damaged: it waits for the repair, and the others go out.
-    private func isFound(_ candidate: inout Candidate) throws(ShardError) -> Bool {
+    /// Whether what is needed of a message can be read. Otherwise it stays where it is: its story goes on
+    /// after the repair, or with the next start.
+    private func canRead(
+        _ message: MessageKey,
+        _ read: () throws(ShardError) -> Void
+    ) throws(ShardError) -> Bool {
         do throws(ShardError) {
-            try complete(&candidate)
-            return true
-        } catch {
-            guard error.isUnreadable, log.isDamaged else { throw error }
-            stranded.insert(candidate.message)
-            return false
-        }
-    }
-
-    /// Whether a message's record reads well; noted as damage otherwise.
-    private func isReadable(_ message: MessageKey) throws(ShardError) -> Bool {
-        do throws(ShardError) {
-            try withRecord(message.stream, message.offset) { _, _, _ in }
+            try read()
             return true
         } catch {
             guard error.isUnreadable else { throw error }

@@ -25,6 +25,8 @@ extension Shard {
     private static let bytesPerTurn = 256 << 10
     /// Messages that are looked at in one turn.
     private static let messagesPerTurn = 1024
+    /// Messages that groups lose in one turn: a fold of them is short.
+    private static let expiredPerTurn = 4096
 
     func makeRoom(
         _ room: SegmentRoom,
@@ -45,7 +47,7 @@ extension Shard {
         do throws(ShardError) {
             try evacuate(room.account.number, into: &commands, at: now)
         } catch {
-            guard case .log(.damaged) = error else { throw error }
+            guard error.isUnreadable else { throw error }
             retention.obstacle = .damaged(segment: room.account.number)
         }
     }
@@ -199,49 +201,68 @@ extension Shard {
 
     // MARK: - Expired
 
-    /// Gives up what a segment holds for groups that nobody reads; false when there is none.
+    /// Gives up what a segment and those before it hold for groups that nobody reads; false when there
+    /// is nothing.
     private func expireAbandoned(
         in room: SegmentRoom,
         into commands: inout RetentionCommands,
         at now: Now
     ) throws(ShardError) -> Bool {
+        var left = Self.expiredPerTurn
         for group in state.groups where isAbandoned(group, at: now) {
+            let waiting = try waitingMessages(of: group, upTo: room.account.number, max: left)
+            left -= waiting.count
             for (stream, progress) in group.streams {
                 guard let extent = state.book.book(of: stream)?.extent(in: room.account.number)
                 else { continue }
-                let start = WaitingRow.key(stream, Offset(0))
-                var end = extent.end
-                let limit = WaitingRow.key(stream, end)
-                let rows = try fromStore { () throws(StorageError) in
-                    try store.scan(from: start, below: limit, limit: Self.messagesPerTurn)
-                }
-                if rows.count == Self.messagesPerTurn, let last = rows.last,
-                    let message = WaitingRow.message(of: last.key)
-                {
-                    end = message.offset
-                }
-                var waiting: [(offset: Offset, due: Int64)] = []
-                for row in rows {
-                    guard let message = WaitingRow.message(of: row.key), message.group == group.id,
-                        message.offset < end, let due = WaitingRow.due(in: row.value)
-                    else { continue }
-                    waiting.append((message.offset, due.milliseconds))
-                }
-                let hasReady = progress.nextOpen(from: progress.floor).map { $0 < end } ?? false
-                guard hasReady || !waiting.isEmpty else { continue }
-                return commands.append(
-                    .expired(
-                        Expiry(
-                            group: group.id,
-                            stream: stream,
-                            from: progress.floor,
-                            to: end,
-                            waiting: waiting
-                        )
-                    )
+                var expiry = Expiry(
+                    group: group.id,
+                    stream: stream,
+                    from: progress.floor,
+                    to: progress.floor,
+                    waiting: waiting.filter { $0.message.stream == stream }
+                        .map { ($0.message.offset, $0.due.milliseconds) }
                 )
+                while left > 0, let open = progress.nextOpen(from: expiry.to), open < extent.end {
+                    expiry.to = open.advanced(by: 1)
+                    left -= 1
+                }
+                guard expiry.from < expiry.to || !expiry.waiting.isEmpty else { continue }
+                commands.append(.expired(expiry))
             }
+            if left <= 0 { break }
         }
-        return false
+        return left < Self.expiredPerTurn
+    }
+
+    /// The first messages of a group that wait in rows, of a segment and those before it. By the group's
+    /// own rows: however many of others there are, they cost nothing.
+    private func waitingMessages(
+        of group: GroupState,
+        upTo segment: UInt64,
+        max count: Int
+    ) throws(ShardError) -> [HeldRow] {
+        guard retention.emptied[group.id].map({ $0 < segment }) ?? true else { return [] }
+        var found: [HeldRow] = []
+        var from = HeldRow.prefix(group.id)
+        let below = HeldRow.prefix(GroupID(group.id.rawValue + 1))
+        while true {
+            let start = from
+            let rows = try fromStore { () throws(StorageError) in
+                try store.scan(from: start, below: below, limit: Self.messagesPerTurn)
+            }
+            for row in rows.compactMap(HeldRow.init) {
+                let message = row.message
+                let extent = state.book.book(of: message.stream)?.extent(in: segment)
+                guard let extent, message.offset < extent.end else { continue }
+                found.append(row)
+                if found.count == min(count, Self.messagesPerTurn) { return found }
+            }
+            guard rows.count == Self.messagesPerTurn, let last = rows.last else { break }
+            from = last.key + [0]
+        }
+        // Nobody reads for it, so nothing begins to wait: these need not be looked for again.
+        retention.emptied[group.id] = segment
+        return found
     }
 }

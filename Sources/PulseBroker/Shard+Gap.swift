@@ -5,8 +5,6 @@ import PulseCore
 import PulseLog
 
 extension Shard {
-    private static let pageRows = 1024
-
     /// Takes in gaps that lie below what was folded already, and settles the counts.
     func settleGaps() throws(ShardError) {
         for gap in log.gaps where gap.position < state.applied { state.fold(gap) }
@@ -14,33 +12,26 @@ extension Shard {
         var batch = StateBatch()
         var scheduled = [UInt64](repeating: 0, count: Channel.allCases.count)
         var held = scheduled
-        var waiting: [(message: MessageKey, due: Int64)] = []
-        for group in state.groups {
-            var from = HeldRow.prefix(group.id)
-            let below = HeldRow.prefix(GroupID(group.id.rawValue + 1))
-            while true {
-                let start = from
-                let rows = try fromStore { () throws(StorageError) in
-                    try store.scan(from: start, below: below, limit: Self.pageRows)
-                }
-                for row in rows.compactMap(HeldRow.init) {
-                    guard try isCurrent(row) else {
-                        HeldRow.delete(row.message, due: row.due, from: &batch)
-                        continue
-                    }
-                    row.put(into: &batch)
-                    waiting.append((row.message, row.due.milliseconds))
-                    guard group.isDelivery, let channel = Channel(topic: group.topic) else {
-                        continue
-                    }
-                    let index = Int(channel.rawValue) - 1
-                    if row.origin == .scheduled { scheduled[index] += 1 } else { held[index] += 1 }
-                }
-                guard rows.count == Self.pageRows, let last = rows.last else { break }
-                from = last.key + [0]
+        var waiting: [HeldRow] = []
+        try settleKept(into: &batch)
+        try forEachRow(from: [0x68], below: [0x69]) { row throws(ShardError) in
+            guard let row = HeldRow(row), let group = state.group(row.message.group) else { return }
+            guard try isCurrent(row) else {
+                HeldRow.delete(row.message, due: row.due, from: &batch)
+                return
             }
+            waiting.append(row)
+            guard group.isDelivery, let channel = Channel(topic: group.topic) else { return }
+            let index = Int(channel.rawValue) - 1
+            if row.origin == .scheduled { scheduled[index] += 1 } else { held[index] += 1 }
         }
-        state.settle(scheduledRows: scheduled, heldRows: held, waiting: waiting)
+        // After the others are deleted: a message may have had two.
+        for row in waiting { row.put(into: &batch) }
+        state.settle(
+            scheduledRows: scheduled,
+            heldRows: held,
+            waiting: waiting.map(\.message)
+        )
         // The rows and the state that counts them, together.
         batch.put(Self.checkpointKey, state.encoded())
         batch.put(Self.appliedKey, Self.encoded(state.applied))
@@ -51,6 +42,25 @@ extension Shard {
         }
         checkpointed = state.applied
         durableCheckpoint = state.applied
+    }
+
+    /// Counts the rows of kept records anew. One whose record is lost, or where it was because what
+    /// moved it is lost, goes.
+    private func settleKept(into batch: inout StateBatch) throws(ShardError) {
+        state.book.clearKept()
+        var changes = batch
+        try forEachRow(from: [0x6B], below: [0x6C]) { row throws(ShardError) in
+            guard let record = KeptRecord(row) else { return }
+            if record.offset < state.book.keptBelow(record.stream),
+                state.lostRange(record.stream, record.offset) == nil
+            {
+                state.book.count(record)
+            } else {
+                changes.delete(row.key)
+                if let key = record.idempotencyRowKey { changes.delete(key) }
+            }
+        }
+        batch = changes
     }
 
     /// Whether a row still says where its message is, as far as the log tells.

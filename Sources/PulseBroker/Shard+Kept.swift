@@ -39,6 +39,14 @@ extension Shard {
         since oldest: WallTimestamp
     ) throws(ShardError) -> KeptRecord? {
         guard state.book.keptRecords > 0 else { return nil }
+        // What is not in a segment any more is older than the segments there are. By age alone that is
+        // older than any window, and no submission pays for it.
+        let slack = Limits.clockStepMilliseconds
+        if let latest = latestSteady(of: log.firstNumber),
+            latest.advanced(byMilliseconds: slack) < oldest
+        {
+            return nil
+        }
         let prefix = KeptRecord.idempotencyPrefix(key)
         let rows = try fromStore { () throws(StorageError) in
             try store.scan(

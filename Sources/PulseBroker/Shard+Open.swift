@@ -20,7 +20,8 @@ extension Shard {
     /// Opens the shard in `directory` and `store`, making it when both are empty.
     ///
     /// - Throws: ``ShardError`` when either is damaged or they do not belong together; nothing was
-    ///   changed then but for what recovery of the log itself cut and reported.
+    ///   changed then but for what recovery of the log itself cut and reported, and rows of an older
+    ///   version that nothing reads any more.
     package static func open(
         directory: any LogDirectory,
         store: any StateStore,

@@ -164,11 +164,7 @@ extension Shard {
         _ stream: StreamID,
         _ offset: Offset
     ) throws(ShardError) -> (position: LogPosition, wall: WallTimestamp, envelope: [UInt8])? {
-        guard try has(stream, offset) else {
-            // Released or lost: while there is damage nobody can tell.
-            if let range = log.damaged.first { throw .log(.damaged(range)) }
-            return nil
-        }
+        guard try has(stream, offset) else { return nil }
         return try withRecord(stream, offset) { header, _, value in
             (header.position, header.wall, [UInt8](value))
         }
@@ -189,7 +185,7 @@ extension Shard {
         default: break
         }
         if leases.holds(key) { return (.leased, attempts) }
-        if queues[Int(key.group.rawValue) - 1].waiting.contains(key) { return (.ready, attempts) }
+        if queues[Int(key.group.rawValue) - 1].waiting[key] != nil { return (.ready, attempts) }
         guard let index = group.index(of: key.stream),
             group.streams[index].progress.isDone(key.offset)
         else { return (.ready, attempts) }

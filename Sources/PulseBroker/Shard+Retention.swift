@@ -34,18 +34,49 @@ struct RetentionProgress: Sendable {
     /// When a group was last seen with a subscriber, by its place.
     var lastSeen: [WallTimestamp] = []
     var startedAt: WallTimestamp
-    /// Where the sweeps over rows go on.
-    var templatesFrom: [UInt8] = [0x74]
-    var deadFrom: [UInt8] = [0x64]
-    var endedFrom: [UInt8] = [0x65]
+    /// Sweeps over rows, each at its own pace.
+    var templates: RowSweep
+    var dead: RowSweep
+    var ended: RowSweep
+    /// Groups that nobody reads: nothing of them waits in rows in these segments and before.
+    var emptied: [GroupID: UInt64] = [:]
     /// Groups that lost something since the node asked.
     var losers: [GroupID] = []
 
     init(_ book: SegmentBook, at now: Now) {
         due = now.monotonic
         checkpointNotBefore = now.monotonic
+        templates = RowSweep(tag: 0x74, due: now.monotonic)
+        dead = RowSweep(tag: 0x64, due: now.monotonic)
+        ended = RowSweep(tag: 0x65, due: now.monotonic)
         startedAt = now.wall
         if book.releasedBelow > 0 { pending = [(book.releasedBelow, book.releasedAt)] }
+    }
+}
+
+/// A walk over all rows of a kind, a piece at a time, again and again.
+struct RowSweep: Sendable {
+    private let tag: UInt8
+    /// The key to go on with.
+    private(set) var from: [UInt8]
+    private(set) var due: MonotonicInstant
+
+    init(tag: UInt8, due: MonotonicInstant) {
+        self.tag = tag
+        self.due = due
+        from = [tag]
+    }
+
+    /// What the keys of these rows come before.
+    var end: [UInt8] { [tag + 1] }
+
+    /// There is more: it goes on at `key` with the next turn.
+    mutating func goOn(at key: [UInt8]) { from = key }
+
+    /// The walk is over, and begins again at `due`.
+    mutating func rest(until due: MonotonicInstant) {
+        from = [tag]
+        self.due = due
     }
 }
 
@@ -70,15 +101,7 @@ extension Shard {
         guard !log.isReadOnly else { return }
         try followClock(now)
         try letFilesGo(at: now)
-        // A group that is being made may start at the oldest record there is: it is asked again.
-        guard state.applied >= retention.inFlightUntil,
-            !pendingGroups.contains(where: { Int($0.id.rawValue) > state.groups.count })
-        else {
-            // On a full disk that may last: a time that has passed would ask for turn after turn.
-            let soon = now.monotonic.advanced(byMilliseconds: Self.checkpointPauseMilliseconds)
-            if now.monotonic >= retention.due { retention.due = soon }
-            return
-        }
+        guard mayDecide else { return }
         let isTime = now.monotonic >= retention.due
         let hasGrown = log.activeNumber != retention.lastNumber
         guard isTime || hasGrown || retention.hasMore else { return }
@@ -89,18 +112,25 @@ extension Shard {
             let pause = min(max(configuration.shortestAge / 16, 1000), 3_600_000)
             retention.due = now.monotonic.advanced(byMilliseconds: pause)
             noteReaders(at: now)
-            try sweepRows(into: &commands, at: now)
+            try sweepRows(into: &commands, pause: pause, at: now)
         }
         try look(into: &commands, at: now)
         try append(commands, at: now)
     }
 
-    /// Whether another look is wanted as soon as there is a turn.
-    package var wantsRetentionTurn: Bool {
-        retention.hasMore && state.applied >= retention.inFlightUntil && !log.isReadOnly
+    /// Whether anything can be decided now. Not before what was decided last is folded in, nor while a
+    /// group is being made, which may start at the oldest record there is; and a damaged log keeps all
+    /// that it has until somebody has looked.
+    private var mayDecide: Bool {
+        !log.isReadOnly && !log.isDamaged && state.applied >= retention.inFlightUntil
+            && !pendingGroups.contains { Int($0.id.rawValue) > state.groups.count }
     }
 
-    package var retentionDue: MonotonicInstant { retention.due }
+    /// Whether another look is wanted as soon as there is a turn.
+    package var wantsRetentionTurn: Bool { retention.hasMore && mayDecide }
+
+    /// When to look again; nil while nothing can be decided: what changes that is an input of its own.
+    package var retentionDue: MonotonicInstant? { mayDecide ? retention.due : nil }
 
     /// Looks at the segments, oldest first, up to the first one that cannot go.
     private func look(
@@ -192,24 +222,27 @@ extension Shard {
 
     private func noteReaders(at now: Now) {
         while retention.lastSeen.count < state.groups.count {
-            retention.lastSeen.append(retention.startedAt)
+            // A start is no reader: it leaves time to come back, and does not begin the whole time anew.
+            let age = configuration.age(of: state.groups[retention.lastSeen.count].topic)
+            let grace = min(age, Limits.readerGraceMilliseconds)
+            retention.lastSeen.append(retention.startedAt.advanced(byMilliseconds: grace - age))
         }
         for group in subscriptions.groups() where Int(group.rawValue) <= retention.lastSeen.count {
             retention.lastSeen[Int(group.rawValue) - 1] = steadyTime(at: now)
+            retention.emptied[group] = nil
         }
     }
 
     /// Whether a consumer group had no subscriber, and settled nothing, for longer than its topic is kept.
     package func isAbandoned(_ group: GroupState, at now: Now) -> Bool {
         let place = Int(group.id.rawValue) - 1
-        guard !group.isDelivery, retention.lastSeen.indices.contains(place),
-            !subscriptions.groups().contains(group.id), !leaseOrigins[place].isBusy
-        else { return false }
+        guard !group.isDelivery, retention.lastSeen.indices.contains(place) else { return false }
         let seen = max(group.lastActive, retention.lastSeen[place])
         let oldest = steadyTime(at: now).advanced(
             byMilliseconds: -configuration.age(of: group.topic)
         )
-        return seen < oldest
+        // Last, because it looks through all of them.
+        return seen < oldest && !leaseOrigins[place].isBusy && !subscriptions.has(group.id)
     }
 
     /// Groups that lost messages since this was asked last.
@@ -223,23 +256,8 @@ extension Shard {
     /// Appends what was decided; on a full disk it is decided again later.
     private func append(_ commands: RetentionCommands, at now: Now) throws(ShardError) {
         for body in commands.bodies {
-            let result = body.withUnsafeBytes { bytes -> Result<LogPosition, LogError> in
-                do throws(LogError) {
-                    return .success(
-                        try log.append(
-                            .command,
-                            stream: .none,
-                            baseOffset: Offset(0),
-                            recordCount: 0,
-                            at: now.wall,
-                            keys: [],
-                            body: bytes
-                        )
-                    )
-                } catch { return .failure(error) }
-            }
-            do throws(LogError) { _ = try result.get() } catch {
-                guard case .diskFull = error else { throw .log(error) }
+            do throws(ShardError) { _ = try append(commands: body, at: now) } catch {
+                guard case .log(.diskFull) = error else { throw error }
                 retention.hasMore = false
                 // Asking turn after turn makes no room.
                 let later = now.monotonic.advanced(byMilliseconds: Self.fullPauseMilliseconds)

@@ -101,7 +101,7 @@ extension Shard {
         try makeRoomForCommand(at: now)
         var counted = candidate
         counted.attempt -= 1
-        let lease = leases.grant(counted, to: .worker, state: .open)
+        let lease = leases.grant(counted, to: .nobody, state: .open)
         count(lease, in: Int(candidate.message.group.rawValue) - 1, 1)
         try settle(
             lease.id,

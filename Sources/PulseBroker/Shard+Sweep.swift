@@ -9,13 +9,20 @@ extension Shard {
     private static let rowsPerLook = 256
     private static let templateBytesPerLook = 1 << 20
 
+    /// Looks on in each sweep that is due, and asks for another turn when one is to go on.
     func sweepRows(
         into commands: inout RetentionCommands,
+        pause: Int64,
         at now: Now
     ) throws(ShardError) {
-        var forgotten = try endedRows(at: now)
-        forgotten += try deadRows(at: now)
-        forgotten += try supersededTemplates()
+        let rest = now.monotonic.advanced(byMilliseconds: pause)
+        var forgotten: [ForgottenRow] = []
+        if retention.ended.due <= now.monotonic { forgotten += try endedRows(rest, at: now) }
+        if retention.dead.due <= now.monotonic { forgotten += try deadRows(rest) }
+        if retention.templates.due <= now.monotonic { forgotten += try supersededTemplates(rest) }
+        for sweep in [retention.ended, retention.dead, retention.templates] {
+            retention.due = min(retention.due, sweep.due)
+        }
         // Few in each command: a small segment's entry must hold it.
         while !forgotten.isEmpty {
             commands.append(.forgot(Array(forgotten.prefix(16))))
@@ -25,21 +32,26 @@ extension Shard {
 
     // MARK: - Kept records
 
-    private func endedRows(at now: Now) throws(ShardError) -> [ForgottenRow] {
+    private func endedRows(
+        _ rest: MonotonicInstant,
+        at now: Now
+    ) throws(ShardError) -> [ForgottenRow] {
         let steady = steadyTime(at: now)
         let latest = steady.advanced(byMilliseconds: -configuration.shortestAge)
         let limit = EndedRow.limit(latest)
-        let start = retention.endedFrom
+        let start = retention.ended.from
         guard start.lexicographicallyPrecedes(limit) else {
-            retention.endedFrom = [0x65]
+            retention.ended.rest(until: rest)
             return []
         }
         let rows = try fromStore { () throws(StorageError) in
             try store.scan(from: start, below: limit, limit: Self.rowsPerLook)
         }
-        let isWhole = rows.count < Self.rowsPerLook
-        retention.endedFrom = isWhole ? [0x65] : (rows.last?.key ?? []) + [0]
-        if !isWhole { retention.due = now.monotonic }
+        if rows.count == Self.rowsPerLook, let last = rows.last {
+            retention.ended.goOn(at: last.key + [0])
+        } else {
+            retention.ended.rest(until: rest)
+        }
         var forgotten: [ForgottenRow] = []
         var gone: [MessageKey] = []
         for row in rows {
@@ -113,36 +125,56 @@ extension Shard {
 
     // MARK: - Dead letters
 
-    /// Dead letters whose records are gone, by age or by size.
-    private func deadRows(at now: Now) throws(ShardError) -> [ForgottenRow] {
-        let start = retention.deadFrom
+    /// Dead letters whose records are gone, by age or by size. They stand nearly in order of time in their
+    /// stream: behind a page that mostly stays there is nothing to find.
+    private func deadRows(_ rest: MonotonicInstant) throws(ShardError) -> [ForgottenRow] {
+        let start = retention.dead.from
+        let end = retention.dead.end
         let rows = try fromStore { () throws(StorageError) in
-            try store.scan(from: start, below: [0x65], limit: Self.rowsPerLook)
+            try store.scan(from: start, below: end, limit: Self.rowsPerLook)
         }
-        let isWhole = rows.count < Self.rowsPerLook
-        retention.deadFrom = isWhole ? [0x64] : (rows.last?.key ?? []) + [0]
+        guard let first = rows.first.flatMap(DeadRow.init) else {
+            retention.dead.rest(until: rest)
+            return []
+        }
+        let page = rows.prefix { DeadRow($0)?.deadStream == first.deadStream }
         var forgotten: [ForgottenRow] = []
-        for row in rows {
-            guard let dead = DeadRow(row), try !has(dead.stream, dead.offset) else { continue }
+        for row in page {
+            guard let dead = DeadRow(row), try isGone(dead) else { continue }
             forgotten.append(.plain(row.key))
         }
-        // Where much went, more will: go on at once. Rows that stay are looked at again in time.
-        if !isWhole, forgotten.count > Self.rowsPerLook / 2 { retention.due = now.monotonic }
+        if page.count == Self.rowsPerLook, forgotten.count > page.count / 2, let last = page.last {
+            retention.dead.goOn(at: last.key + [0])
+        } else {
+            // Past every offset of the stream.
+            retention.dead.goOn(at: DeadRow.key(first.deadStream, Offset(.max)) + [0])
+        }
         return forgotten
+    }
+
+    /// Whether a dead letter's record is gone; what cannot be read may still be there.
+    private func isGone(_ dead: DeadRow) throws(ShardError) -> Bool {
+        do throws(ShardError) { return try !has(dead.stream, dead.offset) } catch {
+            guard error.isUnreadable else { throw error }
+            return false
+        }
     }
 
     // MARK: - Templates
 
     /// Revisions that were superseded before anything that may still be rendered was accepted.
-    private func supersededTemplates() throws(ShardError) -> [ForgottenRow] {
+    private func supersededTemplates(
+        _ rest: MonotonicInstant
+    ) throws(ShardError) -> [ForgottenRow] {
         let oldest = oldestOpen
         var forgotten: [ForgottenRow] = []
         var bytes = 0
         var previous: StateRow?
         while bytes < Self.templateBytesPerLook {
-            let start = retention.templatesFrom
+            let start = retention.templates.from
+            let end = retention.templates.end
             let rows = try fromStore { () throws(StorageError) in
-                try store.scan(from: start, below: [0x75], limit: 16)
+                try store.scan(from: start, below: end, limit: 16)
             }
             for row in rows {
                 defer { previous = row }
@@ -155,11 +187,11 @@ extension Shard {
                 forgotten.append(.plain(before.key))
             }
             guard rows.count == 16, let last = rows.last else {
-                retention.templatesFrom = [0x74]
+                retention.templates.rest(until: rest)
                 return forgotten
             }
             // Once more from the last one: the next may supersede it.
-            retention.templatesFrom = last.key
+            retention.templates.goOn(at: last.key)
         }
         return forgotten
     }

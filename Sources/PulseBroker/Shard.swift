@@ -38,7 +38,7 @@ package struct ShardConfiguration: Sendable {
     package var clockGapMilliseconds = Limits.clockGapMilliseconds
     /// How long the clock has to be steady for that.
     package var clockTrustMilliseconds = Limits.clockTrustMilliseconds
-    /// Bytes of log that are kept; see ``RetentionPolicy``.
+    /// How long and how much is kept, for all and by topic.
     package var retention: RetentionPolicy
 
     package init(
@@ -297,12 +297,16 @@ package final class Shard {
                 if pendingTemplates[row.name]?.position == header.position {
                     pendingTemplates[row.name] = nil
                 }
-            case .cancelled(let step): noteRowsGone(step.message.group, [step.message])
+            case .cancelled(let step): noteRowGone(step.message, due: step.heldDue)
             case .expired(let expiry):
-                let messages = expiry.waiting.map {
-                    MessageKey(group: expiry.group, stream: expiry.stream, offset: $0.offset)
+                for (offset, due) in expiry.waiting {
+                    let key = MessageKey(
+                        group: expiry.group,
+                        stream: expiry.stream,
+                        offset: offset
+                    )
+                    noteRowGone(key, due: due)
                 }
-                noteRowsGone(expiry.group, messages)
                 let place = Int(expiry.group.rawValue) - 1
                 if queues.indices.contains(place), expiry.from < expiry.to {
                     queues[place].dropFresh(expiry.stream, expiry.from..<expiry.to)
@@ -310,19 +314,20 @@ package final class Shard {
                 if !retention.losers.contains(expiry.group) {
                     retention.losers.append(expiry.group)
                 }
-            case .released(let below):
-                retention.pending.append((below, header.endPosition))
+            case .released:
+                // What the book let go: behind a gap that may be less than the command says.
+                retention.pending.append((state.book.releasedBelow, header.endPosition))
             default: break
             }
         }
     }
 
-    /// Rows of waiting messages are deleted, not taken by a lease: the wheel may still hold them.
-    private func noteRowsGone(_ group: GroupID, _ messages: [MessageKey]) {
-        let index = Int(group.rawValue) - 1
+    /// A waiting message's row is deleted, not taken by a lease: the wheel may still hold it.
+    private func noteRowGone(_ message: MessageKey, due: Int64) {
+        let index = Int(message.group.rawValue) - 1
         guard queues.indices.contains(index) else { return }
-        queues[index].held.noteStaleRows()
-        for message in messages { queues[index].dropFromRow(message) }
+        queues[index].drop(message)
+        queues[index].held.noteGone(HeldRow.key(message, due: WallTimestamp(milliseconds: due)))
     }
 
     /// Tells the queues of the rows that were just written.
@@ -332,7 +337,7 @@ package final class Shard {
             let index = Int(row.message.group.rawValue) - 1
             let waiting = queues[index].waiting
             try queues[index].held.add(row, at: now, from: store) { message in
-                waiting.contains(message) || self.leases.holds(message)
+                waiting[message] != nil || self.leases.holds(message)
             }
         }
     }
@@ -374,19 +379,15 @@ package final class Shard {
             try reloadIfClockWasSet(now)
             for index in queues.indices {
                 let waiting = queues[index].waiting
-                let hadStaleRows = queues[index].held.hasStaleRows
                 var due: [HeldRow] = []
                 try queues[index].held.advance(
                     to: now,
                     from: store,
-                    except: { waiting.contains($0) || self.leases.holds($0) },
+                    except: { waiting[$0] != nil || self.leases.holds($0) },
                     ownWait: { self.ownWait(of: $0, at: now) },
                     release: { due.append($0) }
                 )
-                for row in due {
-                    if hadStaleRows, try store.get(row.key) == nil { continue }
-                    makeDue(row, in: index)
-                }
+                for row in due { makeDue(row, in: index) }
             }
         } catch { throw .storage(error) }
         var expired: [UInt64] = []
@@ -431,6 +432,4 @@ package struct ShardStatistics: Sendable {
     package var clockChanges: UInt64 = 0
     package var checkpoints: UInt64 = 0
     package var releases: UInt64 = 0
-    /// Messages that consumer groups lost to retention, told once in the log of events.
-    package var expired: UInt64 = 0
 }

@@ -32,8 +32,7 @@ package struct ShardInspection {
     private var expected: [[UInt8]: [UInt8]]?
 
     private static let identityKey = Array("identity".utf8)
-    private static let checkpointKey = Array("checkpoint".utf8)
-    private static let singleKeys = [identityKey, checkpointKey, Shard.appliedKey, StoreFormat.key]
+    private static let singleKeys = [identityKey, StoreFormat.key] + Shard.progressKeys
 
     private init(segmentBytes: Int) { state = ShardState(segmentBytes: segmentBytes) }
 
@@ -90,7 +89,7 @@ package struct ShardInspection {
             var reader = ByteReader(bytes)
             return reader.littleEndian().map { LogPosition($0) }
         }
-        guard let saved = try store.get(Self.checkpointKey) else { return }
+        guard let saved = try store.get(Shard.checkpointKey) else { return }
         checkpointVersion = saved.first
         guard let state = ShardState(encoded: saved) else {
             problems.append("the checkpoint cannot be read (version \(saved.first ?? 0))")

@@ -14,6 +14,15 @@ extension ShardState {
     /// Version 3 and the clock behind it; written only where the clock was ever set.
     static let clockVersion: UInt8 = 4
 
+    /// How many of a ledger's fields a version has, in their order.
+    private static func ledgerFields(_ version: UInt8) -> Int {
+        switch version {
+        case 1: 8
+        case 2: 9
+        default: 10
+        }
+    }
+
     /// The hot part as bytes: equal states give equal bytes.
     package func encoded() -> [UInt8] {
         encoded(version: clock.isPlain ? Self.version : Self.clockVersion)
@@ -57,8 +66,9 @@ extension ShardState {
             bytes.append(littleEndian: intent.position.rawValue)
         }
         for ledger in ledgers {
-            let values = ledger.values.dropLast(max(0, Int(Self.version) - Int(version)))
-            for value in values { bytes.append(littleEndian: value) }
+            for value in ledger.values.prefix(Self.ledgerFields(version)) {
+                bytes.append(littleEndian: value)
+            }
         }
         guard version > 1 else { return bytes }
         bytes.append(isUnsettled ? 1 : 0)

@@ -63,7 +63,16 @@ extension ShardState {
         }
     }
 
-    mutating func lose(_ range: LostRange) {
+    /// Records that must have been there, although no gap tells of them.
+    mutating func loseUntold(_ stream: StreamID, from first: Offset, to next: Offset) {
+        let gap = gaps.last ?? .zero
+        lose(LostRange(gap: gap, stream: stream, first: first, next: next, isExact: true))
+    }
+
+    mutating func lose(_ lost: LostRange) {
+        var range = lost
+        // What has left its segment is finished, or lives in a row.
+        range.first = max(range.first, book.keptBelow(range.stream))
         guard range.first < range.next else { return }
         let end = end(of: range.stream)
         if range.next > end {
@@ -84,7 +93,7 @@ extension ShardState {
         for key in openIntents.keys.sorted() where range.holds(key.stream, key.offset) {
             openIntents[key] = nil
         }
-        lost.append(range)
+        self.lost.append(range)
     }
 
     /// Counts rows as they are, and what is in no place any more as lost.
@@ -92,7 +101,7 @@ extension ShardState {
     mutating func settle(
         scheduledRows: [UInt64],
         heldRows: [UInt64],
-        waiting: [(message: MessageKey, due: Int64)]
+        waiting: [MessageKey]
     ) {
         book.recount(groups, waiting)
         for channel in Channel.allCases {

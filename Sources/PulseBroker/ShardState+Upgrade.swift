@@ -24,7 +24,7 @@ extension ShardState {
         }
         var rows = StateBatch()
         let sorted = waiting.sorted { $0.key < $1.key }.map { (message: $0.key, due: $0.value) }
-        draft.book.recount(groups, sorted)
+        draft.book.recount(groups, sorted.map(\.message))
         for (message, due) in sorted {
             let time = WallTimestamp(milliseconds: due)
             rows.put(WaitingRow.key(message), WaitingRow.value(due: time))
@@ -90,31 +90,6 @@ extension ShardState {
 }
 
 extension SegmentBook {
-    /// Makes all counts anew: what groups have not done, and what waits.
-    mutating func recount(
-        _ groups: [GroupState],
-        _ waiting: [(message: MessageKey, due: Int64)]
-    ) {
-        for place in streams.indices {
-            for index in streams[place].extents.indices {
-                streams[place].extents[index].open = 0
-                streams[place].extents[index].waiting = 0
-            }
-        }
-        for group in groups {
-            for (stream, progress) in group.streams {
-                var next = keptBelow(stream)
-                while let offset = progress.nextOpen(from: next) {
-                    reopen(stream, offset, waits: false)
-                    next = offset.advanced(by: 1)
-                }
-            }
-        }
-        for (message, _) in waiting where message.offset >= keptBelow(message.stream) {
-            reopen(message.stream, message.offset)
-        }
-    }
-
     fileprivate mutating func noteEnd(
         _ stream: StreamID,
         _ offset: Offset,
@@ -128,12 +103,5 @@ extension SegmentBook {
     fileprivate mutating func begin(_ stream: StreamID, end: Offset) {
         let place = place(of: stream)
         streams[place].keptBelow = streams[place].extents.first?.first ?? end
-    }
-
-    fileprivate mutating func reopen(_ stream: StreamID, _ offset: Offset, waits: Bool = true) {
-        let place = place(of: stream)
-        guard let index = streams[place].index(of: offset) else { return }
-        streams[place].extents[index].open += 1
-        if waits { streams[place].extents[index].waiting += 1 }
     }
 }

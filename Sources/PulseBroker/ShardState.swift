@@ -26,6 +26,11 @@ package struct GroupState: Sendable {
 
     package func index(of stream: StreamID) -> Int? { streams.firstIndex { $0.stream == stream } }
 
+    /// Whether a message is neither finished nor in a row.
+    func isOpen(_ stream: StreamID, _ offset: Offset) -> Bool {
+        index(of: stream).map { !streams[$0].progress.isDone(offset) } ?? false
+    }
+
     /// Whether its outcomes decide what became of a notification.
     package var isDelivery: Bool { name == GroupState.deliveryName }
 
@@ -156,18 +161,8 @@ package struct ShardState: Sendable {
     ) throws(StateError) {
         let stream = header.stream
         let known = end(of: stream)
-        if isUnsettled, header.baseOffset > known {
-            // A gap had no room to tell of it.
-            lose(
-                LostRange(
-                    gap: gaps.last ?? .zero,
-                    stream: stream,
-                    first: known,
-                    next: header.baseOffset,
-                    isExact: true
-                )
-            )
-        }
+        // A gap had no room to tell of it.
+        if isUnsettled { loseUntold(stream, from: known, to: header.baseOffset) }
         guard header.baseOffset == end(of: stream) else {
             throw StateError(
                 position: header.position,
@@ -271,9 +266,18 @@ package struct ShardState: Sendable {
             guard Int(id.rawValue) == groups.count + 1 else {
                 throw StateError(position: position, problem: .groupOutOfTurn(id))
             }
-            for start in starts
-            where start.offset < Offset(0) || start.offset > end(of: start.stream) {
-                throw StateError(position: position, problem: .impossibleOffset(start.offset))
+            for start in starts {
+                let end = end(of: start.stream)
+                if isUnsettled, start.stream.topic == topic, start.offset.rawValue < Self.offsetMax
+                {
+                    // What it begins behind was there; a gap had no room to tell of it.
+                    loseUntold(start.stream, from: end, to: start.offset)
+                } else if start.offset > end {
+                    throw StateError(position: position, problem: .impossibleOffset(start.offset))
+                }
+                guard start.offset >= Offset(0) else {
+                    throw StateError(position: position, problem: .impossibleOffset(start.offset))
+                }
             }
             var group = GroupState(id: id, topic: topic, name: name, streams: [])
             group.lastActive = clock.steady(header.wall)
@@ -300,7 +304,9 @@ package struct ShardState: Sendable {
             rows.put(KeptRecord.rowKey(record.stream, record.offset), record.rowValue)
             if let key = record.idempotencyRowKey { rows.put(key, record.place) }
         case .released(let below):
-            guard book.release(below: below, at: header.endPosition) else {
+            guard below <= book.number(of: position),
+                book.release(below: below, at: header.endPosition)
+            else {
                 throw StateError(position: position, problem: .releasedUnfinished(below))
             }
         case .expired(let expiry): expire(expiry, at: clock.steady(header.wall), rows: &rows)

@@ -55,6 +55,8 @@ struct SubscriptionTable: Sendable {
         return nil
     }
 
+    func has(_ group: GroupID) -> Bool { all.contains { $0.group == group } }
+
     func groups() -> [GroupID] {
         var groups: [GroupID] = []
         for subscription in all where !groups.contains(subscription.group) {

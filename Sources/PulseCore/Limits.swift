@@ -139,6 +139,9 @@ package enum Limits {
     package static let clockTrustMilliseconds: Int64 = 3_600_000
     /// Steps of the clock that are told apart; the oldest ones become one.
     package static let clockStepsMax = 64
+    /// Milliseconds after a start in which a group's consumers may come back before it counts as one that
+    /// nobody reads, whatever it settled last.
+    package static let readerGraceMilliseconds: Int64 = 3_600_000
     /// Held messages kept in memory; the rest wait in the state store, in due order.
     package static let heldInMemoryMax = 65_536
     /// Records above a group's floor, done or not, at which the group stops leasing: 512 KiB of bits.

@@ -14,7 +14,8 @@ extension Node {
         into effects: inout EffectQueue
     ) throws(ShardError) {
         let response: HTTPResponse
-        if let obstacle, obstacle != .diskFull {
+        // There is room for an outcome on a full disk, until outcomes wait for room themselves.
+        if let obstacle, obstacle != .diskFull || shard.isWaitingForRoom {
             response = .unavailable(
                 obstacle,
                 retryAfterSeconds: obstacle.isRetryable ? 1 : nil,

@@ -146,8 +146,9 @@ package final class Node {
             if drain == .serving {
                 try dispatch(at: now)
                 try deal(at: now, into: &effects)
+                // Not while it stops: a stop waits for what was appended.
+                try shard.releaseOldSegments(at: now)
             }
-            try shard.releaseOldSegments(at: now)
             if let ticket = try shard.flush(at: now) { effects.append(.sync(ticket)) }
             if Mutant.isOn(.callBeforeIntent) { try callOpened(at: now, into: &effects) }
             try writeFloorIfDue(at: now)
@@ -234,14 +235,15 @@ package final class Node {
         if drain == .serving {
             for paused in pausedUntil { consider(paused) }
             consider(shard.scrubDeadline)
+            consider(shard.retentionDue)
         }
         consider(floorDue)
-        if drain == .serving { consider(shard.retentionDue) }
         if case .draining(let until) = drain { consider(until) }
         // Outcomes of what was caught in this turn are in memory only: the next turn writes them.
         let wantsTurn =
-            !postponing.isEmpty || drain == .serving && shard.hasMoreToDeal
-            || shard.hasUnwrittenCommands && !shard.isWaitingForRoom || shard.wantsRetentionTurn
+            !postponing.isEmpty
+            || drain == .serving && (shard.hasMoreToDeal || shard.wantsRetentionTurn)
+            || shard.hasUnwrittenCommands && !shard.isWaitingForRoom
         if shard.isWaitingForRoom {
             consider(now.monotonic.advanced(byMilliseconds: Self.roomMilliseconds))
         }

@@ -165,6 +165,7 @@ extension World {
             look(at: id, on: node, "after a restart")
         }
         checkGhosts(node)
+        checkBook(node.shard)
         for channel in Channel.allCases {
             witness.sawBalance(channel, node.shard.balance(of: channel))
         }

@@ -126,6 +126,7 @@ extension World {
         }
         witness.checkTaken()
         checkGhosts(node)
+        checkBook(node.shard)
         checkDeadLetters(node)
         for group in groups {
             let excused = Set(

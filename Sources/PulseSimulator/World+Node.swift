@@ -44,6 +44,7 @@ extension World {
     private func lookAtNode() {
         guard let node else { return }
         node.checkInvariants()
+        if counts.turns % 256 == 0 { checkBook(node.shard) }
         if node.shard.log.firstNumber > 0 { witness.hasReleased = true }
         for channel in Channel.allCases {
             witness.sawBalance(channel, node.shard.balance(of: channel))

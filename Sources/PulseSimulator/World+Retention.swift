@@ -61,7 +61,18 @@ extension World {
             Int(shard.state.book.evacuated - min(evacuated, shard.state.book.evacuated))
         )
         evacuated = max(evacuated, shard.state.book.evacuated)
-        coverage.saw(.groupLostItsShare, Int(shard.statistics.expired))
+        let lost = shard.state.groups.reduce(0) { $0 + $1.expired }
+        coverage.saw(.groupLostItsShare, Int(lost - min(expired, lost)))
+        expired = max(expired, lost)
+    }
+
+    /// P7: the segment book, which the fold keeps by counting, is what groups and rows say.
+    func checkBook(_ shard: Shard) {
+        do throws(ShardError) {
+            if let fault = try shard.bookFault() { witness.note("P7", fault) }
+        } catch {
+            // The process is dying: asked again in its next life.
+        }
     }
 
     /// A provider is called for a record that lives in a row.

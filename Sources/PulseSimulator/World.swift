@@ -105,6 +105,8 @@ package final class World {
     var logIsWhole = true
     /// Records that were ever moved out of segments.
     var evacuated: UInt64 = 0
+    /// Messages that groups had lost to retention when a life ended.
+    var expired: UInt64 = 0
 
     var clients: [any SimulatedClient] = []
     var timerSerials: [Int] = []

@@ -37,7 +37,10 @@ import Testing
         #expect(bench.balance.scheduled == 6000)
         #expect(bench.store.rows.filter { $0.key.first == 0x68 }.count == 6000)
         #expect(bench.shard.state.streams.first?.end == Offset(6000))
-        #expect(before.count == bench.shard.state.encoded().count)
+        #expect(bench.shard.restored?.storeWasEmpty == true)
+        #expect(
+            bench.shard.restored?.state.hash == before.withUnsafeBytes { XXH3.hash($0, seed: 0) }
+        )
     }
 
     /// The log was put back from an older copy and the store was not: what the rows speak of is not there.

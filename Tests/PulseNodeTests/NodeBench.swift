@@ -12,7 +12,7 @@ import Testing
 final class NodeBench {
     let directory = MemoryDirectory()
     let store = MemoryStore()
-    let configuration: NodeConfiguration
+    var configuration: NodeConfiguration
     private(set) var node: Node
     var now: Now
     private var effects = EffectQueue()

@@ -60,6 +60,7 @@ import Testing
         for _ in 0..<300 { ids.append(try bench.send()) }
         let calls = bench.calls
         #expect(calls.count == 300)
+        let far = try bench.send(more: #","deliver_at":"2030-01-01T00:00:00Z""#)
         // Not one segment more, not even a spare.
         bench.directory.capacity = 0
         let long = String(repeating: "d", count: 180)
@@ -77,6 +78,9 @@ import Testing
         #expect(bench.stopped == nil)
         #expect(try bench.exchange("POST", "/v1/notifications", body).status == 503)
         #expect(try bench.status(try #require(ids.last)) == "leased", "not recorded, not shown")
+        // Outcomes are bounded by what was leased; what anybody can ask for is not.
+        let cancel = try bench.exchange("POST", "/v1/notifications/\(far)/cancel")
+        #expect(cancel.status == 503 && cancel.body.contains("disk_full"))
         bench.directory.capacity = .max
         for _ in 0..<10 { bench.pass(milliseconds: 1000) }
         for id in ids { #expect(try bench.status(id) == "delivered") }
