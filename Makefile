@@ -10,8 +10,8 @@ FORMATTED = Package.swift Sources Tests Fuzz examples
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup build release run test sim torture torture-long soak mutants crash-test \
-	crash-test-long ten-million full-disk-test sync-failure-test retention-test \
-	retention-test-long bench bench-accept fuzz fuzz-all \
+	crash-test-long ten-million full-disk-test sync-failure-test damage-test damage-test-long \
+	retention-test retention-test-long bench bench-accept fuzz fuzz-all \
 	fuzz-minimise asan tsan fmt lint check clean
 
 help: ## List the targets
@@ -67,6 +67,12 @@ full-disk-test: release ## Fill a small disk under the real program (as root)
 
 sync-failure-test: release ## Let syncs fail under the real program: RUNS=n (100)
 	python3 Scripts/sync-failure-test.py --runs $(or $(RUNS),100)
+
+damage-test: release ## Flip bits of a real data directory, cut, delete and swap its files
+	python3 Scripts/damage-test.py --flips 40 --seed $(or $(SEED),1)
+
+damage-test-long: release ## The same with 1,000 flips and every file: some half an hour
+	python3 Scripts/damage-test.py --flips 1000 --all-files --seed $(or $(SEED),1)
 
 retention-test: release ## A message due in a year and much traffic: the disk stays within its limit
 	python3 Scripts/retention-test.py --traffic 300MiB --limit 128MiB

@@ -113,7 +113,7 @@ class Log:
         base, limit, at, entries, fault = number * size, size - BLOCK, BLOCK, 0, "the entries end here"
         self.identity = self.identity or identity
         right = verifies(data[:BLOCK], b"PULSELOG") and major == 1 and identity == self.identity
-        if not right or size != len(data) or int(name[:20]) != base:
+        if not right or size > len(data) or int(name[:20]) != base:
             return self.problem(name, 0, f"not a header of this log and segment in format 1, but {major}")
         if after == (*before, chain):
             self.stop = None  # at worst a footer is missing, which can be made again
@@ -137,7 +137,7 @@ class Log:
                 at, chain, gaps = header[5] - base, header[7], gaps + 1
             if self.floor[2] == base + at and self.floor[3] != chain:
                 self.problem("floor", 40, "the chain of the log at that position is another")
-        self.end, footer = base + at, data[limit:]
+        self.end, footer = base + at, data[limit:size]
         if verifies(footer, b"PULSEEND", self.seed):
             *ends, synced, foot_chain, foot_gaps = struct.unpack_from("<8xQQQ16xQII", footer)
             self.promised = max(self.promised, synced)

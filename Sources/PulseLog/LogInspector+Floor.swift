@@ -24,6 +24,26 @@ extension LogInspector {
         return floor
     }
 
+    /// Without a floor nobody can tell what was lost at either end of the log. A young log has none yet.
+    mutating func tellOfNoFloor(_ survey: DirectorySurvey, _ oldest: SegmentCandidate) {
+        let name = LogFileName.floorName
+        if survey.hasFloor {
+            if !result.problems.contains(where: { $0.file == name }) {
+                add(name, 0, "the file has no slot that holds anything")
+            }
+        } else if let header = oldest.header, header.previousNumber != SegmentHeader.noPrevious {
+            let text =
+                "there is no floor file: nothing says whether the segments before \(oldest.name) were"
+                + " released or are lost"
+            add(name, 0, text)
+        } else {
+            result.notes.append(
+                "there is no floor file, unless the log is young it is lost: a loss of the newest"
+                    + " entries would look like a torn tail"
+            )
+        }
+    }
+
     /// The floor must lie inside the log; where it names the very end, the chain must agree.
     mutating func check(
         _ floor: Floor,

@@ -86,7 +86,11 @@ package struct LogInspector {
                 checksums
             )
         }
-        if let floor { check(floor, candidates, geometry) }
+        if let floor {
+            check(floor, candidates, geometry)
+        } else if let first = candidates.first {
+            tellOfNoFloor(survey, first)
+        }
         for base in survey.indexes where !survey.segments.contains(base) {
             result.notes.append("\(LogFileName.name(ofIndex: base)) is the index of no segment")
         }
@@ -108,8 +112,12 @@ package struct LogInspector {
     ) throws(LogError) {
         let name = candidate.name
         let size = try storage { () throws(StorageError) in try candidate.file.size() }
-        if size != geometry.segmentBytes {
+        if size < geometry.segmentBytes {
             add(name, size, "the file has \(size) bytes, not \(geometry.segmentBytes)")
+        } else if size > geometry.segmentBytes {
+            result.notes.append(
+                "\(name) has \(size - geometry.segmentBytes) bytes behind its end: nobody reads them"
+            )
         }
         if candidate.header == nil { add(name, 0, candidate.headerFault) }
         let scan = try candidate.scanned(geometry, checksums, NoIndexer())

@@ -4,6 +4,7 @@
 //     for each file, oldest first
 //         trash/STAMP-NAME     a copy of what is there, synced              still damaged
 //         NAME.tmp             the repaired content, synced                 still damaged
+//         its index            removed: it may speak of entries that are no more; a start makes it again
 //         NAME.tmp -> NAME     one rename, the directory synced             this file is repaired
 //     the floor
 //
@@ -105,6 +106,8 @@ package struct LogRepair {
         }
         try storage { () throws(StorageError) in
             try target.sync()
+            let index = LogFileName.name(ofIndex: file.base)
+            if try directory.list().contains(index) { try directory.remove(index) }
             try directory.rename(temporary, to: file.name)
             try directory.syncDirectory()
         }

@@ -63,27 +63,34 @@ package struct RecoveryReport: Hashable, Sendable {
         }
         if cutFinished { lines.append("finished the cut that an earlier start had begun") }
         for name in releasesFinished { lines.append("removed \(name): its release was cut short") }
-        if floorLost {
-            lines.append(
-                "the floor file is missing or unreadable: a loss of the newest entries would look like"
-                    + " a torn tail; it is written again"
-            )
-        }
-        if let name = beginningUnknown {
-            lines.append(
-                "\(name) is the oldest segment and was not the first: nothing says whether those"
-                    + " before it were released or are lost"
-            )
-        }
         if rollUndone {
             lines.append("reopened the last segment: the roll to the next was cut short")
         }
         if indexesRebuilt > 0 { lines.append("rebuilt \(indexesRebuilt) segment indexes") }
-        for slot in floorSlotsUnreadable {
-            lines.append("slot \(slot) of the floor file does not verify")
-        }
         for name in temporariesRemoved { lines.append("removed the unfinished file \(name)") }
         for name in unknownFiles { lines.append("left the unknown file \(name) alone") }
         return lines
+    }
+
+    /// What somebody should look into although the log is served.
+    package var warnings: [String] {
+        var warnings: [String] = []
+        if floorLost {
+            warnings.append(
+                "the floor file is missing or unreadable, and is written again: had the newest entries"
+                    + " or the oldest segments been lost with it, that would look like a torn tail or a"
+                    + " release"
+            )
+        }
+        if let name = beginningUnknown {
+            warnings.append(
+                "\(name) is the oldest segment and was not the first: nothing says whether those"
+                    + " before it were released or are lost"
+            )
+        }
+        for slot in floorSlotsUnreadable {
+            warnings.append("slot \(slot) of the floor file does not verify")
+        }
+        return warnings
     }
 }

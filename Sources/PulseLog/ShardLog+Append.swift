@@ -197,19 +197,31 @@ extension ShardLog {
     /// here and now, with its room reserved but not written: slower syncs are better than a stall.
     private func takeFile(named name: String) throws(LogError) -> any LogFile {
         let isReady = configuration.buggify?.fires(.spareNotReady) != true
-        let spare = isReady ? spares.first : nil
-        if spare == nil { configuration.buggify?.saw(.rollWithoutSpare) }
         do throws(StorageError) {
-            if let spare {
-                spares.removeFirst()
-                try directory.rename(spare, to: name)
-            } else {
+            let isTaken = isReady ? try takeSpare(as: name) : false
+            if !isTaken {
+                configuration.buggify?.saw(.rollWithoutSpare)
                 try makeFile(named: name)
             }
             return try directory.open(name)
         } catch {
             throw refusing(name, error)
         }
+    }
+
+    /// Renames the first spare that is there; false when there is none. One that somebody has removed by
+    /// hand is no reason to end: another will do.
+    private func takeSpare(as name: String) throws(StorageError) -> Bool {
+        while !spares.isEmpty {
+            let spare = spares.removeFirst()
+            do throws(StorageError) {
+                try directory.rename(spare, to: name)
+                return true
+            } catch {
+                guard error.reason == .notFound else { throw error }
+            }
+        }
+        return false
     }
 
     /// Writes the turn to the page cache, one write for each place it goes to, and asks for

@@ -34,7 +34,8 @@ struct DirectoryFormat: Equatable {
         let parts = line.dropFirst(Self.prefix.count).split(separator: ",")
         let numbers = parts.first?.split(separator: ".", omittingEmptySubsequences: false) ?? []
         guard let major = numbers.first.flatMap({ Int($0) }), numbers.count <= 2,
-            let minor = numbers.count == 2 ? Int(numbers[1]) : 0,
+            let minor = numbers.count == 2 ? Int(numbers[1]) : 0, major > 0,
+            parts.count > 1, parts[1].hasPrefix(" shards "),
             let shards = parts.dropFirst().first.flatMap({
                 Int($0.split(separator: " ").last ?? "")
             })

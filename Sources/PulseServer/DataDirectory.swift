@@ -96,7 +96,9 @@ package struct DataDirectory {
     /// Looks before anything is written: a directory of somebody else's stays as it is.
     package static func refuseForeign(_ path: String) throws(Refusal) {
         // A directory that is missing or cannot be read is the lock's to speak of.
-        guard let root = try? DiskDirectory(opening: path), let names = try? root.list() else {
+        guard let root = try? DiskDirectory(opening: path, readsOnly: true),
+            let names = try? root.list()
+        else {
             return
         }
         // The temporary file is what a crash leaves of the very first start.

@@ -162,7 +162,9 @@ package final class Server {
     /// Serves until told to stop; returns the process's exit code.
     package func run(whenReady: (_ http: String, _ native: String) -> Void) -> Int32 {
         for note in data.notes { log(note) }
-        for line in node.shard.recovery.lines { log(LogEvent(.info, line)) }
+        let recovery = node.shard.recovery
+        for line in recovery.lines { log(LogEvent(.info, line)) }
+        for line in recovery.warnings { log(LogEvent(.warning, line)) }
         if let restored = node.shard.restored { log(Self.event(of: restored)) }
         if !node.shard.recovery.damaged.isEmpty {
             log(
@@ -196,7 +198,8 @@ package final class Server {
         }
         caller?.close()
         mail?.close()
-        // What is not begun can be done by the next process.
+        // What is not begun can be done by the next process, and so can a spare that is half written.
+        data.log.stopFilling()
         worker.stop(finishing: false)
         scrubber.stop(finishing: false)
         disk.stop()

@@ -126,6 +126,8 @@ enum ExitCode {
     static let notFound: Int32 = 3
     static let conflict: Int32 = 4
     static let unreachable: Int32 = 5
+    /// What is on the disk may not be read by this user; sysexits.h calls it EX_NOPERM.
+    static let notPermitted: Int32 = 77
     /// Data on the disk does not verify; sysexits.h calls it EX_DATAERR.
     static let damaged: Int32 = 65
 }

@@ -82,7 +82,7 @@ enum CommandTable {
                 files, and with --dump the entries between two positions with what they hold. Works beside a
                 running server, whose newest entries may look torn then. Exits with 65 when something does not
                 verify: entries, chains and headers always; with --verify every byte that holds data, and
-                whether indexes and state are what the log tells.
+                whether indexes and state are what the log tells; with 77 when this user may not read it.
                 """,
             examples: [
                 "pulse inspect ./pulse-data --verify",

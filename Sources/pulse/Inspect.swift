@@ -19,7 +19,7 @@ enum Inspect {
         let logs: [String]
         do throws(StorageError) {
             logs = try Self.logs(below: root)
-        } catch { throw .failed(error.description) }
+        } catch { throw Self.failure(error) }
         guard !logs.isEmpty else {
             throw CommandFailure(
                 ExitCode.notFound,
@@ -45,7 +45,9 @@ enum Inspect {
             if name.hasSuffix(".seg") { return [root] }
             let path = root + "/" + name
             // What a repair has set aside is damaged by definition.
-            if depth < 2, name != "trash", Path.isDirectory(path) {
+            guard depth < 2, name != "trash", Path.isDirectory(path) else { continue }
+            // What is not ours, lost+found say, may be closed to us.
+            if Path.isReadable(path) || name.hasPrefix("shard-") || name == "log" {
                 found += try logs(below: path, depth: depth + 1)
             }
         }
@@ -54,8 +56,25 @@ enum Inspect {
 
     static func open(_ path: String) throws(CommandFailure) -> DiskDirectory {
         do throws(StorageError) {
-            return try DiskDirectory(opening: path)
-        } catch { throw .failed(error.description) }
+            return try DiskDirectory(opening: path, readsOnly: true)
+        } catch { throw failure(error) }
+    }
+
+    /// That we may not look says nothing of what is there.
+    static func failure(_ error: StorageError) -> CommandFailure {
+        guard error.reason == .notPermitted else { return .failed(error.description) }
+        return CommandFailure(
+            ExitCode.notPermitted,
+            "not_permitted",
+            "\(error): this user may not read it; its owner or its group may"
+        )
+    }
+
+    static func failure(_ error: LogError, _ path: String) -> CommandFailure {
+        if case .storage(let failed) = error, failed.reason == .notPermitted {
+            return failure(failed)
+        }
+        return CommandFailure(ExitCode.damaged, "damaged", "\(path): \(error)")
     }
 
     /// `notify.email/0/normal`; the number of a stream that is none.

@@ -35,7 +35,7 @@ enum InspectDump {
                     }
                     return true
                 }
-            } catch { throw CommandFailure(ExitCode.damaged, "damaged", "\(path): \(error)") }
+            } catch { throw Inspect.failure(error, path) }
         }
         return isWhole ? ExitCode.success : ExitCode.damaged
     }

@@ -11,6 +11,7 @@ extension InspectReport {
         .object([
             ("directory", .text(directory)), ("format", .text(optional: format)),
             ("clean", .boolean(isClean)), ("verified", .boolean(verified)),
+            ("problems", .list(problems.map { .object([("message", .text($0))]) })),
             ("logs", .list(shards.map(Self.json))), ("unknown", .texts(unknown)),
             ("trash", .texts(trash)),
         ])

@@ -4,6 +4,7 @@ import PulseBroker
 import PulseCore
 import PulseIO
 import PulseLog
+import PulseServer
 
 struct InspectReport {
     /// One log of the directory, and the state that is folded from it.
@@ -29,7 +30,10 @@ struct InspectReport {
     /// What lies in `trash/`.
     var trash: [String] = []
 
-    var isClean: Bool { shards.allSatisfy(\.isClean) }
+    /// Of the data directory itself.
+    var problems: [String] = []
+
+    var isClean: Bool { problems.isEmpty && shards.allSatisfy(\.isClean) }
 
     private static let ours = ["FORMAT", "LOCK", "WRITERS", "ballast", "trash"]
 
@@ -43,6 +47,12 @@ struct InspectReport {
             let bytes = (try? Inspect.open(root).contents(of: "FORMAT")) ?? []
             let text = String(decoding: bytes, as: UTF8.self)
             format = text.split(separator: "\n").first.map(String.init)
+            do throws(DataDirectory.Refusal) {
+                try DataDirectory.refuseForeign(root)
+                if bytes.isEmpty, Path.isReadable(root + "/FORMAT") {
+                    problems.append("FORMAT is empty; a start writes it again")
+                }
+            } catch { problems.append("a start refuses this: \(error)") }
         }
         for path in logs { shards.append(try Self.look(at: path, verify)) }
     }
@@ -55,7 +65,7 @@ struct InspectReport {
             let log = try LogInspector.inspect(directory, verify: verify, indexer: BrokerIndexer())
             shard = Shard(path: path, log: log)
             reader = try LogReader(directory)
-        } catch { throw CommandFailure(ExitCode.damaged, "damaged", "\(path): \(error)") }
+        } catch { throw Inspect.failure(error, path) }
         guard path.hasSuffix("/log") else { return shard }
         let home = String(path.dropLast(4))
         let names = (try? Path.names(in: home)) ?? []
@@ -64,6 +74,11 @@ struct InspectReport {
         }
         var store: RocksReader?
         if names.contains("state") {
+            let files = (try? Path.names(in: home + "/state")) ?? []
+            for name in files where !Path.isReadable("\(home)/state/\(name)") {
+                let file = "\(home)/state/\(name)"
+                throw Inspect.failure(StorageError(.open, file: file, reason: .notPermitted))
+            }
             do throws(StorageError) {
                 store = try RocksReader(path: home + "/state")
             } catch { shard.problems.append("the state store cannot be opened: \(error)") }
@@ -85,6 +100,7 @@ struct InspectReport {
     var lines: [String] {
         var lines: [String] = []
         if let format { lines.append("\(directory): \(format)") }
+        lines += problems.map { "PROBLEM: " + $0 }
         for shard in shards {
             lines.append(shard.path)
             lines += shard.log.lines.map { "  " + $0 }

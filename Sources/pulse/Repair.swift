@@ -27,6 +27,15 @@ enum Repair {
             lock = try DirectoryLock(path: root)
         } catch { throw .failed("\(error); a repair needs the directory for itself") }
         defer { withExtendedLifetime(lock) {} }
+        let names = (try? Path.names(in: path)) ?? []
+        guard names.contains(where: { $0.hasSuffix(".seg") }) else {
+            throw CommandFailure(
+                damaged,
+                "damaged",
+                "there is no segment in \(path): a repair has nothing to go by. Is a disk not mounted?"
+                    + " Restore the log from a copy"
+            )
+        }
         let plan: RepairPlan
         var kept: [String] = []
         let accepts = invocation.has("--accept-loss")

@@ -121,6 +121,51 @@ struct InspectTests {
         #expect(try Self.inspect(broker, "--dump", "all").code == 2)
     }
 
+    @Test("Needs to read and nothing more; what may not be read is not called damage")
+    func permissions() throws {
+        guard getuid() == 0 else { return }
+        let (broker, _) = try Self.filled()
+        try Self.stop(broker)
+        let data = broker.directory.file("data")
+        // The group may read what a broker writes; the directory above is the test's own.
+        #expect(chmod(broker.directory.path, 0o755) == 0)
+        func inspect(group: Int) throws -> Answer {
+            let process = try ChildProcess(
+                "/usr/bin/setpriv",
+                ["--reuid=65534", "--regid=\(group)", "--clear-groups", try Binary.pulse()]
+                    + ["inspect", data, "--verify"]
+            )
+            return Answer(code: try process.wait(), lines: process.lines)
+        }
+        let member = try inspect(group: 0)
+        #expect(member.code == 0, "\(member.text)")
+        let stranger = try inspect(group: 65534)
+        #expect(
+            stranger.code == 77 && stranger.text.contains("permission denied"),
+            "\(stranger.text)"
+        )
+        let segment = broker.directory.file("data/shard-0/log/00000000000000000000.seg")
+        #expect(chmod(segment, 0o600) == 0)
+        #expect(try inspect(group: 0).code == 77)
+    }
+
+    @Test("A directory that a start would refuse is not called clean")
+    func format() throws {
+        let (broker, _) = try Self.filled()
+        try Self.stop(broker)
+        let format = broker.directory.file("data/FORMAT")
+        for (text, reason) in [
+            ("pulse data directory, layout 9, shards 1\n", "start a newer Pulse"),
+            ("pulse data directory, layout 0, shards 1\n", "does not know"), ("", "is empty"),
+        ] {
+            try broker.directory.write("data/FORMAT", text)
+            let told = try Self.inspect(broker)
+            #expect(told.code == 65 && told.text.contains(reason), "\(told.text)")
+        }
+        unlink(format)
+        #expect(try Self.inspect(broker).code == 65)
+    }
+
     @Test("Damage is told with its place and exit code 65: the log, the state store, a lost store")
     func damage() throws {
         let (broker, _) = try Self.filled()

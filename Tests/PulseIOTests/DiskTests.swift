@@ -101,6 +101,49 @@ import Testing
         _ = try DirectoryLock(path: path)
     }
 
+    @Test func theLockHoldsWithoutItsFile() throws {
+        let scratch = try ScratchDirectory()
+        let lock = try DirectoryLock(path: scratch.path)
+        #expect(unlink(scratch.path + "/LOCK") == 0)
+        #expect(throws: DirectoryRefusal.self) { _ = try DirectoryLock(path: scratch.path) }
+        withExtendedLifetime(lock) {}
+    }
+
+    @Test func aDirectoryForReadersOpensFilesForReading() throws {
+        let scratch = try ScratchDirectory()
+        _ = try DiskDirectory(opening: scratch.path).create("a", bytes: 10, written: true)
+        let readers = try DiskDirectory(opening: scratch.path, readsOnly: true)
+        let file = try readers.open("a")
+        #expect(try file.size() == 10)
+        file.dropCache()
+        #expect(throws: StorageError.self) {
+            try [UInt8](repeating: 1, count: 3).withUnsafeBytes { try file.write($0, at: 0) }
+        }
+    }
+
+    @Test func linksToFilesAreFiles() throws {
+        let scratch = try ScratchDirectory()
+        let directory = try DiskDirectory.create(at: scratch.path + "/log")
+        let elsewhere = try DiskDirectory.create(at: scratch.path + "/elsewhere")
+        _ = try elsewhere.create("a", bytes: 10, written: false)
+        #expect(symlink("../elsewhere/a", scratch.path + "/log/b") == 0)
+        #expect(symlink("../elsewhere/none", scratch.path + "/log/c") == 0)
+        #expect(symlink("../elsewhere", scratch.path + "/log/d") == 0)
+        #expect(try directory.list() == ["b"])
+        #expect(try directory.open("b").size() == 10)
+    }
+
+    @Test func aFileThatIsBeingFilledIsGivenUp() throws {
+        let scratch = try ScratchDirectory()
+        let directory = try DiskDirectory(opening: scratch.path)
+        directory.stopFilling()
+        let failure = #expect(throws: StorageError.self) {
+            _ = try directory.create("spare", bytes: 64 << 20, written: true)
+        }
+        #expect(failure?.operation == .create)
+        #expect(try directory.list() == [])
+    }
+
     @Test func aFileIsNoDataDirectory() throws {
         let scratch = try ScratchDirectory()
         _ = try DiskDirectory(opening: scratch.path).create("file", bytes: 0, written: false)

@@ -144,6 +144,32 @@ import Testing
         #expect(found.isClean, "\(found.lines)")
     }
 
+    @Test func bytesBehindASegmentAreNothing() throws {
+        let driver = try closedLog()
+        let name = try #require(driver.log.segments.last?.name)
+        driver.disk.damage(name) { $0 += [UInt8](repeating: 7, count: 100) }
+        let found = try LogInspector.inspect(driver.disk, verify: true)
+        #expect(found.isClean && found.notes.contains { $0.contains("100 bytes behind its end") })
+        let again = try LogDriver(driver.disk)
+        #expect(again.report.damaged.isEmpty && again.report.tornTail == nil)
+    }
+
+    @Test func aLostFloorIsToldOf() throws {
+        let driver = try closedLog()
+        driver.disk.damage("floor") { $0 = [] }
+        let empty = try LogInspector.inspect(driver.disk, verify: false)
+        #expect(empty.problems.map(\.file) == ["floor"], "\(empty.lines)")
+        try driver.disk.remove("floor")
+        let without = try LogInspector.inspect(driver.disk, verify: false)
+        #expect(without.isClean && without.notes.contains { $0.contains("no floor file") })
+        // Something came before: released, or lost.
+        try driver.disk.remove("00000000000000000000.seg")
+        let headless = try LogInspector.inspect(driver.disk, verify: false)
+        #expect(headless.problems.map(\.file) == ["floor"], "\(headless.lines)")
+        let again = try LogDriver(driver.disk)
+        #expect(again.report.warnings.count == 2, "\(again.report.warnings)")
+    }
+
     @Test func aLogThatEndsBeforeItsFloorIsDamage() throws {
         let driver = try LogDriver()
         let position = try driver.append(filler: [1], count: 0)

@@ -38,6 +38,16 @@ import Testing
         )
     }
 
+    @Test func theIndexOfARepairedSegmentGoes() throws {
+        let driver = try closedLog()
+        let name = "00000000000000000000"
+        let position = driver.entries[3].position.rawValue
+        driver.disk.damage(name + ".seg") { $0[Int(position) + 70] ^= 1 }
+        #expect(try driver.disk.list().contains(name + ".idx"))
+        try repair(driver.disk)
+        #expect(try !driver.disk.list().contains(name + ".idx"))
+    }
+
     /// Opens a repaired log: nothing is damaged, everything but `lost` is there, and it can go on.
     private func expectRepaired(
         _ disk: TestDisk,

@@ -155,6 +155,22 @@ import Testing
         #expect(throws: LogError.self) { try driver.append() }
     }
 
+    @Test func aSpareThatSomebodyRemovedIsNotMissed() throws {
+        let driver = try LogDriver(spares: 2)
+        try driver.append(count: 0)
+        try driver.sync()
+        driver.runJobs()
+        let spares = try driver.disk.list().filter { $0.hasPrefix("spare-") }
+        #expect(spares.count == 2)
+        for name in spares { try driver.disk.remove(name) }
+        for _ in 0..<100 { try driver.append(filler: .init(repeating: 1, count: 1000), count: 0) }
+        try driver.sync()
+        #expect(driver.log.segments.count > 3)
+        driver.runJobs()
+        try driver.log.close()
+        #expect(try LogDriver(driver.disk).scanned() == driver.entries)
+    }
+
     @Test func releasedSegmentsAreRecycledAndTheirStaleBytesNeverShow() throws {
         let driver = try LogDriver(spares: 2)
         var recycled = 0

@@ -29,6 +29,9 @@ package enum DirectoryRefusal: Error, Hashable, Sendable, CustomStringConvertibl
 package final class DirectoryLock: Sendable {
     package let path: String
     private let descriptor: OwnedDescriptor
+    /// The directory itself, locked too: LOCK can be removed by hand, and the next one would be another
+    /// file. Nil where the file system locks no directories.
+    private let directory: OwnedDescriptor?
 
     /// The file that is locked.
     ///
@@ -54,6 +57,7 @@ package final class DirectoryLock: Sendable {
             throw .notWritable(path: path, reason: SystemCall.text(of: errno))
         }
         descriptor = OwnedDescriptor(takingOver: bare)
+        directory = try Self.lockItself(path, bare)
         let code = pulse_try_lock(bare)
         if code == EWOULDBLOCK {
             throw .inUse(path: path, process: Self.process(writtenIn: bare))
@@ -69,6 +73,21 @@ package final class DirectoryLock: Sendable {
     /// Whether names that are not ours are a reason to refuse is for the caller to say.
     package func list() throws(StorageError) -> [String] {
         try Path.names(in: path).filter { $0 != Self.fileName }
+    }
+
+    private static func lockItself(
+        _ path: String,
+        _ file: Int32
+    ) throws(DirectoryRefusal) -> OwnedDescriptor? {
+        let bare = pulse_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0)
+        guard bare >= 0 else { return nil }
+        let owned = OwnedDescriptor(takingOver: bare)
+        switch pulse_try_lock(bare) {
+        case 0: return owned
+        case EWOULDBLOCK: throw .inUse(path: path, process: process(writtenIn: file))
+        // A network file system may know locks of written files only: then LOCK alone has to do.
+        default: return nil
+        }
     }
 
     private func writeProcess(_ file: String) throws(DirectoryRefusal) {

@@ -9,6 +9,9 @@ import Synchronization
 package final class DiskDirectory: LogDirectory {
     package let path: String
     private let descriptor: OwnedDescriptor
+    /// Files are opened for reading: nothing can be changed, and none of it need be writable.
+    private let readsOnly: Bool
+    private let isStopping = Atomic(false)
     /// Given up when the process is out of descriptors, so that the log can still open its next file.
     private let reserve = Mutex(Reserve())
 
@@ -33,8 +36,9 @@ package final class DiskDirectory: LogDirectory {
 
     /// Opens a directory that exists; ``DirectoryLock`` makes the data directory, and
     /// ``create(at:)`` one inside it.
-    package init(opening path: String) throws(StorageError) {
+    package init(opening path: String, readsOnly: Bool = false) throws(StorageError) {
         self.path = path
+        self.readsOnly = readsOnly
         descriptor = OwnedDescriptor(
             takingOver: try StorageError.require(.open, file: path) {
                 Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -56,8 +60,12 @@ package final class DiskDirectory: LogDirectory {
     }
 
     package func open(_ name: String) throws(StorageError) -> any LogFile {
-        try open(name, .open, flags: O_RDWR)
+        try open(name, .open, flags: readsOnly ? O_RDONLY : O_RDWR)
     }
+
+    /// Gives up files whose zeros are being written, now and from now on: the process ends, and the next
+    /// one makes its own.
+    package func stopFilling() { isStopping.store(true, ordering: .relaxed) }
 
     package func create(
         _ name: String,
@@ -66,7 +74,9 @@ package final class DiskDirectory: LogDirectory {
     ) throws(StorageError) -> any LogFile {
         let file = try open(name, .create, flags: O_RDWR | O_CREAT | O_TRUNC)
         do throws(StorageError) {
-            try file.fill(bytes: bytes, written: written)
+            try file.fill(bytes: bytes, written: written) {
+                isStopping.load(ordering: .relaxed)
+            }
         } catch {
             // A piece of a file is of no use, and on a full disk it is in the way.
             _ = unlinkat(descriptor.rawValue, name, 0)

@@ -83,8 +83,13 @@ package final class DiskFile: LogFile {
         _ = posix_fadvise(descriptor.rawValue, 0, 0, Int32(POSIX_FADV_DONTNEED))
     }
 
-    /// Gives a new file its size: reserved, or with zeros written over all of it.
-    func fill(bytes: Int, written: Bool) throws(StorageError) {
+    /// Gives a new file its size: reserved, or with zeros written over all of it, which takes a while and
+    /// is given up (ECANCELED) when `isStopped` says so.
+    func fill(
+        bytes: Int,
+        written: Bool,
+        isStopped: () -> Bool
+    ) throws(StorageError) {
         guard bytes > 0 else { return }
         // Reserved first: a disk that is too full says so before anything is written.
         let code = pulse_reserve(descriptor.rawValue, Int64(bytes))
@@ -100,6 +105,7 @@ package final class DiskFile: LogFile {
         let zeros = [UInt8](repeating: 0, count: min(bytes, Self.zeroPieceBytes))
         var position = 0
         while position < bytes {
+            guard !isStopped() else { throw StorageError(.create, file: name, code: ECANCELED) }
             let count = min(zeros.count, bytes - position)
             let result = zeros.withUnsafeBytes { piece -> Result<Void, StorageError> in
                 do throws(StorageError) {

@@ -27,7 +27,12 @@ package enum Path {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// The names in a directory, sorted: all, or those of regular files.
+    /// Whether this process may read a file, or list a directory and reach what is in it.
+    package static func isReadable(_ path: String) -> Bool {
+        access(path, isDirectory(path) ? R_OK | X_OK : R_OK) == 0
+    }
+
+    /// The names in a directory, sorted: all, or those of regular files and of links to such.
     package static func names(
         in path: String,
         filesOnly: Bool = false
@@ -58,9 +63,9 @@ package enum Path {
         _ kind: UInt8,
         _ directory: OpaquePointer
     ) -> Bool {
-        if Int(kind) != DT_UNKNOWN { return Int(kind) == DT_REG }
+        if Int(kind) != DT_UNKNOWN, Int(kind) != DT_LNK { return Int(kind) == DT_REG }
         var status = stat()
-        return fstatat(dirfd(directory), name, &status, AT_SYMLINK_NOFOLLOW) == 0
+        return fstatat(dirfd(directory), name, &status, 0) == 0
             && status.st_mode & S_IFMT == S_IFREG
     }
 }
