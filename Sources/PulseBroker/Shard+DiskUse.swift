@@ -102,29 +102,8 @@ extension Shard {
         of segment: SegmentAccount,
         since: WallTimestamp
     ) throws(ShardError) -> DiskPin? {
-        var oldest: (place: Offset, message: MessageKey, isWaiting: Bool)?
-        for book in state.book.streams {
-            guard let extent = book.extent(in: segment.number), extent.open > 0 else { continue }
-            let from = max(extent.first, book.keptBelow)
-            if extent.waiting > 0 {
-                let start = WaitingRow.key(book.stream, from)
-                let limit = WaitingRow.key(book.stream, extent.end)
-                let row = try fromStore { () throws(StorageError) in
-                    try store.scan(from: start, below: limit, limit: 1)
-                }.first
-                if let row, let message = WaitingRow.message(of: row.key) {
-                    oldest = (message.offset, message, true)
-                }
-            }
-            for group in state.groups where oldest == nil && group.topic == book.stream.topic {
-                guard let index = group.index(of: book.stream),
-                    let open = group.streams[index].progress.nextOpen(from: from),
-                    open < extent.end
-                else { continue }
-                let message = MessageKey(group: group.id, stream: book.stream, offset: open)
-                oldest = (open, message, false)
-            }
-            if oldest != nil { break }
+        let oldest = try fromStore { () throws(StorageError) in
+            try state.oldestOpen(in: segment.number, store)
         }
         guard let oldest, let group = state.group(oldest.message.group) else { return nil }
         let reason: DiskPin.Reason =
@@ -143,5 +122,36 @@ extension Shard {
             isWaiting: oldest.isWaiting,
             reason: reason
         )
+    }
+}
+
+extension ShardState {
+    /// The oldest message of a segment that is not finished, by the first stream that has one.
+    ///
+    /// Those that wait are found by their rows, and only where there is a `store`.
+    func oldestOpen(
+        in segment: UInt64,
+        _ store: (any StateStore)?
+    ) throws(StorageError) -> (message: MessageKey, isWaiting: Bool)? {
+        for stream in book.streams {
+            guard let extent = stream.extent(in: segment), extent.open > 0 else { continue }
+            let from = max(extent.first, stream.keptBelow)
+            if extent.waiting > 0, let store {
+                let start = WaitingRow.key(stream.stream, from)
+                let limit = WaitingRow.key(stream.stream, extent.end)
+                let row = try store.scan(from: start, below: limit, limit: 1).first
+                if let message = row.flatMap({ WaitingRow.message(of: $0.key) }) {
+                    return (message, true)
+                }
+            }
+            for group in groups where group.topic == stream.stream.topic {
+                guard let index = group.index(of: stream.stream),
+                    let open = group.streams[index].progress.nextOpen(from: from),
+                    open < extent.end
+                else { continue }
+                return (MessageKey(group: group.id, stream: stream.stream, offset: open), false)
+            }
+        }
+        return nil
     }
 }

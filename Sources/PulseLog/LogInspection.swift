@@ -33,7 +33,11 @@ package struct LogInspection: Hashable, Sendable {
     package var segments: [SegmentLine] = []
     /// How far the floor file says the log is durable.
     package var floor: LogPosition?
+    /// Where the floor says the log begins: what was below was released.
+    package var first: LogPosition?
     package var spares = 0
+    /// Files of merged keys.
+    package var generations: [String] = []
     package var problems: [Problem] = []
     /// Worth knowing, nothing wrong: files that are not ours, indexes still to be written.
     package var notes: [String] = []
@@ -57,6 +61,10 @@ package struct LogInspection: Hashable, Sendable {
                 + (segment.isSealed ? (segment.hasIndex ? "  indexed" : "  no index") : "")
         }
         if let floor { lines.append("floor: durable up to \(floor.rawValue)") }
+        if let first, first > .zero { lines.append("released: everything below \(first.rawValue)") }
+        if !generations.isEmpty {
+            lines.append("generations: \(generations.joined(separator: ", "))")
+        }
         if indexesCompared > 0 {
             lines.append("index files compared with their segments: \(indexesCompared)")
         }

@@ -21,16 +21,21 @@ extension LogInspector {
             return nil
         }
         result.floor = LogPosition(floor.position)
+        result.first = floor.first.map { LogPosition($0) }
         return floor
     }
 
     /// Without a floor nobody can tell what was lost at either end of the log. A young log has none yet.
-    mutating func tellOfNoFloor(_ survey: DirectorySurvey, _ oldest: SegmentCandidate) {
+    mutating func tellOfNoFloor(
+        _ survey: DirectorySurvey,
+        _ oldest: SegmentCandidate
+    ) throws(LogError) {
         let name = LogFileName.floorName
+        if result.problems.contains(where: { $0.file == name }) { return }
         if survey.hasFloor {
-            if !result.problems.contains(where: { $0.file == name }) {
-                add(name, 0, "the file has no slot that holds anything")
-            }
+            // The first programs made the file before they had anything to write into it.
+            let size = try storage { () throws(StorageError) in try directory.open(name).size() }
+            if size < Floor.fileBytes { add(name, size, "the file is cut short") }
         } else if let header = oldest.header, header.previousNumber != SegmentHeader.noPrevious {
             let text =
                 "there is no floor file: nothing says whether the segments before \(oldest.name) were"

@@ -93,6 +93,7 @@ extension LogInspector {
                 add(name, 0, "the generation is damaged; opening the log remakes it")
                 continue
             }
+            result.generations.append(name)
             if verify, let byte = try generation.table.firstDamagedByte() {
                 add(name, byte, "this part of the generation fails its checksum")
             }

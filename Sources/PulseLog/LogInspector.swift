@@ -89,7 +89,7 @@ package struct LogInspector {
         if let floor {
             check(floor, candidates, geometry)
         } else if let first = candidates.first {
-            tellOfNoFloor(survey, first)
+            try tellOfNoFloor(survey, first)
         }
         for base in survey.indexes where !survey.segments.contains(base) {
             result.notes.append("\(LogFileName.name(ofIndex: base)) is the index of no segment")

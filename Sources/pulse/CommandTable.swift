@@ -106,13 +106,17 @@ enum CommandTable {
         ),
         Command(
             words: ["disk"],
+            arguments: [Argument(name: "DIR", isRequired: false)],
             flags: Disk.flags,
             summary: "Show where the bytes of the disk are, and what keeps them",
             details: """
-                Asks a running server over HTTP. The pin is the oldest message that is not finished and still in
+                Asks a running server over HTTP, or reads the files of DIR, which knows no policy: what is finished
+                counts as retained. The pin is the oldest message that is not finished and still in
                 a segment of the log: who waits for it, and why it stays.
                 """,
-            examples: ["pulse disk", "pulse disk --http 127.0.0.1:8000 -o json"],
+            examples: [
+                "pulse disk", "pulse disk --http 127.0.0.1:8000 -o json", "pulse disk ./pulse-data",
+            ],
             action: .local(Disk.perform)
         ),
         Command(

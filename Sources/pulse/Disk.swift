@@ -1,4 +1,4 @@
-// `pulse disk`: where the bytes of a running server are, asked over HTTP.
+// `pulse disk`: where the bytes of a running server are, asked over HTTP. With a directory: DiskFiles.swift.
 
 import Glibc
 import PulseIO
@@ -18,6 +18,14 @@ enum Disk {
     private static let answerBytesMax = 1 << 20
 
     static func perform(_ invocation: Invocation) throws(CommandFailure) -> Int32 {
+        if let root = invocation.arguments.first {
+            guard invocation["--http"] == nil else {
+                throw .usage(
+                    "a directory is read by itself, and --http asks a server: give one of them"
+                )
+            }
+            return try DiskFiles.perform(root, invocation.format)
+        }
         let variable = getenv("PULSE_HTTP").map { String(cString: $0) }
         let text = invocation["--http"] ?? variable ?? "127.0.0.1:8000"
         guard let address = ListenAddress(text) else {

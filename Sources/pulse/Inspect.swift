@@ -13,6 +13,23 @@ enum Inspect {
 
     static func perform(_ invocation: Invocation) throws(CommandFailure) -> Int32 {
         let root = invocation.arguments[0]
+        if let range = invocation["--dump"] {
+            return try InspectDump.perform(try logs(of: root), range, invocation.format)
+        }
+        let report = try report(of: root, verify: invocation.has("--verify"))
+        switch invocation.format {
+        case .table: for line in report.lines { Console.print(Console.safe(line)) }
+        case .json: Console.print(report.json.line)
+        }
+        return report.isClean ? ExitCode.success : ExitCode.damaged
+    }
+
+    static func report(of root: String, verify: Bool) throws(CommandFailure) -> InspectReport {
+        try InspectReport(root, try logs(of: root), verify: verify)
+    }
+
+    /// The logs of a directory that is there and has some.
+    private static func logs(of root: String) throws(CommandFailure) -> [String] {
         guard Path.isDirectory(root) else {
             throw CommandFailure(ExitCode.notFound, "not_found", "\(root) is not a directory")
         }
@@ -27,15 +44,7 @@ enum Inspect {
                 "there is no log in \(root): no segment was found"
             )
         }
-        if let range = invocation["--dump"] {
-            return try InspectDump.perform(logs, range, invocation.format)
-        }
-        let report = try InspectReport(root, logs, verify: invocation.has("--verify"))
-        switch invocation.format {
-        case .table: for line in report.lines { Console.print(Console.safe(line)) }
-        case .json: Console.print(report.json.line)
-        }
-        return report.isClean ? ExitCode.success : ExitCode.damaged
+        return logs
     }
 
     /// The directories that hold segments: the one given, or those of its shards.

@@ -29,7 +29,8 @@ extension InspectReport {
         return .object([
             ("path", .text(shard.path)), ("clean", .boolean(shard.isClean)),
             ("verified", .boolean(log.verified)), ("segment_bytes", .number(log.segmentBytes)),
-            ("floor", position(log.floor)), ("spares", .number(log.spares)),
+            ("floor", position(log.floor)), ("first", position(log.first)),
+            ("spares", .number(log.spares)), ("generations", .texts(log.generations)),
             ("segments", .list(log.segments.map(json))),
             ("state", shard.state.map(json) ?? .null),
             ("notes", .texts(log.notes + shard.notes)), ("problems", .list(damage + others)),
@@ -71,7 +72,11 @@ extension InspectReport {
             ("position", position(state.applied)), ("hash", .text(hash(inspection))),
             ("checkpoint", position(inspection.checkpoint)),
             ("checkpoint_version", inspection.checkpointVersion.map { .number(Int($0)) } ?? .null),
-            ("applied", position(inspection.applied)), ("streams", .list(streams)),
+            ("applied", position(inspection.applied)),
+            (
+                "released",
+                .number(Int64(clamping: state.book.releasedBelow) * Int64(state.book.segmentBytes))
+            ), ("streams", .list(streams)),
             ("groups", .list(state.groups.map(json))), ("open_intents", .list(intents)),
             ("scheduled", .number(rows.scheduled)), ("held", .number(rows.held)),
             ("dead", .number(rows.dead)), ("template_revisions", .number(rows.templates)),

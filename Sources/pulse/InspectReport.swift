@@ -13,6 +13,8 @@ struct InspectReport {
         var log: LogInspection
         /// Nil when the log's own headers do not say whose it is.
         var state: ShardInspection?
+        /// Where its bytes are; nil without a state.
+        var disk: DiskUse?
         /// Of the state, and of looking for it.
         var problems: [String] = []
         var notes: [String] = []
@@ -91,6 +93,16 @@ struct InspectReport {
             shard.state = state
             shard.problems += state.problems
             shard.notes += state.notes
+            // A store that cannot be read has been told of above.
+            shard.disk = try? state.diskUse(
+                of: shard.log,
+                store,
+                key: reader.identity.key,
+                indexes: DiskFiles.sizes(in: path) {
+                    $0.hasSuffix(".idx") || $0.hasSuffix(".keys")
+                },
+                storeBytes: DiskFiles.sizes(in: home + "/state") { _ in true }
+            )
         } catch { shard.problems.append("\(error)") }
         return shard
     }

@@ -75,10 +75,12 @@ struct InspectTests {
         #expect(log["segment_bytes"]?.int == 64 << 20)
         let segment = try #require(log["segments"]?.items.first)
         #expect(segment["records"]?.int == 13)
+        #expect(log["first"]?.int == 0 && log["generations"]?.items.isEmpty == true)
         let state = try #require(log["state"])
         #expect(state["position"]?.int == segment["end"]?.int)
         #expect(state["checkpoint"]?.int == segment["end"]?.int)
         #expect(state["hash"]?.text?.count == 16)
+        #expect(state["released"]?.int == 0)
         #expect(state["scheduled"]?.int == 1 && state["held"]?.int == 0)
         #expect(state["open_intents"]?.items.isEmpty == true)
         let groups = try #require(state["groups"]?.items)
@@ -147,6 +149,32 @@ struct InspectTests {
         let segment = broker.directory.file("data/shard-0/log/00000000000000000000.seg")
         #expect(chmod(segment, 0o600) == 0)
         #expect(try inspect(group: 0).code == 77)
+    }
+
+    @Test("The disk of a directory is told by its files as the server tells it")
+    func disk() throws {
+        let (broker, _) = try Self.filled()
+        let online = try broker.json("/v1/disk")
+        try Self.stop(broker)
+        let data = broker.directory.file("data")
+        func disk(_ flags: String...) throws -> Answer {
+            let process = try ChildProcess(try Binary.pulse(), ["disk", data] + flags)
+            return Answer(code: try process.wait(), lines: process.lines)
+        }
+        let told = try disk("-o", "json")
+        #expect(told.code == 0, "\(told.text)")
+        let offline = try told.json()
+        for reason in ["active", "open", "retained", "waiting_for_release"] {
+            #expect(offline["bytes"]?[reason] == online["bytes"]?[reason], "\(reason)")
+        }
+        #expect(offline["kept"]?["records"] == online["kept"]?["records"])
+        #expect(offline["besides"]?["ballast"]?.int ?? 0 > 0)
+        let table = try disk()
+        #expect(table.code == 0 && table.lines.contains { $0.hasPrefix("bytes.active") })
+        #expect(try disk("--http", "127.0.0.1:1").code == 2)
+        let segment = broker.directory.file("data/shard-0/log/00000000000000000000.seg")
+        Self.flip(segment, at: 4096 + 1000)
+        #expect(try disk().code == 65)
     }
 
     @Test("A directory that a start would refuse is not called clean")
