@@ -16,10 +16,11 @@ otherwise and never "not found"; a key is answered with its identifier or an err
 a new notification has an identifier of its own; no process ends by a signal. After every eighth damage of
 the log `pulse repair --accept-loss` comes before the start.
 
-    damage-test.py [--flips 60] [--all-files] [--binary .build/release/pulse] [--seed N] [--only N] [--keep]
+    damage-test.py [--flips 60] [--all-files] [--binary .build/release/pulse] [--seed N]
+                   [--only N] [--from N] [--minutes M] [--keep]
 
 --all-files: truncates (each way) and deletes every file there is, and swaps each with three others; without
-it one in four. --only does the damage of one number. The same seed draws the same damages of directories
+it one in four. --only does the damage of one number, --from those from a number on, --minutes stops. The same seed draws the same damages of directories
 with the same files. Exit code 0 when all holds, 1 when something does not, 2 when the test could not run.
 """
 
@@ -440,7 +441,9 @@ def main():
     parser.add_argument("--all-files", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--only", type=int)
-    parser.add_argument("--keep", action="store_true", help="go on after a failure, and keep the directory")
+    parser.add_argument("--from", dest="begin", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--keep", action="store_true", help="keep the directory of the last damage")
     arguments = parser.parse_args()
     binary = os.path.abspath(arguments.binary)
     if not os.access(binary, os.X_OK):
@@ -456,8 +459,11 @@ def main():
         logs = 0
         for number, damage in enumerate(damages):
             logs += damage.touches_log()
-            if arguments.only not in (None, number):
+            if number < arguments.begin or arguments.only not in (None, number):
                 continue
+            if time.monotonic() - began > arguments.minutes * 60:
+                print(f"stopped before damage {number} of {len(damages)}")
+                break
             copy.restore()
             damage.perform(copy)
             kinds[damage.kind] += 1
