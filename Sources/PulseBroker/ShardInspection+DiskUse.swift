@@ -8,7 +8,7 @@ extension ShardInspection {
     /// Like `Shard.diskUse`, of files.
     ///
     /// - Parameters:
-    ///   - store: The state store, to find the message that pins the log by its row; nil when there is none.
+    ///   - store: The state store, to find the message that pins the log by its row; nil without one.
     ///   - indexes: Bytes of index files and generations.
     ///   - storeBytes: Bytes of the state store's files.
     package func diskUse(

@@ -40,7 +40,8 @@ extension LogInspector {
             let text =
                 "there is no floor file: nothing says whether the segments before \(oldest.name) were"
                 + " released or are lost"
-            add(name, 0, text)
+            // No damage by itself: the first programs released segments without a floor.
+            result.notes.append(text)
         } else {
             result.notes.append(
                 "there is no floor file, unless the log is young it is lost: a loss of the newest"

@@ -1,4 +1,4 @@
-// `pulse disk`: where the bytes of a running server are, asked over HTTP. With a directory: DiskFiles.swift.
+// `pulse disk`: where the bytes of a running server are, asked over HTTP; of a directory: DiskFiles.swift.
 
 import Glibc
 import PulseIO

@@ -1,5 +1,5 @@
-// `pulse disk DIR`: where the bytes of a data directory are, told by its files. Beside a running server too;
-// what only its memory knows, the policy above all, is for the server to tell.
+// `pulse disk DIR`: where the bytes of a data directory are, told by its files. Beside a running server
+// too; what only its memory knows, the policy above all, is for the server to tell.
 
 import Glibc
 import PulseBroker
