@@ -165,7 +165,10 @@ import Testing
         // Something came before: released, or lost.
         try driver.disk.remove("00000000000000000000.seg")
         let headless = try LogInspector.inspect(driver.disk, verify: false)
-        #expect(headless.notes.contains { $0.contains("released or are lost") }, "\(headless.lines)")
+        #expect(
+            headless.notes.contains { $0.contains("released or are lost") },
+            "\(headless.lines)"
+        )
         let again = try LogDriver(driver.disk)
         #expect(again.report.warnings.count == 2, "\(again.report.warnings)")
     }
