@@ -95,9 +95,22 @@ struct Floor: Hashable, Sendable {
         try file.sync()
     }
 
+    /// Says the same once more, in the other slot and without an announced cut: then either slot alone
+    /// tells of it, and nothing older is left that a damaged slot could bring back.
+    func restated(in directory: any LogDirectory) throws(LogError) -> Floor {
+        var next = self
+        next.sequence += 1
+        next.cut = nil
+        let floor = next
+        try storage { () throws(StorageError) in try floor.write(in: directory, makesFile: false) }
+        return floor
+    }
+
     /// What the file's two slots hold.
     struct Slots {
         var best: Floor?
+        /// The other slot, where it verifies.
+        var other: Floor?
         /// Slots that hold bytes but do not verify: one may be a write that a crash cut short.
         var unreadable: [Int] = []
         /// The medium could not read one of them: what it says is not known.
@@ -111,7 +124,6 @@ struct Floor: Hashable, Sendable {
         var slots = Slots()
         let buffer = RawBuffer(capacity: fileBytes)
         buffer.zero(0..<fileBytes)
-        var sequences: [UInt64] = []
         for slot in 0..<2 {
             let start = slot * slotBytes
             do throws(StorageError) {
@@ -128,8 +140,11 @@ struct Floor: Hashable, Sendable {
                 guard major <= formatMajor else {
                     throw .newerFormat(file: LogFileName.floorName, byte: start + 45, major: major)
                 }
-                sequences.append(floor.sequence)
-                if floor.sequence >= slots.best?.sequence ?? 0 { slots.best = floor }
+                if floor.sequence >= slots.best?.sequence ?? 0 {
+                    (slots.best, slots.other) = (floor, slots.best)
+                } else {
+                    slots.other = floor
+                }
             } else if !buffer.bytes(start..<start + slotBytes).isAllZero {
                 slots.unreadable.append(slot)
             }
@@ -137,7 +152,35 @@ struct Floor: Hashable, Sendable {
         let newest = slots.best?.sequence ?? 0
         slots.isWhole =
             slots.unreadable.isEmpty
-            && (newest == 1 || newest > 1 && sequences.contains(newest - 1))
+            && (newest == 1 || newest > 1 && slots.other?.sequence == newest - 1)
         return slots
+    }
+}
+
+extension Floor.Slots {
+    /// Where the log must begin. Only two whole slots say so: a damaged one may have said more.
+    var first: UInt64? { isWhole ? best?.first : nil }
+
+    /// - Throws: ``LogError/foreign(file:byte:expected:found:)`` when it is another log's.
+    func owned(by identity: LogIdentity) throws(LogError) -> Floor.Slots {
+        guard let floor = best, floor.identity != identity else { return self }
+        throw .foreign(
+            file: LogFileName.floorName,
+            byte: floor.slot * Floor.slotBytes + 16,
+            expected: identity,
+            found: floor.identity
+        )
+    }
+}
+
+extension DirectorySurvey {
+    /// What the disk holds of the floor file; nil when there is none.
+    func floor(in directory: any LogDirectory) throws(LogError) -> Floor.Slots? {
+        guard hasFloor else { return nil }
+        let file = try storage { () throws(StorageError) in
+            try directory.open(LogFileName.floorName)
+        }
+        file.dropCache()
+        return try Floor.read(file)
     }
 }

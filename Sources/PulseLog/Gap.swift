@@ -55,8 +55,9 @@ package struct Gap: Hashable, Sendable {
     private static let fixedBytes = 12
 
     /// Losses that fit into a gap over `bytes` lost bytes.
-    static func lossesMax(over bytes: Int) -> Int {
-        max(0, (bytes - EntryHeader.bytes - fixedBytes) / Loss.bytes)
+    package static func lossesMax(over bytes: Int) -> Int {
+        let room = min(bytes - EntryHeader.bytes, Limits.entryBodyBytesMax) - fixedBytes
+        return min(max(0, room / Loss.bytes), Int(UInt16.max))
     }
 
     /// Reads a gap; nil when the body is none.

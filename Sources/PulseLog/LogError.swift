@@ -53,13 +53,15 @@ extension LogError: CustomStringConvertible {
             return "cannot make segment \(file): the disk is full; free some space"
         case .damaged(let range):
             return
-                "damaged log: \(range); restore the file from a copy, or run pulse inspect --verify"
+                "damaged log: \(range); restore the file from a copy, or let pulse repair say what"
+                + " giving it up would cost"
         case .foreign(let file, let byte, _, _):
             return "\(file) at byte \(byte) carries another log's identity: it was copied here from"
                 + " another data directory; move it away"
         case .newerFormat(let file, let byte, let major):
             return "\(file) at byte \(byte) has format \(major), this program reads up to"
-                + " \(SegmentHeader.formatMajor); start a newer Pulse"
+                + " \(Self.formatMajor(ofFile: file)); start a newer Pulse"
+                + (Self.isRebuildable(file) ? ", or move the file away: it is made again" : "")
         case .entryTooLarge(let bytes, let limit):
             return "an entry of \(bytes) bytes is over the limit of \(limit)"
         case .missing(let stream, let offset):

@@ -33,7 +33,7 @@ enum LogFileName: Equatable {
         } else if name.hasSuffix(".tmp") {
             self = .temporary
         } else if name.hasPrefix("spare-"), let number = UInt64(name.dropFirst(6)),
-            Self.name(ofSpare: number) == name
+            number <= Self.positionMax, Self.name(ofSpare: number) == name
         {
             self = .spare(number)
         } else if let (first, last) = Self.generation(name) {

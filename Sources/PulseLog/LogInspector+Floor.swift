@@ -7,11 +7,7 @@ extension LogInspector {
         _ survey: DirectorySurvey,
         _ identity: LogIdentity
     ) throws(LogError) -> Floor? {
-        guard survey.hasFloor else { return nil }
-        let file = try storage { () throws(StorageError) in
-            try directory.open(LogFileName.floorName)
-        }
-        let slots = try Floor.read(file)
+        guard let slots = try survey.floor(in: directory) else { return nil }
         for slot in slots.unreadable {
             add(LogFileName.floorName, slot * Floor.slotBytes, "the slot fails its checksum")
         }

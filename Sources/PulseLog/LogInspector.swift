@@ -68,13 +68,8 @@ package struct LogInspector {
         }
         var promised = floor?.position ?? 0
         for candidate in candidates {
-            let scan = try candidate.scanned(geometry, checksums, NoIndexer())
-            promised = max(
-                promised,
-                scan.syncedUpTo,
-                candidate.header?.syncedUpTo ?? 0,
-                candidate.footer?.syncedUpTo ?? 0
-            )
+            _ = try candidate.scanned(geometry, checksums, nil)
+            promised = max(promised, candidate.promised)
         }
         for (index, candidate) in candidates.enumerated() {
             try look(
@@ -120,7 +115,7 @@ package struct LogInspector {
             )
         }
         if candidate.header == nil { add(name, 0, candidate.headerFault) }
-        let scan = try candidate.scanned(geometry, checksums, NoIndexer())
+        let scan = try candidate.scanned(geometry, checksums, nil)
         let reach = candidate.footer.map { geometry.byte(of: $0.end) } ?? scan.reachByte
         var line = try walk(candidate, to: max(reach, scan.stopByte), promised, geometry, checksums)
         candidate.end = candidate.base + UInt64(scan.stopByte)

@@ -20,28 +20,19 @@ package struct LogReader {
     private let geometry: SegmentGeometry
     private let checksums: LogChecksums
 
-    /// Nil when no segment has a header that verifies.
+    /// Nil when there is no segment file.
+    ///
+    /// - Throws: ``LogError/damaged(_:)`` when nothing says whose log it is.
     package init?(_ directory: any LogDirectory) throws(LogError) {
-        let survey = try DirectorySurvey(directory)
-        var found: SegmentHeader?
-        let buffer = RawBuffer(capacity: SegmentGeometry.blockBytes)
-        for base in survey.segments where found == nil {
-            let name = LogFileName.name(ofSegment: base)
-            let file = try storage { () throws(StorageError) in try directory.open(name) }
-            guard try readBlock(file, at: 0, into: buffer) else { continue }
-            switch SegmentHeader.decode(UnsafeRawPointer(buffer.base)) {
-            case .header(let header): found = header
-            case .newer(let major): throw .newerFormat(file: name, byte: 8, major: major)
-            case .unreadable: continue
-            }
-        }
-        guard let found else { return nil }
+        var survey = try DirectorySurvey(directory)
+        guard let (identity, geometry) = try survey.oldestHeader(in: directory) else { return nil }
+        survey.setStraysAside(geometry)
         self.directory = directory
-        segments = survey.segments.filter { $0 % UInt64(found.segmentBytes) == 0 }
-        identity = found.identity
-        segmentBytes = found.segmentBytes
-        geometry = SegmentGeometry(segmentBytes: found.segmentBytes)
-        checksums = LogChecksums(found.identity)
+        self.identity = identity
+        self.geometry = geometry
+        segments = survey.segments
+        segmentBytes = geometry.segmentBytes
+        checksums = LogChecksums(identity)
     }
 
     /// Where the oldest segment's entries begin.

@@ -51,7 +51,8 @@ package struct LogRepair {
             if file.exists { kept.append(try repair.keep(file.name)) }
             try repair.write(file)
         }
-        if !plan.isClean { try repair.writeFloor() }
+        // The floor of before, without an announced cut: what it promised is there again, as gaps.
+        if !plan.isClean { _ = try plan.floor?.restated(in: directory).restated(in: directory) }
         return kept
     }
 
@@ -70,7 +71,8 @@ package struct LogRepair {
         let copy = try storage { () throws(StorageError) in
             try trash.create(temporary, bytes: size, written: false)
         }
-        try Self.copy(0..<size, from: source, to: copy)
+        // What the disk cannot read is copied as zeros: there is nothing better to keep.
+        _ = try Self.copy(0..<size, from: source, to: copy)
         try storage { () throws(StorageError) in
             try copy.sync()
             try trash.rename(temporary, to: target)
@@ -90,7 +92,13 @@ package struct LogRepair {
         try Self.put(block, SegmentGeometry.blockBytes, to: target, at: 0)
         if file.exists {
             let source = try storage { () throws(StorageError) in try directory.open(file.name) }
-            for range in file.kept { try Self.copy(range, from: source, to: target) }
+            for range in file.kept {
+                guard try Self.copy(range, from: source, to: target) else {
+                    let text = "the disk does not read any more what it read before; plan anew"
+                    let why = StorageError.Reason.failed(code: 5, text: text)
+                    throw .storage(StorageError(.read, file: file.name, reason: why))
+                }
+            }
         }
         for (index, gap) in file.gaps.enumerated() {
             try write(gap, file.chains[index], file.walls[index], to: target, file.base)
@@ -104,12 +112,41 @@ package struct LogRepair {
                 at: plan.geometry.entriesEnd
             )
         }
+        try storage { () throws(StorageError) in try target.sync() }
+        try verify(temporary, as: file)
         try storage { () throws(StorageError) in
-            try target.sync()
             let index = LogFileName.name(ofIndex: file.base)
             if try directory.list().contains(index) { try directory.remove(index) }
             try directory.rename(temporary, to: file.name)
             try directory.syncDirectory()
+        }
+    }
+
+    /// Reads back from the disk what was written: only a file that says all that the plan says may take
+    /// the place of the damaged one.
+    private func verify(_ temporary: String, as file: RepairPlan.File) throws(LogError) {
+        let checksums = LogChecksums(plan.identity)
+        let written = try SegmentCandidate(
+            name: temporary,
+            base: file.base,
+            in: directory,
+            identity: plan.identity,
+            geometry: plan.geometry
+        )
+        let scan = try written.scanned(plan.geometry, checksums, nil)
+        guard written.header != nil, written.footer == file.footer,
+            file.base + UInt64(scan.stopByte) == file.ending.end,
+            scan.chain == file.ending.chain, scan.tally.entries == file.ending.entries
+        else {
+            throw .damaged(
+                DamagedRange(
+                    file: temporary,
+                    byte: scan.stopByte,
+                    from: LogPosition(file.base + UInt64(scan.stopByte)),
+                    to: LogPosition(file.ending.end),
+                    reason: "the repaired file does not read back as planned; nothing was replaced"
+                )
+            )
         }
     }
 
@@ -153,16 +190,6 @@ package struct LogRepair {
         try Self.put(buffer, size, to: target, at: Int(position - base))
     }
 
-    /// The floor of before, without an announced cut: what it promised is there again, as gaps.
-    private func writeFloor() throws(LogError) {
-        guard let old = plan.floor else { return }
-        var floor = old
-        floor.sequence += 1
-        floor.cut = nil
-        let next = floor
-        try storage { () throws(StorageError) in try next.write(in: directory, makesFile: false) }
-    }
-
     private static func put(
         _ buffer: RawBuffer,
         _ count: Int,
@@ -175,20 +202,27 @@ package struct LogRepair {
     }
 
     /// Copies bytes; what the disk cannot read is copied as zeros.
+    ///
+    /// - Returns: Whether all were read.
     private static func copy(
         _ range: Range<Int>,
         from source: any LogFile,
         to target: any LogFile
-    ) throws(LogError) {
+    ) throws(LogError) -> Bool {
         let buffer = RawBuffer(capacity: SegmentScanner.windowBytes)
+        var isWhole = true
         var at = range.lowerBound
         while at < range.upperBound {
             let count = min(SegmentScanner.windowBytes, range.upperBound - at)
             let bytes = buffer.mutableBytes(0..<count)
-            let got = try readThrough(source, into: bytes, at: at)
-            if got < count { buffer.zero(got..<count) }
+            let got = try readThrough(source, into: bytes, at: at) { _ in isWhole = false }
+            if got < count {
+                isWhole = false
+                buffer.zero(got..<count)
+            }
             try put(buffer, count, to: target, at: at)
             at += count
         }
+        return isWhole
     }
 }

@@ -1,5 +1,8 @@
 // Which offsets of which streams went into which hole, as far as it can be told from what lies before and
 // after: streams are dense, so a batch that begins behind the end of the one before it tells of a loss.
+//
+//     holes     0         1     2                    told of in the order of the log; of each stream is kept
+//     batches      s s  s    s     s                 where it ended last, and behind which hole
 
 import PulseCore
 
@@ -11,10 +14,8 @@ struct LossLedger {
 
     private struct Hole {
         var place: Place
-        var position: UInt64
-        var room: Int
-        var bytes: Int
-        var isPartlyUnknown: Bool
+        var bytes = 0
+        var isPartlyUnknown = false
     }
 
     /// A loss that lies in one of the holes `from ..< upTo`.
@@ -24,138 +25,123 @@ struct LossLedger {
         var upTo: Int
     }
 
-    private struct Batch {
-        var stream: StreamID
-        var base: Offset
+    /// How far a stream is known.
+    private struct End {
         var next: Offset
-        var position: UInt64
-        /// Set for a batch whose header is all that is left of it: the hole it lies in.
-        var hole: Int?
+        /// The first hole that may have swallowed what comes next.
+        var hole: Int
+        /// Its loss in ``fixed`` that `next` ends, in the hole that was noted last.
+        var fixed: Int?
     }
 
+    /// Whether the log goes back to its beginning: then the first offset of every stream is known to be 0.
+    private let isWhole: Bool
     private var holes: [Hole] = []
-    private var batches: [Batch] = []
+    private var ends: [StreamID: End] = [:]
+    private var order: [StreamID] = []
+    private var fixed: [(hole: Int, loss: Gap.Loss)] = []
+    private var open: [Open] = []
 
     /// The smallest entry that holds a record, and what is reserved at the most for a stream of which a
     /// hole at the end of the log may have swallowed the newest records.
     private static let batchBytesMin = 128
     private static let reservedMax = 1 << 20
 
-    mutating func note(_ stream: StreamID, _ base: Offset, count: Int, at position: UInt64) {
-        batches.append(
-            Batch(stream: stream, base: base, next: base.advanced(by: count), position: position)
-        )
+    init(isWhole: Bool) { self.isWhole = isWhole }
+
+    /// Notes a batch that is whole, or what an earlier gap says of one.
+    mutating func note(_ stream: StreamID, _ base: Offset, next: Offset) {
+        noteJump(of: stream, to: base)
+        ends[stream] = End(next: max(next, ends[stream]?.next ?? next), hole: holes.count)
     }
 
     /// What an earlier repair said of a hole is known.
     mutating func note(_ gap: Gap) {
-        for loss in gap.losses {
-            batches.append(
-                Batch(
-                    stream: loss.stream,
-                    base: loss.first,
-                    next: loss.next,
-                    position: gap.position.rawValue
-                )
-            )
-        }
+        for loss in gap.losses { note(loss.stream, loss.first, next: loss.next) }
     }
 
-    mutating func addHole(
-        _ place: Place,
-        at position: UInt64,
-        bytes: Int,
-        known: [EntryHeader],
-        isPartlyUnknown: Bool
-    ) {
-        for header in known where header.kind == .recordBatch && header.recordCount > 0 {
-            batches.append(
-                Batch(
-                    stream: header.stream,
-                    base: header.baseOffset,
-                    next: header.baseOffset.advanced(by: header.recordCount),
-                    position: header.position.rawValue,
-                    hole: holes.count
-                )
+    /// Begins a hole behind all that was noted.
+    mutating func beginHole(_ place: Place) { holes.append(Hole(place: place)) }
+
+    /// Notes an entry in the hole that was begun last, of which only the header can be read.
+    mutating func noteLost(_ header: EntryHeader) {
+        guard header.kind == .recordBatch, header.recordCount > 0 else { return }
+        noteJump(of: header.stream, to: header.baseOffset)
+        let hole = holes.count - 1
+        let next = header.baseOffset.advanced(by: header.recordCount)
+        var place = ends[header.stream].flatMap { $0.next == header.baseOffset ? $0.fixed : nil }
+        if let known = place, fixed[known].hole == hole {
+            fixed[known].loss.next = next
+        } else {
+            place = fixed.count
+            let loss = Gap.Loss(
+                stream: header.stream,
+                first: header.baseOffset,
+                next: next,
+                isExact: true
             )
+            fixed.append((hole, loss))
         }
-        holes.append(
-            Hole(
-                place: place,
-                position: position,
-                room: Gap.lossesMax(over: bytes),
-                bytes: bytes,
-                isPartlyUnknown: isPartlyUnknown
-            )
+        ends[header.stream] = End(next: next, hole: hole, fixed: place)
+    }
+
+    /// Says how large the hole of this place is, once that is known.
+    mutating func endHole(_ place: Place, bytes: Int, isPartlyUnknown: Bool) {
+        guard let index = holes.lastIndex(where: { $0.place == place }) else { return }
+        holes[index].bytes = bytes
+        holes[index].isPartlyUnknown = isPartlyUnknown
+    }
+
+    /// A batch begins at `base`: what lies between is lost. Of a stream's first batch in a log whose
+    /// beginning was released nobody here can tell how much was released and how much is lost.
+    private mutating func noteJump(of stream: StreamID, to base: Offset) {
+        if ends[stream] == nil { order.append(stream) }
+        let known = ends[stream] ?? End(next: Offset(0), hole: 0)
+        guard base > known.next, known.hole < holes.count else { return }
+        let loss = Gap.Loss(
+            stream: stream,
+            first: known.next,
+            next: base,
+            isExact: ends[stream] != nil || isWhole
         )
+        open.append(Open(loss: loss, from: known.hole, upTo: holes.count))
     }
 
     /// Every loss in a hole with room for it, in the order of the log.
     ///
     /// Losses were in one of the holes between two batches of their stream, and each took more room than
-    /// telling of it does; so taking them in the order of their last possible hole finds a place for all.
+    /// telling of it does; so taking them in the order of their last possible hole finds a place for all
+    /// that are exact. Offsets that are only reserved may be left out where there is no room.
     func assigned() -> [(Place, Gap.Loss)] {
         guard !holes.isEmpty else { return [] }
-        var fixed: [(hole: Int, loss: Gap.Loss)] = []
-        var open: [Open] = []
-        var ends: [StreamID: (next: Offset, hole: Int)] = [:]
-        var order: [StreamID] = []
-        for batch in batches.sorted(by: { $0.position < $1.position }) {
-            let upTo = holes.count { $0.position < batch.position }
-            if ends[batch.stream] == nil { order.append(batch.stream) }
-            let known = ends[batch.stream] ?? (Offset(0), 0)
-            if batch.base > known.next, known.hole < upTo {
-                let isExact = ends[batch.stream] != nil || holes[0].position <= 4096
-                let loss = Gap.Loss(
-                    stream: batch.stream,
-                    first: known.next,
-                    next: batch.base,
-                    isExact: isExact
-                )
-                open.append(Open(loss: loss, from: known.hole, upTo: upTo))
-            }
-            if let hole = batch.hole {
-                let loss = Gap.Loss(
-                    stream: batch.stream,
-                    first: batch.base,
-                    next: batch.next,
-                    isExact: true
-                )
-                fixed.append((hole, loss))
-            }
-            ends[batch.stream] = (max(batch.next, known.next), batch.hole ?? upTo)
-        }
+        var open = open
         for stream in order {
-            guard let end = ends[stream] else { continue }
-            let behind = holes[end.hole...].filter(\.isPartlyUnknown)
-            let bytes = behind.reduce(0) { $0 + $1.bytes }
-            guard bytes >= Self.batchBytesMin else { continue }
-            let reserved = min(
-                bytes / Self.batchBytesMin * Limits.batchRecordsMax,
-                Self.reservedMax
-            )
-            let loss = Gap.Loss(
-                stream: stream,
-                first: end.next,
-                next: end.next.advanced(by: reserved),
-                isExact: false
-            )
+            guard let end = ends[stream], let loss = reservation(stream, end) else { continue }
             open.append(Open(loss: loss, from: end.hole, upTo: holes.count))
         }
-        return place(fixed, open)
+        return place(open)
     }
 
-    private func place(
-        _ fixed: [(hole: Int, loss: Gap.Loss)],
-        _ open: [Open]
-    ) -> [(Place, Gap.Loss)] {
-        var room = holes.map(\.room)
+    private func reservation(_ stream: StreamID, _ end: End) -> Gap.Loss? {
+        let behind = holes[end.hole...].filter(\.isPartlyUnknown)
+        let bytes = behind.reduce(0) { $0 + $1.bytes }
+        guard bytes >= Self.batchBytesMin else { return nil }
+        let reserved = min(bytes / Self.batchBytesMin * Limits.batchRecordsMax, Self.reservedMax)
+        return Gap.Loss(
+            stream: stream,
+            first: end.next,
+            next: end.next.advanced(by: reserved),
+            isExact: false
+        )
+    }
+
+    private func place(_ open: [Open]) -> [(Place, Gap.Loss)] {
+        var room = holes.map { Gap.lossesMax(over: $0.bytes) }
         var found: [[Gap.Loss]] = holes.map { _ in [] }
         for (hole, loss) in fixed where room[hole] > 0 {
             found[hole].append(loss)
             room[hole] -= 1
         }
-        // Reserved offsets come last: they may be left out where there is no room.
         let ordered = open.enumerated().sorted {
             let (a, b) = ($0.element, $1.element)
             return (a.loss.isExact ? 0 : 1, a.upTo, $0.offset) < (

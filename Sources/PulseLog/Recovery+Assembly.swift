@@ -63,7 +63,7 @@ extension Recovery {
             footer: nil,
             end: start
         )
-        let (spares, lastSpare) = try findSpares(survey, geometry)
+        let (spares, lastSpare) = try findSpares(survey, geometry, behind: 0)
         return RecoveredLog(
             identity: identity,
             geometry: geometry,
@@ -103,41 +103,41 @@ extension Recovery {
             {
                 index = .file(file)
             }
-            if candidate.scan != nil || footer?.gaps ?? 0 > 0 {
-                gaps += try candidate.scanned(geometry, checksums, indexer).gaps
-            }
             if let footer, candidate.scan == nil || !candidate.isSealed { candidate.seal(footer) }
-            let found: Segment.Index
-            if let index {
-                found = index
-            } else {
-                let next = place + 1 < candidates.count ? candidates[place + 1] : nil
-                let known =
-                    footer.map { geometry.byte(of: $0.end) }
-                    ?? (report.damaged.isEmpty
-                        ? 0 : promisedByte(of: candidate, before: next, promised, geometry))
-                let rebuilt = try memoryIndex(of: candidate, known, geometry, checksums)
-                if !isActive { report.indexesRebuilt += 1 }
-                found = try written(rebuilt, footer, candidate.base, identity)
+            let next = place + 1 < candidates.count ? candidates[place + 1] : nil
+            let known =
+                footer.map { geometry.byte(of: $0.end) }
+                ?? (report.damaged.isEmpty
+                    ? 0 : promisedByte(of: candidate, before: next, promised, geometry))
+            var rebuilt: MemoryIndex?
+            if index == nil || candidate.scan != nil || footer?.gaps ?? 0 > 0 {
+                rebuilt = try memoryIndex(of: candidate, known, geometry, checksums)
+                gaps += candidate.scan?.gaps ?? []
             }
-            segments.append(
-                Segment(
-                    number: candidate.number,
-                    base: candidate.base,
-                    file: candidate.file,
-                    startChain: candidate.startChain(checksums),
-                    index: found,
-                    tally: candidate.tally,
-                    footer: footer,
-                    end: candidate.end,
-                    gapCount: UInt32(candidate.scan?.gaps.count ?? 0)
-                )
+            if index == nil, !isActive { report.indexesRebuilt += 1 }
+            let keepsIndex = isActive || report.indexesRebuilt <= Self.rebuiltInMemoryMax
+            let segment = Segment(
+                number: candidate.number,
+                base: candidate.base,
+                file: candidate.file,
+                startChain: candidate.startChain(checksums),
+                index: index ?? .memory(keepsIndex ? rebuilt ?? MemoryIndex() : MemoryIndex()),
+                tally: candidate.tally,
+                footer: footer,
+                end: candidate.end,
+                gapCount: UInt32(candidate.scan?.gaps.count ?? 0)
             )
+            segments.append(segment)
+            if index == nil, !keepsIndex {
+                unindexed.append(
+                    Unindexed(segment: segment, candidate: candidate, known: known)
+                )
+            }
         }
         report.segments = segments.count
         report.entries = segments.reduce(0) { $0 + Int($1.tally.entries) }
-        let (spares, lastSpare) = try findSpares(survey, geometry)
         let active = segments[segments.count - 1]
+        let (spares, lastSpare) = try findSpares(survey, geometry, behind: active.number)
         return RecoveredLog(
             identity: identity,
             geometry: geometry,
@@ -158,17 +158,27 @@ extension Recovery {
     /// Indexes that are made again and stay in memory until a background job has written them.
     private static let rebuiltInMemoryMax = 4
 
-    /// When many indexes are lost, the others are written here and now: memory stays bounded.
+    /// Makes the other indexes, when it is known whether there is damage. Where there is none each is
+    /// written here and now, so that memory stays bounded.
+    mutating func indexRest(
+        _ identity: LogIdentity,
+        _ geometry: SegmentGeometry
+    ) throws(LogError) {
+        let checksums = LogChecksums(identity)
+        for rest in unindexed {
+            let index = try memoryIndex(of: rest.candidate, rest.known, geometry, checksums)
+            rest.segment.index = try written(index, rest.segment, identity)
+        }
+        unindexed = []
+    }
+
     private func written(
         _ index: MemoryIndex,
-        _ footer: SegmentFooter?,
-        _ base: UInt64,
+        _ segment: Segment,
         _ identity: LogIdentity
     ) throws(LogError) -> Segment.Index {
-        guard let footer, report.damaged.isEmpty,
-            report.indexesRebuilt > Self.rebuiltInMemoryMax
-        else { return .memory(index) }
-        let draft = IndexDraft(index, identity: identity, footer: footer, base: base)
+        guard let footer = segment.footer, report.damaged.isEmpty else { return .memory(index) }
+        let draft = IndexDraft(index, identity: identity, footer: footer, base: segment.base)
         do throws(StorageError) {
             try draft.write(in: directory)
         } catch {
@@ -177,7 +187,7 @@ extension Recovery {
         }
         let made = try SealedIndex.open(
             in: directory,
-            base: base,
+            base: segment.base,
             footer: footer,
             checksums: LogChecksums(identity)
         )
@@ -200,16 +210,18 @@ extension Recovery {
         return promised > candidate.base ? geometry.byte(of: promised) : 0
     }
 
-    /// The index from the scan, or from a scan made for it. Entries that do not verify are left out
-    /// and, where a footer vouches for them, reported.
+    /// The index from the scan, which gives it away, or from a scan made for it. Entries that do not
+    /// verify are left out and, where a footer vouches for them, reported.
     private mutating func memoryIndex(
         of candidate: SegmentCandidate,
         _ known: Int,
         _ geometry: SegmentGeometry,
         _ checksums: LogChecksums
     ) throws(LogError) -> MemoryIndex {
+        if candidate.scan?.index == nil { candidate.scan = nil }
         let scan = try candidate.scanned(geometry, checksums, indexer)
-        let reach = max(known, scan.reachByte)
+        candidate.scan?.index = nil
+        let reach = candidate.cutByte ?? max(known, scan.reachByte)
         guard scan.stopByte < reach else {
             // The walk may have stopped before it: what is whole behind a hole is served too.
             if candidate.end < candidate.base + UInt64(scan.stopByte) {
@@ -217,7 +229,7 @@ extension Recovery {
                 candidate.endChain = scan.chain
                 candidate.tally = scan.tally
             }
-            return scan.index
+            return scan.index ?? MemoryIndex()
         }
         return try salvage(candidate, reach: reach, geometry, checksums)
     }
@@ -239,32 +251,24 @@ extension Recovery {
         )
         let builder = IndexBuilder(indexer, checksums)
         var tally = SegmentTally()
+        var gaps: [Gap] = []
         salvaging: while scanner.byte < reach {
             let at = scanner.byte
             switch try scanner.next() {
             case .entry(let header, let body):
                 builder.add(header, body, byte: at)
                 tally.count(header.wall)
+                if let gap = Gap(header, body) { gaps.append(gap) }
             case .full:
                 break salvaging
             case .fault(let fault, let header):
-                let next =
-                    if let header {
-                        Int(header.endPosition.rawValue - candidate.base)
-                    } else {
-                        try scanner.nextHeader(from: at + 8)?.byte ?? reach
-                    }
-                addDamage(candidate, at..<max(next, at + 8), fault.reason)
-                if let header {
-                    scanner.stepOver(header)
-                } else {
-                    scanner.byte = next
-                    scanner.chain = nil
-                }
+                let skipped = try scanner.skip(header, limit: reach)
+                addDamage(candidate, skipped, fault.reason)
             }
         }
         candidate.end = candidate.base + UInt64(reach)
         candidate.tally = tally
+        candidate.scan?.gaps = gaps
         return builder.index
     }
 
@@ -287,23 +291,42 @@ extension Recovery {
     }
 
     /// Spares of the right size, and the highest spare number in use.
+    ///
+    /// A spare may have been a segment behind the tail, whose name a crash took back: as that segment it
+    /// would bring its entries along, which nobody was promised. Such a one is no spare.
     private mutating func findSpares(
         _ survey: DirectorySurvey,
-        _ geometry: SegmentGeometry
+        _ geometry: SegmentGeometry,
+        behind tail: UInt64
     ) throws(LogError) -> (names: [String], last: UInt64) {
         var names: [String] = []
+        let block = RawBuffer(capacity: SegmentGeometry.blockBytes)
         for number in survey.spares {
             let name = LogFileName.name(ofSpare: number)
-            let size = try storage { () throws(StorageError) in
-                try directory.open(name).size()
-            }
-            if size == geometry.segmentBytes {
-                names.append(name)
-            } else {
+            let file = try storage { () throws(StorageError) in try directory.open(name) }
+            let size = try storage { () throws(StorageError) in try file.size() }
+            guard size == geometry.segmentBytes else {
                 report.unknownFiles.append(name)
+                continue
+            }
+            if try readBlock(file, at: 0, into: block),
+                case .header(let header) = SegmentHeader.decode(UnsafeRawPointer(block.base)),
+                header.number > tail
+            {
+                report.strangeSpares.append(name)
+            } else {
+                names.append(name)
             }
         }
         return (names, survey.spares.last ?? 0)
+    }
+
+    /// A segment whose index is made once it is known that nothing is damaged.
+    struct Unindexed {
+        var segment: Segment
+        var candidate: SegmentCandidate
+        /// How far it must have reached.
+        var known: Int
     }
 }
 

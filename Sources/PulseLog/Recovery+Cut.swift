@@ -3,7 +3,7 @@
 //     settle       what will stay is durable
 //     intent       the floor says: the log ends here, what follows goes     <- from here on it is decided
 //     cut          zeros, later segments removed, synced
-//     done         the floor without the intent
+//     done         the floor without the intent, in both slots: one that stayed would be believed again
 //
 // A cut that a crash interrupts is finished by the next start, at the same place: it never looks again at
 // bytes of which half are gone.
@@ -54,18 +54,10 @@ extension Recovery {
         let start = geometry.byte(of: tail.end)
         var end = start
         if let scan = tail.scan, !scan.endsCleanly || isResumed {
-            let scanner = SegmentScanner(
-                file: tail.file,
-                number: tail.number,
-                geometry: geometry,
-                checksums: LogChecksums(LogIdentity(high: 0, low: 0)),
-                byte: start,
-                chain: nil
-            )
-            end = try scanner.endOfData(from: start)
+            end = try geometry.endOfData(in: tail.file, from: start)
             lost += end - start
-            tail.scan?.reachByte = start
         }
+        tail.cutByte = start
         tail.isSealed = false
         return TailCut(
             tail: tail,
@@ -108,11 +100,7 @@ extension Recovery {
             try cut.tail.file.sync()
             try directory.syncDirectory()
         }
-        floor.sequence += 1
-        floor.cut = nil
-        try storage { () throws(StorageError) in
-            try floor.write(in: directory, makesFile: false)
-        }
+        floor = try floor.restated(in: directory).restated(in: directory)
         report.cutFinished = cut.isResumed
         if cut.lostBytes > 0 {
             report.tornTail = RecoveryReport.TornTail(
@@ -128,9 +116,13 @@ extension Recovery {
     /// Removes what a release that was cut short has left: nothing but files below the floor's mark.
     mutating func finishRelease(
         _ survey: DirectorySurvey,
-        _ floor: Floor?
+        _ floor: inout Floor?
     ) throws(LogError) {
-        guard let mark = floor?.first else { return }
+        guard let found = floor, let mark = found.first else { return }
+        // The release may have been cut short between the floor's slots: first both say so.
+        if survey.segments.contains(where: { $0 < mark }) {
+            floor = try found.restated(in: directory)
+        }
         for base in survey.segments where base < mark {
             report.releasesFinished.append(LogFileName.name(ofSegment: base))
             try remove(LogFileName.name(ofIndex: base))
@@ -146,7 +138,7 @@ extension Recovery {
     }
 
     /// Removes a file, if it is there.
-    private func remove(_ name: String) throws(LogError) {
+    func remove(_ name: String) throws(LogError) {
         do throws(StorageError) {
             try directory.remove(name)
         } catch {

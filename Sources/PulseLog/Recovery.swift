@@ -38,6 +38,8 @@ struct Recovery {
     let configuration: LogConfiguration
     let indexer: any EntryIndexer
     var report = RecoveryReport()
+    /// Segments whose index is still to be made again: more than memory is meant to hold.
+    var unindexed: [Unindexed] = []
 
     init(
         directory: any LogDirectory,
@@ -72,7 +74,8 @@ struct Recovery {
         survey.setStraysAside(geometry)
         report.unknownFiles = survey.unknown
         let checksums = LogChecksums(identity)
-        let slots = try readFloor(survey, identity)
+        let slots = try survey.floor(in: directory)?.owned(by: identity)
+        report.floorSlotsUnreadable = slots?.unreadable ?? []
         let floor = slots?.best
         var candidates: [SegmentCandidate] = []
         for base in survey.segments where base >= floor?.first ?? 0 {
@@ -136,23 +139,29 @@ struct Recovery {
         let scanned = candidates[min(scannedFrom, candidates.count)...]
         guard report.damaged.isEmpty, let cut else {
             try settle(scanned)
+            try indexRest(identity, geometry)
             return recovered
         }
         try removeTemporaries(survey)
+        for name in report.strangeSpares { try remove(name) }
         for candidate in candidates where candidate.wantsFooter {
             try rebuildFooter(of: candidate, geometry, checksums)
         }
         try settle(scanned)
-        if cut.isWanted { recovered.floor = try perform(cut, recovered, geometry) }
-        try finishRelease(survey, floor)
+        if cut.isWanted {
+            recovered.floor = try perform(cut, recovered, geometry)
+        } else if slots?.other?.cut != nil {
+            // A cut that was performed; were the newer slot damaged, it would be again.
+            recovered.floor = try recovered.floor?.restated(in: directory)
+        }
+        try finishRelease(survey, &recovered.floor)
+        try indexRest(identity, geometry)
         return recovered
     }
 
     /// Unfinished files of an earlier run.
     mutating func removeTemporaries(_ survey: DirectorySurvey) throws(LogError) {
-        for name in survey.temporaries {
-            try storage { () throws(StorageError) in try directory.remove(name) }
-        }
+        for name in survey.temporaries { try remove(name) }
         report.temporariesRemoved = survey.temporaries
     }
 
@@ -190,7 +199,7 @@ struct Recovery {
             let number = geometry.number(of: mark ?? 0)
             throw .damaged(Self.missing(number, geometry, "it is the oldest that must exist"))
         }
-        if let mark, oldest.base > mark, slots?.isWhole == true {
+        if let mark = slots?.first, oldest.base > mark {
             var lost = Self.missing(geometry.number(of: mark), geometry, "it was never released")
             lost.to = LogPosition(oldest.base + UInt64(geometry.entriesStart))
             report.damaged.append(lost)
@@ -203,28 +212,6 @@ struct Recovery {
 
     // MARK: The promise, S
 
-    private mutating func readFloor(
-        _ survey: DirectorySurvey,
-        _ identity: LogIdentity
-    ) throws(LogError) -> Floor.Slots? {
-        guard survey.hasFloor else { return nil }
-        let file = try storage { () throws(StorageError) in
-            try directory.open(LogFileName.floorName)
-        }
-        file.dropCache()
-        let slots = try Floor.read(file)
-        report.floorSlotsUnreadable = slots.unreadable
-        if let floor = slots.best, floor.identity != identity {
-            throw .foreign(
-                file: LogFileName.floorName,
-                byte: floor.slot * Floor.slotBytes + 16,
-                expected: identity,
-                found: floor.identity
-            )
-        }
-        return slots
-    }
-
     /// How far the log was promised, and the first segment that had to be scanned to know it.
     ///
     /// Scans from the newest segment backwards until everything older is known to be promised: an
@@ -236,15 +223,12 @@ struct Recovery {
         _ checksums: LogChecksums
     ) throws(LogError) -> (promised: UInt64, scannedFrom: Int) {
         var promised = Mutant.isOn(.ignoreFloor) ? 0 : floor?.position ?? 0
-        for candidate in candidates {
-            promised = max(promised, candidate.header?.syncedUpTo ?? 0)
-            promised = max(promised, candidate.footer?.syncedUpTo ?? 0)
-        }
+        for candidate in candidates { promised = max(promised, candidate.promised) }
         var index = candidates.count
         repeat {
             index -= 1
-            let scan = try candidates[index].scanned(geometry, checksums, indexer)
-            promised = max(promised, scan.syncedUpTo)
+            _ = try candidates[index].scanned(geometry, checksums, indexer)
+            promised = max(promised, candidates[index].promised)
         } while index > 0 && promised < candidates[index].base
         return (promised, index)
     }

@@ -39,6 +39,8 @@ package struct RecoveryReport: Hashable, Sendable {
     /// Files that are none of ours: left alone.
     package var unknownFiles: [String] = []
     package var temporariesRemoved: [String] = []
+    /// Spares that had been segments of an unfinished roll, whose names a crash took back: removed.
+    package var strangeSpares: [String] = []
 
     package init() {}
 
@@ -68,6 +70,9 @@ package struct RecoveryReport: Hashable, Sendable {
         }
         if indexesRebuilt > 0 { lines.append("rebuilt \(indexesRebuilt) segment indexes") }
         for name in temporariesRemoved { lines.append("removed the unfinished file \(name)") }
+        for name in strangeSpares {
+            lines.append("\(name) was a segment of an unfinished roll: not used again")
+        }
         for name in unknownFiles { lines.append("left the unknown file \(name) alone") }
         return lines
     }

@@ -9,8 +9,6 @@ extension RepairPlanner {
         var ownChain: UInt32
         var nextChain: UInt32
         var wall: WallTimestamp
-        /// Headers inside that still read well: they say exactly what is lost.
-        var known: [EntryHeader] = []
         /// Part of it has no good header: more may be lost than is known.
         var isPartlyUnknown = false
     }
@@ -21,10 +19,10 @@ extension RepairPlanner {
     mutating func repair(
         _ number: UInt64,
         _ candidate: SegmentCandidate?,
-        after previous: Ending?,
+        after previous: RepairPlan.Ending?,
         next: SegmentHeader?,
         isLast: Bool
-    ) throws(LogError) -> Ending? {
+    ) throws(LogError) -> RepairPlan.Ending? {
         let base = geometry.base(of: number)
         let name = LogFileName.name(ofSegment: base)
         var faults: [String] = []
@@ -46,10 +44,7 @@ extension RepairPlanner {
         let isSealed = !isLast || footer != nil
 
         // Where the first entry's chain starts: by the header, or as the first entry itself says.
-        var start = header.map {
-            $0.startChain
-                ?? checksums.chain(afterSegmentHeader: $0.crc, previous: $0.previousChain)
-        }
+        var start = header?.firstChain(checksums)
         var remade = header
         if header == nil {
             remade = SegmentHeader(
@@ -114,11 +109,12 @@ extension RepairPlanner {
                         holes.append(
                             Hole(bytes: at..<resume, ownChain: own, nextChain: own, wall: wall)
                         )
+                        ledger.beginHole(place(holes.count - 1))
                         tally.count(wall)
                     }
                     let last = holes.count - 1
                     if let bad {
-                        holes[last].known.append(bad)
+                        ledger.noteLost(bad)
                         scanner.stepOver(bad)
                         holes[last].nextChain = scanner.chain ?? 0
                         scanner.byte = resume
@@ -143,6 +139,7 @@ extension RepairPlanner {
                         isPartlyUnknown: true
                     )
                 )
+                ledger.beginHole(place(0))
                 tally.count(wall)
             }
             at = end
@@ -168,7 +165,6 @@ extension RepairPlanner {
             faults.append("the footer is missing or fails its checksum")
         }
         if !holes.isEmpty { faults.append("\(holes.count) hole(s) among its entries") }
-        let file = plan.files.count
         var gaps: [Gap] = []
         for (index, hole) in holes.enumerated() {
             guard hole.bytes.count >= EntryHeader.bytes else {
@@ -189,14 +185,19 @@ extension RepairPlanner {
                 file: name
             )
             gaps.append(gap)
-            ledger.addHole(
-                LossLedger.Place(file: file, gap: index),
-                at: gap.position.rawValue,
+            ledger.endHole(
+                place(index),
                 bytes: hole.bytes.count,
-                known: hole.known,
                 isPartlyUnknown: hole.isPartlyUnknown
             )
         }
+        let ending = RepairPlan.Ending(
+            number: number,
+            end: end,
+            chain: endChain,
+            entries: tally.entries,
+            wall: wall
+        )
         if !faults.isEmpty, let remade {
             plan.files.append(
                 RepairPlan.File(
@@ -217,26 +218,27 @@ extension RepairPlanner {
                             chain: endChain,
                             gaps: gapCount + UInt32(gaps.count)
                         ) : nil,
+                    ending: ending,
                     kept: kept,
                     chains: holes.map { ($0.ownChain, $0.nextChain) },
                     walls: holes.map(\.wall)
                 )
             )
         }
-        guard isSealed else { return nil }
-        return Ending(number: number, end: end, chain: endChain, wall: wall)
+        return isSealed ? ending : nil
+    }
+
+    /// Of a hole in the file that is looked at: it is the next of the plan, if there is a hole.
+    private func place(_ gap: Int) -> LossLedger.Place {
+        LossLedger.Place(file: plan.files.count, gap: gap)
     }
 
     private mutating func note(_ entry: EntryHeader, _ body: UnsafeRawBufferPointer) {
         if let gap = Gap(entry, body) {
             ledger.note(gap)
         } else if entry.kind == .recordBatch, entry.recordCount > 0 {
-            ledger.note(
-                entry.stream,
-                entry.baseOffset,
-                count: entry.recordCount,
-                at: entry.position.rawValue
-            )
+            let next = entry.baseOffset.advanced(by: entry.recordCount)
+            ledger.note(entry.stream, entry.baseOffset, next: next)
         }
     }
 

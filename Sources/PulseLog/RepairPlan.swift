@@ -15,6 +15,8 @@ package struct RepairPlan: Sendable {
         let base: UInt64
         var header: SegmentHeader
         var footer: SegmentFooter?
+        /// How its entries end: where, with which chain, how many.
+        let ending: Ending
         /// Ranges of the old file that are taken over.
         var kept: [Range<Int>]
         /// The chain that each gap carries, and the one behind it, in the order of the gaps.
@@ -27,8 +29,17 @@ package struct RepairPlan: Sendable {
     let identity: LogIdentity
     let geometry: SegmentGeometry
     let floor: Floor?
-    /// How far the log will be promised, with the chain there when the repair decides it.
+    /// How far the log was promised.
     var end: UInt64
+
+    /// How a segment's entries end, as its footer and the next segment must say it.
+    struct Ending {
+        var number: UInt64
+        var end: UInt64
+        var chain: UInt32
+        var entries: UInt64
+        var wall: WallTimestamp
+    }
 
     package var isClean: Bool { files.isEmpty }
 
@@ -61,7 +72,10 @@ struct RepairPlanner {
     let geometry: SegmentGeometry
     let checksums: LogChecksums
     var plan: RepairPlan
-    var ledger = LossLedger()
+    var ledger: LossLedger
+
+    /// Files that may be missing altogether: what says more is no sign of a log that can be repaired.
+    private static let missingMax: UInt64 = 4096
 
     package static func plan(_ directory: any LogDirectory) throws(LogError) -> RepairPlan {
         var survey = try DirectorySurvey(directory)
@@ -77,31 +91,30 @@ struct RepairPlanner {
             )
         }
         survey.setStraysAside(geometry)
-        var floor: Floor?
-        if survey.hasFloor {
-            let file = try storage { () throws(StorageError) in
-                try directory.open(LogFileName.floorName)
-            }
-            floor = try Floor.read(file).best
-        }
+        let slots = try survey.floor(in: directory)?.owned(by: identity)
+        let floor = slots?.best
+        let first =
+            slots?.first ?? survey.segments.first { $0 >= floor?.first ?? 0 }
+            ?? floor?.first ?? 0
         var planner = RepairPlanner(
             directory: directory,
             identity: identity,
             geometry: geometry,
             checksums: LogChecksums(identity),
-            plan: RepairPlan(identity: identity, geometry: geometry, floor: floor, end: 0)
+            plan: RepairPlan(identity: identity, geometry: geometry, floor: floor, end: 0),
+            ledger: LossLedger(isWhole: first == 0)
         )
-        try planner.run(survey, floor)
+        try planner.run(survey, floor, from: geometry.number(of: first))
         return planner.plan
     }
 
     private mutating func run(
         _ survey: DirectorySurvey,
-        _ floor: Floor?
+        _ floor: Floor?,
+        from first: UInt64
     ) throws(LogError) {
         var candidates: [UInt64: SegmentCandidate] = [:]
         var promised = floor?.position ?? 0
-        var first = floor?.first.map(geometry.number(of:))
         var last: UInt64
         for base in survey.segments where base >= floor?.first ?? 0 {
             // A cut that was begun ends the log: what lies behind was never promised.
@@ -116,22 +129,27 @@ struct RepairPlanner {
             if let cut = floor?.cut, geometry.number(of: cut.position) == candidate.number {
                 candidate.cutByte = geometry.byte(of: cut.position)
             }
-            let scan = try candidate.scanned(geometry, checksums, NoIndexer())
-            promised = max(
-                promised,
-                scan.syncedUpTo,
-                candidate.header?.syncedUpTo ?? 0,
-                candidate.footer?.syncedUpTo ?? 0
-            )
+            _ = try candidate.scanned(geometry, checksums, nil)
+            promised = max(promised, candidate.promised)
             candidates[candidate.number] = candidate
-            first = first ?? candidate.number
         }
         plan.end = promised
         // What begins behind the promise is for the next start to keep or to cut.
-        guard let first, promised > UInt64(geometry.entriesStart) else { return }
+        guard promised > UInt64(geometry.entriesStart) else { return }
         last = geometry.number(of: promised - 1)
         if geometry.byte(of: promised - 1) < geometry.entriesStart { last -= 1 }
-        var previous: Ending?
+        guard last < first + UInt64(candidates.count) + Self.missingMax else {
+            throw .damaged(
+                DamagedRange(
+                    file: LogFileName.floorName,
+                    byte: 0,
+                    from: LogPosition(geometry.base(of: first)),
+                    to: LogPosition(promised),
+                    reason: "more than \(Self.missingMax) segment files are missing"
+                )
+            )
+        }
+        var previous: RepairPlan.Ending?
         var number = first
         while number <= last {
             let next = candidates[number + 1]?.header
@@ -151,22 +169,4 @@ struct RepairPlanner {
             plan.files[place.file].gaps[place.gap].losses.append(loss)
         }
     }
-
-    /// How a segment ends, as the next one must say it.
-    struct Ending {
-        var number: UInt64
-        var end: UInt64
-        var chain: UInt32
-        var wall: WallTimestamp
-    }
-}
-
-/// For scans whose index nobody will ask.
-struct NoIndexer: EntryIndexer {
-    func keys(
-        of header: EntryHeader,
-        body: UnsafeRawBufferPointer,
-        secret: UInt64,
-        into keys: inout [UInt64]
-    ) {}
 }

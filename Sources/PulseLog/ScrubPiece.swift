@@ -125,7 +125,7 @@ package final class ScrubPiece: @unchecked Sendable {
         let block = buffer.mutableBytes(0..<SegmentGeometry.blockBytes)
         if try reads(block, at: 0),
             case .header(let header) = SegmentHeader.decode(UnsafeRawPointer(buffer.base)),
-            header.number == segment
+            header.number == segment, header.firstChain(checksums) == chain
         {
             bytes += block.count
         } else {

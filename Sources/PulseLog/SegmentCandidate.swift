@@ -11,7 +11,8 @@ struct SegmentScan {
     var fault: EntryFault?
     var tally = SegmentTally()
     var gaps: [Gap] = []
-    var index: MemoryIndex
+    /// Made where somebody asked for it, and until somebody took it.
+    var index: MemoryIndex?
     /// The largest `syncedUpTo` of any verifying header, before or after the stop.
     var syncedUpTo: UInt64 = 0
     /// The first verifying header after the stop.
@@ -43,7 +44,7 @@ final class SegmentCandidate {
     var wantsFooter = false
     /// The disk failed to read some of it: what is not seen is no torn tail, nothing may be cut for it.
     private(set) var hasUnreadBytes = false
-    /// Where the log ends because an earlier start decided to cut it there; nil when none did.
+    /// Where the log ends because it is cut there, by an earlier start or now; nil when it is not.
     var cutByte: Int?
 
     /// Reads header and footer. Throws when the file is another log's or of a newer format.
@@ -98,10 +99,11 @@ final class SegmentCandidate {
         hasUnreadBytes = isLost
     }
 
-    func startChain(_ checksums: LogChecksums) -> UInt32 {
-        guard let header else { return 0 }
-        if let startChain = header.startChain { return startChain }
-        return checksums.chain(afterSegmentHeader: header.crc, previous: header.previousChain)
+    func startChain(_ checksums: LogChecksums) -> UInt32 { header?.firstChain(checksums) ?? 0 }
+
+    /// The furthest that its header, its footer and its scan say was durable once.
+    var promised: UInt64 {
+        max(header?.syncedUpTo ?? 0, footer?.syncedUpTo ?? 0, scan?.syncedUpTo ?? 0)
     }
 
     /// Whether `next` says that it follows this segment as it is known to end.
@@ -111,11 +113,11 @@ final class SegmentCandidate {
             && header.previousEnd == end && header.previousChain == endChain
     }
 
-    /// The scan of its entries, made when first asked for.
+    /// The scan of its entries, made when first asked for; with an index where there is an indexer.
     func scanned(
         _ geometry: SegmentGeometry,
         _ checksums: LogChecksums,
-        _ indexer: any EntryIndexer
+        _ indexer: (any EntryIndexer)?
     ) throws(LogError) -> SegmentScan {
         if let scan { return scan }
         let made = try scanEntries(geometry, checksums, indexer)
@@ -128,7 +130,7 @@ final class SegmentCandidate {
     private func scanEntries(
         _ geometry: SegmentGeometry,
         _ checksums: LogChecksums,
-        _ indexer: any EntryIndexer
+        _ indexer: (any EntryIndexer)?
     ) throws(LogError) -> SegmentScan {
         let start = startChain(checksums)
         let scanner = SegmentScanner(
@@ -139,12 +141,12 @@ final class SegmentCandidate {
             byte: geometry.entriesStart,
             chain: start
         )
-        let builder = IndexBuilder(indexer, checksums)
+        let builder = indexer.map { IndexBuilder($0, checksums) }
         var scan = SegmentScan(
             stopByte: geometry.entriesStart,
             chain: start,
             fault: nil,
-            index: builder.index,
+            index: builder?.index,
             reachByte: geometry.entriesStart
         )
         // Without a header there is no chain to follow; all entries are then "after the stop".
@@ -153,7 +155,7 @@ final class SegmentCandidate {
             if let cutByte, at >= cutByte { break scanning }
             switch try scanner.next() {
             case .entry(let header, let body):
-                builder.add(header, body, byte: at)
+                builder?.add(header, body, byte: at)
                 scan.tally.count(header.wall)
                 if let gap = Gap(header, body) { scan.gaps.append(gap) }
                 scan.syncedUpTo = max(scan.syncedUpTo, header.syncedUpTo.rawValue)
@@ -257,11 +259,7 @@ struct DirectorySurvey {
         in directory: any LogDirectory,
         _ segment: String
     ) throws(LogError) -> (identity: LogIdentity, geometry: SegmentGeometry)? {
-        guard hasFloor else { return nil }
-        let file = try storage { () throws(StorageError) in
-            try directory.open(LogFileName.floorName)
-        }
-        guard let floor = try Floor.read(file).best else { return nil }
+        guard let floor = try floor(in: directory)?.best else { return nil }
         let size = try storage { () throws(StorageError) in try directory.open(segment).size() }
         guard size >= 32 << 10, size <= 32 << 30, size & (size - 1) == 0 else { return nil }
         return (floor.identity, SegmentGeometry(segmentBytes: size))

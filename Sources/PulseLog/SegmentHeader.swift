@@ -64,6 +64,11 @@ struct SegmentHeader: Hashable, Sendable {
         target.putLittle(crc, 4092)
     }
 
+    /// The chain of the segment's first entry.
+    func firstChain(_ checksums: LogChecksums) -> UInt32 {
+        startChain ?? checksums.chain(afterSegmentHeader: crc, previous: previousChain)
+    }
+
     enum Decoded {
         case header(SegmentHeader)
         case newer(major: UInt16)

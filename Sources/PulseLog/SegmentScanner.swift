@@ -92,7 +92,10 @@ final class SegmentScanner {
     func nextHeader(from start: Int) throws(LogError) -> (byte: Int, header: EntryHeader)? {
         var at = (start + 7) & ~7
         while at + EntryHeader.bytes <= geometry.entriesEnd {
-            let stride = min(Self.windowBytes, geometry.entriesEnd - at) & ~7
+            // First what the window still has: a search goes on behind each header that it finds.
+            let left = at >= windowStart ? windowStart + windowCount - at : 0
+            let wanted = left >= EntryHeader.bytes ? left : Self.windowBytes
+            let stride = min(wanted, geometry.entriesEnd - at) & ~7
             let chunk = try bytes(at: at, count: stride)
             var index = 0
             while index + EntryHeader.bytes <= stride {
@@ -113,23 +116,20 @@ final class SegmentScanner {
         return nil
     }
 
-    /// One past the last byte before the footer, at or after `start`, that is not zero.
-    func endOfData(from start: Int) throws(LogError) -> Int {
-        var end = geometry.entriesEnd
-        while end > start {
-            let count = min(64 << 10, end - start)
-            let chunk = UnsafeRawBufferPointer(
-                start: try bytes(at: end - count, count: count),
-                count: count
-            )
-            if !chunk.isAllZero {
-                var index = count
-                while index > 0, chunk[index - 1] == 0 { index -= 1 }
-                return end - count + index
-            }
-            end -= count
+    /// Steps over a fault at ``byte``, with its header where only the body is bad: to where the segment
+    /// reads well again, but not beyond `limit`.
+    ///
+    /// - Returns: The bytes stepped over.
+    func skip(_ header: EntryHeader?, limit: Int) throws(LogError) -> Range<Int> {
+        let at = byte
+        if let header, header.endPosition.rawValue - base <= UInt64(limit) {
+            stepOver(header)
+        } else {
+            let next = header == nil ? try nextHeader(from: at + 8)?.byte : nil
+            byte = max(min(next ?? limit, limit), at + 8)
+            chain = nil
         }
-        return start
+        return at..<byte
     }
 
     /// `count` bytes of the file, zeros where it is too short; valid until the next call.
@@ -153,6 +153,26 @@ final class SegmentScanner {
         at start: Int
     ) throws(LogError) -> Int {
         try readThrough(file, into: target, at: start) { unreadable.append($0) }
+    }
+}
+
+extension SegmentGeometry {
+    /// One past the last byte of a segment before its footer, at or after `start`, that is not zero.
+    func endOfData(in file: any LogFile, from start: Int) throws(LogError) -> Int {
+        let buffer = RawBuffer(capacity: SegmentScanner.windowBytes)
+        var end = entriesEnd
+        while end > start {
+            let count = min(SegmentScanner.windowBytes, end - start)
+            let chunk = buffer.mutableBytes(0..<count)
+            let got = try readThrough(file, into: chunk, at: end - count)
+            if !UnsafeRawBufferPointer(rebasing: chunk[..<got]).isAllZero {
+                var index = got
+                while index > 0, chunk[index - 1] == 0 { index -= 1 }
+                return end - count + index
+            }
+            end -= count
+        }
+        return start
     }
 }
 

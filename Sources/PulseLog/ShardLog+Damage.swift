@@ -63,12 +63,11 @@ extension ShardLog {
         )
         let end = max(segment.end, position)
         do throws(LogError) {
-            // A good header with a bad body still says how long the entry is.
-            if case .fault(_, let header?) = try scanner.next() {
-                return min(header.endPosition.rawValue, end)
-            }
-            guard let next = try scanner.nextHeader(from: byte + 8) else { return end }
-            return min(segment.base + UInt64(next.byte), end)
+            var bad: EntryHeader?
+            if case .fault(_, let header) = try scanner.next() { bad = header }
+            scanner.byte = byte
+            let limit = Int(end - segment.base)
+            return segment.base + UInt64(try scanner.skip(bad, limit: limit).upperBound)
         } catch {
             return end
         }

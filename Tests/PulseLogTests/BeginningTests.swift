@@ -137,6 +137,17 @@ import Testing
             #expect(try again.scanned() == Array(driver.entries.prefix(201)), "\(left)")
             let third = try LogDriver(next)
             #expect(!third.report.cutFinished && third.report.tornTail == nil)
+            // It is over: what is appended now is never cut again, whichever slot of the floor is lost.
+            third.entries = Array(driver.entries.prefix(201))
+            for _ in 0..<40 { try third.append(filler: .init(repeating: 8, count: 900)) }
+            try third.sync()
+            for slot in 0..<2 {
+                let damaged = next.copy()
+                damaged.damage("floor") { $0[slot * 4096 + 20] ^= 1 }
+                let fourth = try LogDriver(damaged)
+                #expect(!fourth.log.isReadOnly, "\(left), slot \(slot): \(fourth.report.lines)")
+                #expect(try fourth.scanned() == third.entries, "\(left), slot \(slot)")
+            }
             if first != nil { break }
         }
         #expect(resumed > 3)
@@ -149,16 +160,81 @@ import Testing
         let segments = driver.log.segments
         // A footer that could be made again, a torn tail, an unfinished file, and a hole in a promise.
         driver.disk.damage(segments[1].name) { bytes in bytes[(28 << 10) + 9] ^= 1 }
-        driver.disk.damage(segments[3].name) { bytes in bytes[5000] ^= 1 }
+        let sealed = segments[segments.count - 2].name
+        driver.disk.damage(sealed) { bytes in bytes[5000] ^= 1 }
         let last = try #require(segments.last)
         let at = Int((driver.entries.last?.position.rawValue ?? 0) - last.base.rawValue)
         driver.disk.damage(last.name) { bytes in bytes[at + 80] ^= 1 }
-        driver.disk.names["00000000000000032768.idx"] = nil
-        driver.disk.names["00000000000000098304.idx"] = nil
+        // More indexes are lost than are made in memory; the damage is behind them.
+        for name in try driver.disk.list() where name.hasSuffix(".idx") {
+            driver.disk.names[name] = nil
+        }
+        #expect(segments.count > 6)
         _ = try driver.disk.create("x.tmp", bytes: 3, written: true)
         let before = driver.disk.names.mapValues(\.current)
         let again = try LogDriver(driver.disk)
-        #expect(again.report.damaged.contains { $0.file == segments[3].name })
+        #expect(again.report.damaged.contains { $0.file == sealed })
         #expect(driver.disk.names.mapValues(\.current) == before)
+    }
+
+    @Test func aReleaseThatEndedBetweenTheSlotsIsFinishedWithBoth() throws {
+        let driver = try longLog()
+        try driver.log.close()
+        let open = try LogDriver(driver.disk)
+        let end = open.log.segments[2].end
+        let third = open.log.segments[3].name
+        // The first slot is written and synced, the second is not.
+        open.disk.operationsLeft = 3
+        #expect(throws: LogError.self) {
+            try open.log.releaseSegments(below: end, jobs: &open.jobs)
+        }
+        open.disk.operationsLeft = nil
+        let again = try LogDriver(open.disk)
+        #expect(again.report.releasesFinished.count == 3, "\(again.report.lines)")
+        for slot in 0..<2 {
+            let copy = open.disk.copy()
+            copy.damage("floor") { $0[slot * 4096 + 50] ^= 1 }
+            let later = try LogDriver(copy)
+            #expect(later.log.segments.first?.name == third)
+            #expect(later.report.beginningUnknown == nil, "slot \(slot)")
+        }
+    }
+
+    @Test func aStartThatDiedWhileItMadeIndexesAgainIsRepeated() throws {
+        let driver = try longLog()
+        try driver.log.close()
+        for name in try driver.disk.list() where name.hasSuffix(".idx") {
+            driver.disk.names[name] = nil
+        }
+        var starts = 0
+        for left in 0..<400 {
+            let disk = driver.disk.copy()
+            disk.operationsLeft = left
+            let first = try? LogDriver(disk)
+            disk.operationsLeft = nil
+            // The process died, not the machine: what it wrote is there.
+            let again = try LogDriver(disk)
+            #expect(try again.scanned() == driver.entries, "after \(left)")
+            starts += 1
+            if first != nil { break }
+        }
+        #expect(starts > 20)
+    }
+
+    @Test func aSpareThatWasASegmentOnceIsNotUsedAgain() throws {
+        let driver = try longLog()
+        let promised = driver.entries.count
+        let segments = driver.log.segments.count
+        while driver.log.segments.count == segments {
+            try driver.append(filler: .init(repeating: 5, count: 900))
+            try driver.flush()
+        }
+        // The rename that made the spare a segment was never durable.
+        let name = try #require(driver.log.segments.last?.name)
+        driver.disk.names["spare-77"] = driver.disk.names.removeValue(forKey: name)
+        let again = try LogDriver(driver.disk)
+        #expect(again.report.strangeSpares == ["spare-77"] && again.report.damaged.isEmpty)
+        #expect(!(try driver.disk.list().contains("spare-77")))
+        #expect(try again.scanned().count >= promised)
     }
 }

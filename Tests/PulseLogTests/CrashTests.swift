@@ -144,4 +144,30 @@ import Testing
             #expect(survivors == driver.entries)
         }
     }
+
+    /// After a failed sync the page cache shows what the disk does not have. The next process believes the
+    /// disk: were it to write behind a header that is in memory alone, a power cut would take all of it.
+    @Test func whatOnlyAFailedSyncSawIsNotBelieved() throws {
+        for count in [1, 5, 40, 70] {
+            let driver = try LogDriver()
+            try driver.append(filler: [1])
+            try driver.sync()
+            for _ in 0..<count { try driver.append(filler: .init(repeating: 4, count: 900)) }
+            driver.disk.failsSyncs = true
+            #expect(throws: LogError.self) { try driver.sync() }
+            driver.disk.failsSyncs = false
+            let again = try LogDriver(driver.disk)
+            again.entries = try again.scanned()
+            #expect(again.entries == Array(driver.entries.prefix(again.entries.count)))
+            #expect(again.entries.count >= 1)
+            try again.append(filler: [2])
+            try again.sync()
+            var random = SeededGenerator(seed: UInt64(count))
+            for _ in 0..<10 {
+                let third = try LogDriver(again.disk.crashed(&random))
+                #expect(third.report.damaged.isEmpty, "\(count): \(third.report.lines)")
+                #expect(try third.scanned() == again.entries, "\(count)")
+            }
+        }
+    }
 }

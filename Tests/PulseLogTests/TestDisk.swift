@@ -13,6 +13,8 @@ final class TestDisk: LogDirectory, @unchecked Sendable {
         var durable: [UInt8] = []
         /// Whole sectors as they were after each write that is not yet durable.
         var pending: [(sector: Int, bytes: [UInt8])] = []
+        /// A sync failed: what was pending then is in memory, marked clean, and not on the disk.
+        var isAhead = false
     }
 
     enum NameChange {
@@ -28,10 +30,12 @@ final class TestDisk: LogDirectory, @unchecked Sendable {
     var operationsLeft: Int?
     var isFull = false
     var failsSyncs = false
-    /// A byte of each file that the medium has lost.
+    /// A byte of each file that the medium has lost, until it is written again.
     var unreadable: [String: Int] = [:]
     /// The medium has lost it for every file of that name.
     var staysUnreadable = false
+    /// Bytes read of all files.
+    var bytesRead = 0
 
     func step(_ operation: StorageError.Operation, _ name: String) throws(StorageError) {
         guard let left = operationsLeft else { return }
@@ -183,6 +187,9 @@ final class TestFile: LogFile, @unchecked Sendable {
     func write(_ bytes: UnsafeRawBufferPointer, at position: Int) throws(StorageError) {
         try disk.step(.write, name)
         let end = position + bytes.count
+        if !disk.staysUnreadable, let lost = disk.unreadable[name], position <= lost, lost < end {
+            disk.unreadable[name] = nil
+        }
         if content.current.count < end {
             content.current += [UInt8](repeating: 0, count: end - content.current.count)
         }
@@ -200,10 +207,11 @@ final class TestFile: LogFile, @unchecked Sendable {
         at position: Int
     ) throws(StorageError) -> Int {
         let end = min(content.current.count, position + buffer.count)
-        if let lost = disk.unreadable[name], position <= lost, lost < end {
+        if !disk.staysUnreadable, let lost = disk.unreadable[name], position <= lost, lost < end {
             throw StorageError(.read, file: name, reason: .failed(code: 5, text: "I/O error"))
         }
         guard position < end else { return 0 }
+        disk.bytesRead += end - position
         content.current.withUnsafeBytes { bytes in
             buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[position..<end]))
         }
@@ -213,11 +221,28 @@ final class TestFile: LogFile, @unchecked Sendable {
     func sync() throws(StorageError) {
         try disk.step(.sync, name)
         guard !disk.failsSyncs else {
+            content.isAhead = true
+            content.pending = []
             throw StorageError(.sync, file: name, reason: .failed(code: 5, text: "I/O error"))
         }
         content.durable = content.current
         content.pending = []
     }
 
-    func dropCache() {}
+    /// What is pending is written; what a failed sync left in memory alone goes.
+    func dropCache() {
+        if content.isAhead {
+            var bytes = content.durable
+            let missing = content.current.count - bytes.count
+            if missing > 0 { bytes += [UInt8](repeating: 0, count: missing) }
+            for (sector, sectorBytes) in content.pending {
+                let start = sector * TestDisk.sectorBytes
+                bytes.replaceSubrange(start..<start + sectorBytes.count, with: sectorBytes)
+            }
+            content.current = bytes
+            content.isAhead = false
+        }
+        content.durable = content.current
+        content.pending = []
+    }
 }

@@ -96,6 +96,10 @@ import Testing
         let again = try LogDriver(driver.disk)
         #expect(again.report.floorSlotsUnreadable == [byte / 4096])
         #expect(try again.scanned() == driver.entries)
+        try again.append()
+        try again.sync()
+        try again.log.close()
+        #expect(try LogDriver(driver.disk).report.floorSlotsUnreadable == [])
     }
 
     /// What looks torn may be what the floor had vouched for.
@@ -136,11 +140,15 @@ import Testing
         let names = [
             "18446744073709551615.seg", "18446744073709547520.idx",
             "gen-0-18446744073709551615.keys", "gen-1-9223372036854775808.keys",
+            "spare-18446744073709551615",
         ]
         for name in names { _ = try driver.disk.create(name, bytes: 64 << 10, written: true) }
         let again = try LogDriver(driver.disk)
         #expect(again.report.unknownFiles.sorted() == names.sorted())
         #expect(try again.scanned() == driver.entries)
         #expect(try driver.disk.list().filter(names.contains).count == names.count)
+        try again.append()
+        try again.sync()
+        try again.settle()
     }
 }
