@@ -63,6 +63,25 @@ extension Shard {
         batch = changes
     }
 
+    /// Where each stream goes on: behind its end, and behind what gaps may have swallowed of it.
+    func reserveOffsets() throws(ShardError) {
+        for (stream, end) in state.streams {
+            var newest: LogPosition?
+            if end > Offset(0) {
+                newest = try fromLog { () throws(LogError) in
+                    try placeOf(stream, end.advanced(by: -1))
+                }
+            }
+            let count = state.reserved(stream, newest: newest ?? .zero)
+            nextOffsets[stream] = Offset(end.rawValue + count)
+        }
+    }
+
+    /// The offset of the stream's next record.
+    func nextOffset(of stream: StreamID) -> Offset {
+        nextOffsets[stream] ?? Offset(state.reserved(stream, newest: .zero))
+    }
+
     /// Whether a row still says where its message is, as far as the log tells.
     private func isCurrent(_ row: HeldRow) throws(ShardError) -> Bool {
         let message = row.message

@@ -79,7 +79,7 @@ extension Shard {
         )
         shard.isOpening = false
         shard.clockWatch = ClockWatch(shard.state.clock, at: now)
-        for (stream, end) in shard.state.streams { shard.nextOffsets[stream] = end }
+        try shard.reserveOffsets()
         if shard.recovery.damaged.isEmpty { try shard.begin(at: now) }
         do throws(StorageError) {
             shard.addQueues(at: now)

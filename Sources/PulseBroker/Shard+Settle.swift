@@ -90,7 +90,7 @@ extension Shard {
     ) {
         let stream = step.message.stream
         let dead = StreamID(topic: stream.topic, partition: stream.partition, lane: .dead)
-        let offset = nextOffsets[dead] ?? Offset(0)
+        let offset = nextOffset(of: dead)
         nextOffsets[dead] = offset.advanced(by: 1)
         Command.dead(step, deadOffset: offset, cause: cause, code: code, detail: detail)
             .append(to: &turnCommands)

@@ -102,7 +102,7 @@ extension Shard {
         at now: Now
     ) throws(ShardError) -> Offset {
         try followClock(now)
-        let base = nextOffsets[stream] ?? Offset(0)
+        let base = nextOffset(of: stream)
         batch.withUnsafeMutableBytes {
             RecordBatch.patch($0, baseOffset: base, leaderEpoch: configuration.log.leaderEpoch)
         }

@@ -176,7 +176,6 @@ package final class Shard {
         clockWatch = ClockWatch(state.clock, at: now)
         scrubbing = Scrubbing(ScrubProgress(began: now.wall))
         retention = RetentionProgress(state.book, at: now)
-        for (stream, end) in state.streams { nextOffsets[stream] = end }
     }
 
     // MARK: - The turn

@@ -14,11 +14,15 @@ package import PulseLog
 package struct LostRange: Hashable, Sendable {
     /// The gap that swallowed them: where they were, as far as anybody knows.
     package var gap: LogPosition
+    /// ``StreamID/none`` where streams that nothing tells of may have gone on in the gap: each of them
+    /// leaves out that many offsets when it goes on behind it.
     package var stream: StreamID
     package var first: Offset
     package var next: Offset
     /// All of them were records; otherwise some may never have been given away.
     package var isExact: Bool
+
+    var count: Int64 { next.rawValue - first.rawValue }
 
     func holds(_ stream: StreamID, _ offset: Offset) -> Bool {
         self.stream == stream && first <= offset && offset < next
@@ -74,6 +78,7 @@ extension ShardState {
         // What has left its segment is finished, or lives in a row.
         range.first = max(range.first, book.keptBelow(range.stream))
         guard range.first < range.next else { return }
+        guard range.stream != .none else { return self.lost.append(range) }
         let end = end(of: range.stream)
         if range.next > end {
             if range.isExact, let channel = Channel(topic: range.stream.topic) {
@@ -94,6 +99,33 @@ extension ShardState {
             openIntents[key] = nil
         }
         self.lost.append(range)
+    }
+
+    /// A stream goes on behind offsets that were left out for a gap which may have swallowed its newest.
+    mutating func loseReserved(_ stream: StreamID, from first: Offset, to next: Offset) {
+        let marks = lost.filter { $0.stream == .none }
+        let most = marks.reduce(0) { $0 + $1.count }
+        guard let mark = marks.last, first < next, next.rawValue - first.rawValue <= most else {
+            return
+        }
+        let range = LostRange(
+            gap: mark.gap,
+            stream: stream,
+            first: first,
+            next: next,
+            isExact: false
+        )
+        lose(range)
+    }
+
+    /// How many offsets a stream leaves out before it goes on: its newest records, and how many they
+    /// were, may have been swallowed by gaps behind `newest`.
+    func reserved(_ stream: StreamID, newest: LogPosition) -> Int64 {
+        // Dead letters have rows of their own, and no identifiers.
+        guard stream.lane != .dead else { return 0 }
+        let told = lost.last { $0.stream == stream }?.gap ?? .zero
+        return lost.filter { $0.stream == .none && $0.gap > max(newest, told) }
+            .reduce(0) { $0 + $1.count }
     }
 
     /// Counts rows as they are, and what is in no place any more as lost.

@@ -160,6 +160,9 @@ package struct ShardState: Sendable {
         rows: inout StateBatch
     ) throws(StateError) {
         let stream = header.stream
+        if header.baseOffset > end(of: stream) {
+            loseReserved(stream, from: end(of: stream), to: header.baseOffset)
+        }
         let known = end(of: stream)
         // A gap had no room to tell of it.
         if isUnsettled { loseUntold(stream, from: known, to: header.baseOffset) }

@@ -13,7 +13,10 @@ package import PulseCore
 
 extension Gap.Loss: CustomStringConvertible {
     package var description: String {
-        "stream \(stream.rawValue) offsets \(first.rawValue) to \(next.rawValue - 1)"
+        guard stream != .none else {
+            return "the newest of any stream, of each \(next.rawValue - first.rawValue) at most"
+        }
+        return "stream \(stream.rawValue) offsets \(first.rawValue) to \(next.rawValue - 1)"
             + (isExact ? "" : " at most")
     }
 }
@@ -29,6 +32,8 @@ package struct Gap: Hashable, Sendable {
     package struct Loss: Hashable, Sendable {
         package static let bytes = 21
 
+        /// ``StreamID/none`` for all streams: as many offsets of each as lie between `first` and `next` may
+        /// have been given away behind the newest that is known.
         package var stream: StreamID
         package var first: Offset
         package var next: Offset

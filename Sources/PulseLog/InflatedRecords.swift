@@ -8,7 +8,8 @@ package final class InflatedRecords {
     private let memory: RawBuffer
 
     /// Inflates the records of a batch whose checksum holds and whose codec is LZ4. The memory taken is
-    /// bounded by ``Limits/batchBytesMax``, whatever the batch says.
+    /// bounded by ``Limits/batchBytesMax`` and the window of the frame (4 MiB at most, given back at
+    /// once), whatever the batch says.
     init(of batch: UnsafeRawBufferPointer) throws(RecordBatchError) {
         let limit = Limits.batchBytesMax - RecordBatch.headerBytes
         let source = UnsafeRawBufferPointer(rebasing: batch[RecordBatch.headerBytes...])

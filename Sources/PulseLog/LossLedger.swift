@@ -1,7 +1,7 @@
 // Which offsets of which streams went into which hole, as far as it can be told from what lies before and
 // after: streams are dense, so a batch that begins behind the end of the one before it tells of a loss.
 //
-//     holes     0         1     2                    told of in the order of the log; of each stream is kept
+//     holes     0         1     2            told of in the order of the log; of each stream is kept
 //     batches      s s  s    s     s                 where it ended last, and behind which hole
 
 import PulseCore
@@ -57,7 +57,9 @@ struct LossLedger {
 
     /// What an earlier repair said of a hole is known.
     mutating func note(_ gap: Gap) {
-        for loss in gap.losses { note(loss.stream, loss.first, next: loss.next) }
+        for loss in gap.losses where loss.stream != .none {
+            note(loss.stream, loss.first, next: loss.next)
+        }
     }
 
     /// Begins a hole behind all that was noted.
@@ -115,6 +117,12 @@ struct LossLedger {
     func assigned() -> [(Place, Gap.Loss)] {
         guard !holes.isEmpty else { return [] }
         var open = open
+        // Streams that no file tells of any more may have gone on in a hole too, or begun there.
+        if let last = holes.lastIndex(where: \.isPartlyUnknown),
+            let loss = reservation(.none, End(next: Offset(0), hole: 0))
+        {
+            open.append(Open(loss: loss, from: last, upTo: holes.count))
+        }
         for stream in order {
             guard let end = ends[stream], let loss = reservation(stream, end) else { continue }
             open.append(Open(loss: loss, from: end.hole, upTo: holes.count))
@@ -122,6 +130,7 @@ struct LossLedger {
         return place(open)
     }
 
+    /// Offsets that are not to be given again, because holes may have swallowed them.
     private func reservation(_ stream: StreamID, _ end: End) -> Gap.Loss? {
         let behind = holes[end.hole...].filter(\.isPartlyUnknown)
         let bytes = behind.reduce(0) { $0 + $1.bytes }

@@ -2,7 +2,7 @@
 
 import PulseCore
 
-/// For each stream the segments it is in, oldest first. Sixteen bytes and a number for each pair.
+/// For each stream the segments it is in, oldest first. 24 bytes for each pair.
 struct StreamDirectory {
     private struct Span: Hashable {
         var segment: UInt64

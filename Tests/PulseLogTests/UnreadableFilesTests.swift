@@ -151,4 +151,14 @@ import Testing
         try again.sync()
         try again.settle()
     }
+
+    @Test func aNewerFileIsRefusedWithWhatThisProgramReadsOfItsKind() {
+        let index = LogError.newerFormat(file: "00000000000000032768.idx", byte: 8, major: 3)
+        #expect(
+            "\(index)".contains("has format 3, this program reads up to 2; start a newer Pulse")
+        )
+        #expect("\(index)".contains("or move the file away: it is made again"))
+        let floor = LogError.newerFormat(file: "floor", byte: 45, major: 2)
+        #expect("\(floor)".contains("reads up to 1") && !"\(floor)".contains("move"))
+    }
 }
