@@ -135,6 +135,21 @@ import Testing
         #expect(piece.damaged.count == 1 && piece.damaged.first?.file == victim.name)
     }
 
+    /// A header of this segment that verifies, and is not the one its entries follow.
+    @Test func aHeaderThatDoesNotLeadToItsEntriesIsFoundByScrubbing() throws {
+        let driver = try filled()
+        let progress = ScrubProgress(pass: 1, began: WallTimestamp(milliseconds: 0))
+        let piece = try #require(driver.log.scrubPiece(after: nil, progress, bytesMax: 1 << 20))
+        let victim = try #require(driver.log.segments.first { $0.number == piece.segment })
+        driver.disk.damage(victim.name) { bytes in
+            bytes[64] ^= 1
+            let crc = bytes[..<4092].withUnsafeBytes { CRC32C.of($0) }
+            for at in 0..<4 { bytes[4092 + at] = UInt8(truncatingIfNeeded: crc >> (8 * at)) }
+        }
+        try piece.perform()
+        #expect(piece.damaged.map(\.byte) == [0] && piece.damaged.first?.file == victim.name)
+    }
+
     @Test func namesFarBeyondAnyLogAreNotOurs() throws {
         let driver = try filled()
         let names = [

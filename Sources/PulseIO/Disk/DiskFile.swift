@@ -79,6 +79,8 @@ package final class DiskFile: LogFile {
         // such, and they are good. So they are written first. Pages whose write failed in an earlier
         // life are marked clean and hold what is not on the disk: they go, and the disk's own bytes
         // are read. An error here says no more than that; the reads will tell.
+        // Who opened it for reading alone only looks, beside a server perhaps: whose cache this is.
+        guard fcntl(descriptor.rawValue, F_GETFL) & O_ACCMODE != O_RDONLY else { return }
         _ = fdatasync(descriptor.rawValue)
         _ = posix_fadvise(descriptor.rawValue, 0, 0, Int32(POSIX_FADV_DONTNEED))
     }
