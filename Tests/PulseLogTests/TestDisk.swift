@@ -207,7 +207,7 @@ final class TestFile: LogFile, @unchecked Sendable {
         at position: Int
     ) throws(StorageError) -> Int {
         let end = min(content.current.count, position + buffer.count)
-        if !disk.staysUnreadable, let lost = disk.unreadable[name], position <= lost, lost < end {
+        if let lost = disk.unreadable[name], position <= lost, lost < end {
             throw StorageError(.read, file: name, reason: .failed(code: 5, text: "I/O error"))
         }
         guard position < end else { return 0 }
@@ -225,21 +225,26 @@ final class TestFile: LogFile, @unchecked Sendable {
             content.pending = []
             throw StorageError(.sync, file: name, reason: .failed(code: 5, text: "I/O error"))
         }
-        content.durable = content.current
+        content.durable = content.isAhead ? onDisk : content.current
         content.pending = []
+    }
+
+    /// What the disk has when what is pending is written: no page that a failed sync marked clean.
+    private var onDisk: [UInt8] {
+        var bytes = content.durable
+        let missing = content.current.count - bytes.count
+        if missing > 0 { bytes += [UInt8](repeating: 0, count: missing) }
+        for (sector, sectorBytes) in content.pending {
+            let start = sector * TestDisk.sectorBytes
+            bytes.replaceSubrange(start..<start + sectorBytes.count, with: sectorBytes)
+        }
+        return bytes
     }
 
     /// What is pending is written; what a failed sync left in memory alone goes.
     func dropCache() {
         if content.isAhead {
-            var bytes = content.durable
-            let missing = content.current.count - bytes.count
-            if missing > 0 { bytes += [UInt8](repeating: 0, count: missing) }
-            for (sector, sectorBytes) in content.pending {
-                let start = sector * TestDisk.sectorBytes
-                bytes.replaceSubrange(start..<start + sectorBytes.count, with: sectorBytes)
-            }
-            content.current = bytes
+            content.current = onDisk
             content.isAhead = false
         }
         content.durable = content.current
