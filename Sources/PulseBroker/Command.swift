@@ -100,6 +100,13 @@ package enum Command: Hashable, Sendable {
     case expired(Expiry)
     /// Rows whose time is over are deleted.
     case forgot([ForgottenRow])
+    /// How a record that is about to be kept had ended for a group before, and when: the entry that tells
+    /// of it may go before the record.
+    indirect case told(at: WallTimestamp, Command)
+    /// Keys of records that are about to go by size while their window is open.
+    case remembered(KeyPiece)
+    /// Some of those whose time is over.
+    case keysOver(KeysOver)
     /// The wall clock is ahead of steady time by so many milliseconds more, from this entry on.
     case clockSet(byMilliseconds: Int64, ClockCause)
 
@@ -145,7 +152,7 @@ package enum Command: Hashable, Sendable {
             .dead(let step, _, _, _, _), .cancelled(let step):
             step
         case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot,
-            .clockSet:
+            .clockSet, .told, .remembered, .keysOver:
             nil
         }
     }

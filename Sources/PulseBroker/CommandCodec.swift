@@ -17,6 +17,9 @@ extension Command {
         case expired = 11
         case forgot = 12
         case clockSet = 13
+        case told = 14
+        case remembered = 15
+        case keysOver = 16
     }
 
     /// Appends this command, framed.
@@ -71,6 +74,11 @@ extension Command {
         case .clockSet(let milliseconds, let cause):
             bytes.append(littleEndian: milliseconds)
             bytes.append(cause.rawValue)
+        case .told(let wall, let command):
+            bytes.append(littleEndian: wall.milliseconds)
+            command.append(to: &bytes)
+        case .remembered(let piece): piece.append(to: &bytes)
+        case .keysOver(let over): over.append(to: &bytes)
         }
         bytes.patch(at: lengthAt, littleEndian: UInt32(bytes.count - lengthAt - 4))
     }
@@ -90,6 +98,9 @@ extension Command {
         case .expired: .expired
         case .forgot: .forgot
         case .clockSet: .clockSet
+        case .told: .told
+        case .remembered: .remembered
+        case .keysOver: .keysOver
         }
     }
 
@@ -110,6 +121,16 @@ extension Command {
             visit(command)
         }
         return true
+    }
+
+    /// One command about a message, never another of this kind.
+    private static func readTold(_ reader: inout ByteReader) -> Command? {
+        guard let wall: Int64 = reader.littleEndian(), let tag = reader.byte(),
+            let kind = Kind(rawValue: tag), [.delivered, .dead, .cancelled].contains(kind),
+            let length: UInt32 = reader.littleEndian(), let fields = reader.take(Int(length)),
+            let command = read(kind, fields)
+        else { return nil }
+        return .told(at: WallTimestamp(milliseconds: wall), command)
     }
 
     private static func read(_ kind: Kind, _ fields: UnsafeRawBufferPointer) -> Command? {
@@ -173,6 +194,12 @@ extension Command {
                 let cause = reader.byte().flatMap(ClockCause.init(rawValue:))
             else { return nil }
             command = .clockSet(byMilliseconds: milliseconds, cause)
+        case .told:
+            command = readTold(&reader)
+        case .remembered:
+            command = KeyPiece(&reader).map { .remembered($0) }
+        case .keysOver:
+            command = KeysOver(&reader).map { .keysOver($0) }
         }
         return reader.isAtEnd ? command : nil
     }

@@ -20,6 +20,19 @@ package struct MessageHash: Sendable {
         KeyClass.idempotency.key(hash: XXH3.hash(key, seed: secret &+ 1))
     }
 
+    /// A key's hash that tells it from every other one.
+    func digest(_ key: UnsafeRawBufferPointer) -> KeyDigest {
+        KeyDigest(
+            high: XXH3.hash(key, seed: secret &+ 3),
+            low: XXH3.hash(key, seed: secret &+ 4)
+        )
+    }
+
+    /// Of what a repeat is compared with.
+    func content(_ envelope: UnsafeRawBufferPointer, _ topic: TopicID) -> UInt64 {
+        XXH3.hash(envelope, seed: secret &+ 5 &+ UInt64(topic.rawValue))
+    }
+
     package func recipient(_ user: UnsafeRawBufferPointer) -> UInt64 {
         KeyClass.recipient.key(hash: XXH3.hash(user, seed: secret &+ 2))
     }
@@ -45,11 +58,15 @@ package struct BrokerIndexer: EntryIndexer {
         let hash = MessageHash(secret: secret)
         switch header.kind {
         case .recordBatch:
-            RecordBatch.forEachRecord(in: body) { record in
-                if let user = record.key { keys.append(hash.recipient(user)) }
-                if let value = record.value, let key = Envelope.idempotencyKey(in: value) {
-                    keys.append(hash.idempotency(key))
+            do throws(RecordBatchError) {
+                try RecordBatch.forEachRecord(in: body) { record in
+                    if let user = record.key { keys.append(hash.recipient(user)) }
+                    if let value = record.value, let key = Envelope.idempotencyKey(in: value) {
+                        keys.append(hash.idempotency(key))
+                    }
                 }
+            } catch {
+                // Found under nothing: it is told by whoever folds it in or reads it.
             }
         case .command:
             _ = Command.forEach(in: body) { command in
@@ -64,13 +81,14 @@ package struct BrokerIndexer: EntryIndexer {
 }
 
 extension RecordBatch {
-    /// Visits the records of an entry's body, whose bytes the log has verified. A body that is no batch
-    /// after all has no records.
+    /// Visits the records of an entry's body, whose bytes the log has verified.
+    ///
+    /// - Throws: ``RecordBatchError`` when the body is no batch after all; nothing was visited then.
     package static func forEachRecord(
         in body: UnsafeRawBufferPointer,
         _ visit: (RecordView) -> Void
-    ) {
-        guard let batch = try? RecordBatch(body, .checksummed) else { return }
+    ) throws(RecordBatchError) {
+        let batch = try RecordBatch(body, .checksummed)
         batch.forEach { record in
             visit(record)
             return true

@@ -150,9 +150,9 @@ extension Shard {
         guard let position else { throw .log(.missing(stream, first.offset)) }
         var found: [KeptRecord] = []
         try fromLog { () throws(LogError) in
-            try log.read(at: position) { header, body in
+            try log.read(at: position) { header, body throws(LogError) in
                 var index = open.startIndex
-                RecordBatch.forEachRecord(in: body) { record in
+                try self.forEachRecord(in: body, of: header) { record in
                     let offset = header.baseOffset.advanced(by: record.offsetDelta)
                     guard index < open.endIndex, open[index].offset == offset,
                         let value = record.value
@@ -184,10 +184,27 @@ extension Shard {
             }
             guard !isSettling else { break }
             record.revision = try revision(of: record)
+            // Before the record: cut short between the two, nothing is kept that does not tell its end.
+            if let end = try endTold(of: record), !Mutant.isOn(.keepWithoutEnd) {
+                commands.append(.told(at: end.at, end.command))
+            }
             guard commands.append(.kept(record)) else { break }
             moved += 1
         }
         return moved
+    }
+
+    /// How the delivery of a record ended that is kept for the sake of others; nil when it has not.
+    private func endTold(of record: KeptRecord) throws(ShardError) -> StoryStep? {
+        guard let group = state.group(named: GroupState.deliveryName, on: record.stream.topic),
+            !record.ready.contains(group.id), !record.waiting.contains(group.id)
+        else { return nil }
+        let key = MessageKey(group: group.id, stream: record.stream, offset: record.offset)
+        guard let newest = try newestStep(of: key) else { return nil }
+        switch newest.command {
+        case .delivered, .dead, .cancelled: return newest
+        default: return nil
+        }
     }
 
     /// The template's revision that a record is rendered with: it stays as long as the record.

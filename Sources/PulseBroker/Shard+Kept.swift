@@ -72,6 +72,52 @@ extension Shard {
         return nil
     }
 
+    /// The newest kept records of a stream below an offset, ascending; at most `limit`, and at least one if
+    /// there is any. A store goes forward only: looked for in ever larger steps back, then by halves.
+    func lastKept(
+        _ stream: StreamID,
+        below: Offset,
+        limit: Int
+    ) throws(ShardError) -> [KeptRecord] {
+        var high = min(below, state.book.keptBelow(stream)).rawValue
+        guard state.book.keptRecords > 0, high > 0 else { return [] }
+        var width: Int64 = 64
+        var low = max(0, high - width)
+        // One more than may be returned: a whole piece is known to be the last.
+        func rows() throws(ShardError) -> [StateRow] {
+            let start = KeptRecord.rowKey(stream, Offset(low))
+            let end = KeptRecord.rowKey(stream, Offset(high))
+            return try fromStore { () throws(StorageError) in
+                try store.scan(from: start, below: end, limit: limit + 1)
+            }
+        }
+        var found = try rows()
+        while found.isEmpty {
+            guard low > 0 else { return [] }
+            high = low
+            width *= 4
+            low = max(0, high - width)
+            found = try rows()
+        }
+        // There is one from `low` on; everything from `high` on is empty, or was not asked for.
+        var best = found
+        while found.count > limit {
+            let middle = low + (high - low) / 2
+            guard middle > low else { break }
+            let before = low
+            low = middle
+            found = try rows()
+            if found.isEmpty {
+                low = before
+                high = middle
+                found = best
+            } else {
+                best = found
+            }
+        }
+        return best.suffix(limit).compactMap(KeptRecord.init)
+    }
+
     /// The oldest offset of a stream that a new group may begin with; its end when there is none.
     package func start(of stream: StreamID) -> Offset {
         // Nothing is written to a lane `dead`: its offsets are rows.

@@ -51,9 +51,9 @@ extension Shard {
         if position == nil, let kept = try kept(stream, offset) { return kept.with(body) }
         do throws(LogError) {
             guard let position else { throw LogError.missing(stream, offset) }
-            try log.read(at: position) { header, bytes in
+            try log.read(at: position) { header, bytes throws(LogError) in
                 let delta = Int(offset.rawValue - header.baseOffset.rawValue)
-                forEachRecord(in: bytes, at: position) { record in
+                try self.forEachRecord(in: bytes, of: header) { record in
                     guard record.offsetDelta == delta, let value = record.value else { return }
                     let none = UnsafeRawBufferPointer(start: nil, count: 0)
                     result = body(header, record.key ?? none, value)
@@ -64,15 +64,22 @@ extension Shard {
         } catch { throw .log(error) }
     }
 
-    /// Visits the records of the entry at `position`. A compressed batch is mostly asked for one record
-    /// after another: what it was last inflated to is kept.
+    /// Visits the records of an entry. A compressed batch is mostly asked for one record after another:
+    /// what it was last inflated to is kept.
+    ///
+    /// - Throws: ``LogError/damaged(_:)`` when it is no batch, although its bytes verify; noted like any
+    ///   other damage.
     func forEachRecord(
         in body: UnsafeRawBufferPointer,
-        at position: LogPosition,
+        of header: EntryHeader,
         _ visit: (RecordView) -> Void
-    ) {
+    ) throws(LogError) {
+        let position = header.position
         let known = lastInflated?.position == position ? lastInflated?.records : nil
-        guard let batch = try? RecordBatch(body, .checksummed, inflated: known) else { return }
+        let batch: RecordBatch
+        do throws(RecordBatchError) {
+            batch = try RecordBatch(body, .checksummed, inflated: known)
+        } catch { throw log.damagedBatch(header, error) }
         if let records = batch.inflated { lastInflated = (position, records) }
         batch.forEach { record in
             visit(record)
@@ -189,9 +196,16 @@ extension Shard {
         guard let index = group.index(of: key.stream),
             group.streams[index].progress.isDone(key.offset)
         else { return (.ready, attempts) }
-        // The steps of a message that waits long may be gone: its row tells.
-        if newest == nil, let row = try waitingRow(of: key) {
-            return (row.origin == .held ? .held : .scheduled, max(Int(row.attempt), attempts))
+        // The steps of a message that waits long may be gone: its row tells. Behind a gap a step may tell
+        // of a wait that ended in what is lost.
+        if newest == nil || !self.state.gaps.isEmpty {
+            guard let row = try waitingRow(of: key) else {
+                // It ended, and the entry that says how was lost to damage.
+                throw .lost(id(key.stream, key.offset))
+            }
+            guard newest != nil else {
+                return (row.origin == .held ? .held : .scheduled, max(Int(row.attempt), attempts))
+            }
         }
         // As the ledger counts its row: a held message may have no attempt that counts, because its
         // channel was not configured rightly, and a scheduled one an attempt that a crash cut off.
@@ -209,8 +223,8 @@ extension Shard {
         return [last]
     }
 
-    private func stepsInLog(of key: MessageKey, all: Bool) throws(LogError) -> [StoryStep] {
-        var position = try newestStep(of: key)
+    func stepsInLog(of key: MessageKey, all: Bool) throws(LogError) -> [StoryStep] {
+        var position = try newestStepInLog(of: key)
         var steps: [StoryStep] = []
         // What lies before the oldest segment was told in entries that retention has let go.
         while let at = position, at >= log.firstPosition,
@@ -235,10 +249,14 @@ extension Shard {
 
     /// The newest durable command about a message of a group.
     func newestCommand(of key: MessageKey) throws(ShardError) -> Command? {
-        try steps(of: key, all: false).last?.command
+        try newestStep(of: key)?.command
     }
 
-    private func newestStep(of key: MessageKey) throws(LogError) -> LogPosition? {
+    func newestStep(of key: MessageKey) throws(ShardError) -> StoryStep? {
+        try steps(of: key, all: false).last
+    }
+
+    private func newestStepInLog(of key: MessageKey) throws(LogError) -> LogPosition? {
         if let intent = state.openIntents[key] { return intent.position }
         var found: LogPosition?
         // No step of a message is older than its record.
@@ -255,155 +273,5 @@ extension Shard {
             return found == nil
         }
         return found
-    }
-
-    // MARK: - Lists
-
-    /// Where a list goes on: after this record.
-    package struct ListPlace: Hashable, Sendable {
-        package var position: LogPosition
-        package var offset: Offset
-
-        package init(position: LogPosition, offset: Offset) {
-            self.position = position
-            self.offset = offset
-        }
-
-        /// Whether `self` is older than `other`.
-        func isBefore(_ other: ListPlace) -> Bool {
-            (position, offset) < (other.position, other.offset)
-        }
-    }
-
-    /// Walks notifications from the newest to the oldest.
-    ///
-    /// - Parameters:
-    ///   - user: Only this recipient's; found through the index, without reading the others.
-    ///   - place: Only those older than this one.
-    ///   - examineMax: How many may be looked at, so that a filter that matches little costs little.
-    ///   - visit: Says whether to go on.
-    /// - Returns: Where to go on when the walk stopped before the end, else nil.
-    package func walkNewestFirst(
-        channel: Channel?,
-        user: UnsafeRawBufferPointer?,
-        olderThan place: ListPlace?,
-        examineMax: Int,
-        _ visit: (NotificationStory) -> Bool
-    ) throws(ShardError) -> ListPlace? {
-        if let user {
-            return try walk(user: user, channel, place, examineMax, visit)
-        }
-        var fronts: [NotificationStory] = []
-        for (stream, end) in state.streams where lists(stream, channel) {
-            var below = end
-            if let place { below = try firstOffset(of: stream, notBefore: place) }
-            if let story = try front(stream, below: below) { fronts.append(story) }
-        }
-        var examined = 0
-        while let newest = fronts.indices.max(by: { fronts[$0].place.isBefore(fronts[$1].place) }) {
-            let story = fronts[newest]
-            examined += 1
-            let goOn = visit(story)
-            if let next = try front(story.stream, below: story.offset) {
-                fronts[newest] = next
-            } else {
-                fronts.remove(at: newest)
-            }
-            if !goOn || examined >= examineMax { return fronts.isEmpty ? nil : story.place }
-        }
-        return nil
-    }
-
-    private func lists(_ stream: StreamID, _ channel: Channel?) -> Bool {
-        guard let own = Channel(topic: stream.topic), stream.lane != .dead else { return false }
-        return channel == nil || channel == own
-    }
-
-    /// The first offset of a stream whose record is not older than `place`: a binary search, since
-    /// positions grow with offsets.
-    private func firstOffset(
-        of stream: StreamID,
-        notBefore place: ListPlace
-    ) throws(ShardError) -> Offset {
-        var low: Int64 = 0
-        var high = state.end(of: stream).rawValue
-        do throws(LogError) {
-            while low < high {
-                let middle = low + (high - low) / 2
-                // Records that retention has deleted are older than any that a list can name.
-                let position = try placeOf(stream, Offset(middle)) ?? .zero
-                let here = ListPlace(position: position, offset: Offset(middle))
-                if here.isBefore(place) { low = middle + 1 } else { high = middle }
-            }
-        } catch { throw .log(error) }
-        return Offset(low)
-    }
-
-    private func front(
-        _ stream: StreamID,
-        below: Offset
-    ) throws(ShardError) -> NotificationStory? {
-        var below = below
-        // What is lost for good is stepped over; asked for by its identifier, it says so.
-        while below.rawValue > 0,
-            let range = state.lostRange(stream, below.advanced(by: -1))
-        {
-            below = range.first
-        }
-        guard below.rawValue > 0 else { return nil }
-        return try story(at: stream, below.advanced(by: -1), withSteps: false)
-    }
-
-    private func walk(
-        user: UnsafeRawBufferPointer,
-        _ channel: Channel?,
-        _ place: ListPlace?,
-        _ examineMax: Int,
-        _ visit: (NotificationStory) -> Bool
-    ) throws(ShardError) -> ListPlace? {
-        var found: [(stream: StreamID, offset: Offset)] = []
-        var lastPosition: LogPosition?
-        do throws(LogError) {
-            try log.lookup(hash.recipient(user)) { position throws(LogError) in
-                // A batch with several records of this user is met once for each of them.
-                guard position < self.log.durablePosition, position != lastPosition else {
-                    return true
-                }
-                if let place, place.position < position { return true }
-                lastPosition = position
-                var here: [(stream: StreamID, offset: Offset)] = []
-                try self.log.read(at: position) { header, body in
-                    guard header.kind == .recordBatch, lists(header.stream, channel) else { return }
-                    RecordBatch.forEachRecord(in: body) { record in
-                        let offset = header.baseOffset.advanced(by: record.offsetDelta)
-                        guard let own = record.key, own.elementsEqual(user) else { return }
-                        let candidate = ListPlace(position: position, offset: offset)
-                        if let place, !candidate.isBefore(place) { return }
-                        here.append((header.stream, offset))
-                    }
-                }
-                found.append(contentsOf: here.reversed())
-                return found.count < examineMax
-            }
-        } catch { throw .log(error) }
-        // The search stopped at its bound: there may be more, although nothing more was found.
-        let isCut = found.count >= examineMax
-        var last: ListPlace?
-        for (index, entry) in found.enumerated() {
-            guard let story = try story(at: entry.stream, entry.offset, withSteps: false) else {
-                continue
-            }
-            if !visit(story) {
-                return index + 1 < found.count || isCut ? story.place : nil
-            }
-            last = story.place
-        }
-        return isCut ? last : nil
-    }
-}
-
-extension NotificationStory {
-    package var place: Shard.ListPlace {
-        Shard.ListPlace(position: recordPosition, offset: offset)
     }
 }

@@ -113,6 +113,7 @@ extension Shard {
             retention.due = now.monotonic.advanced(byMilliseconds: pause)
             noteReaders(at: now)
             try sweepRows(into: &commands, pause: pause, at: now)
+            try sweepKeys(into: &commands, at: now)
         }
         try look(into: &commands, at: now)
         try append(commands, at: now)
@@ -160,6 +161,9 @@ extension Shard {
                     reason: reason
                 )
                 try makeRoom(room, into: &commands, at: now)
+                break
+            }
+            guard try hasKeysInRows(segment, latest: latest, into: &commands, at: now) else {
                 break
             }
             below = segment.number + 1

@@ -41,6 +41,8 @@ package struct SubmitOutcome: Hashable, Sendable {
     package var kind: Kind
     package var id: NotificationID
     package var durableAt: LogPosition
+    /// How it ended, when its record is gone.
+    package var endState: NotificationState?
 }
 
 extension Shard {
@@ -159,10 +161,10 @@ extension Shard {
         do throws(LogError) {
             try log.lookup(hash.idempotency(key), since: since) { position throws(LogError) in
                 var tooOld = false
-                try log.read(at: position) { header, body in
+                try self.log.read(at: position) { header, body throws(LogError) in
                     tooOld = clock.steady(header.wall, at: header.position) < oldest
                     guard !tooOld, header.kind == .recordBatch else { return }
-                    forEachRecord(in: body, at: position) { record in
+                    try self.forEachRecord(in: body, of: header) { record in
                         guard let value = record.value,
                             let stored = Envelope.idempotencyKey(in: value),
                             stored.elementsEqual(key)
@@ -189,6 +191,14 @@ extension Shard {
                 kind: isSame ? .duplicate : .conflict,
                 id: id(kept.stream, kept.offset),
                 durableAt: log.durablePosition
+            )
+        }
+        if found == nil {
+            found = try rememberedByKey(
+                key,
+                envelope: envelope,
+                topic: channel.topic,
+                since: oldest
             )
         }
         switch found?.kind {

@@ -74,12 +74,18 @@ extension Shard {
                 stream: record.stream,
                 offset: record.offset,
                 revision: record.revision,
-                groups: (record.ready + record.waiting).sorted(),
+                groups: groups(of: record),
                 idempotencyRow: record.idempotencyRowKey ?? []
             )
             forgotten.append(.kept(name, bytes: UInt32(record.rowBytes)))
         }
         return forgotten
+    }
+
+    /// The groups that may have a row which tells how the record ended.
+    private func groups(of record: KeptRecord) -> [GroupID] {
+        let delivery = state.group(named: GroupState.deliveryName, on: record.stream.topic)?.id
+        return Set(record.ready + record.waiting + (delivery.map { [$0] } ?? [])).sorted()
     }
 
     /// Whether every group has finished a kept record, and did so before `oldest`.

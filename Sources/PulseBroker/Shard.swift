@@ -36,6 +36,8 @@ package struct ShardConfiguration: Sendable {
     package var scrubIntervalMilliseconds: Int64
     /// From the newest entry to a start: more is not counted as age until the clock is trusted.
     package var clockGapMilliseconds = Limits.clockGapMilliseconds
+    /// Keys that may outlive their records.
+    package var rememberedKeysMax = Limits.rememberedKeysMax
     /// How long the clock has to be steady for that.
     package var clockTrustMilliseconds = Limits.clockTrustMilliseconds
     /// How long and how much is kept, for all and by topic.
@@ -431,4 +433,6 @@ package struct ShardStatistics: Sendable {
     package var clockChanges: UInt64 = 0
     package var checkpoints: UInt64 = 0
     package var releases: UInt64 = 0
+    /// Idempotency keys given up before their window was over, because there were too many.
+    package var keysForgotten: UInt64 = 0
 }

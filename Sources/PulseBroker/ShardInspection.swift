@@ -233,7 +233,7 @@ package struct ShardInspection {
             case 0x68: self = .held
             case 0x64: self = .dead
             case 0x74: self = .template
-            case 0x77, 0x6B, 0x78, 0x65, 0x79: self = .message
+            case 0x77, 0x6B, 0x78, 0x65, 0x79, 0x71, 0x6A: self = .message
             default: self = .other
             }
         }

@@ -11,7 +11,8 @@ extension ShardState {
     static let version: UInt8 = 3
     /// The first that has a segment book.
     static let bookVersion: UInt8 = 3
-    /// Version 3 and the clock behind it; written only where the clock was ever set.
+    /// Version 3, and behind it the clock and the keys that outlive their records; written only where there
+    /// is anything to say of either.
     static let clockVersion: UInt8 = 4
 
     /// How many of a ledger's fields a version has, in their order.
@@ -25,7 +26,7 @@ extension ShardState {
 
     /// The hot part as bytes: equal states give equal bytes.
     package func encoded() -> [UInt8] {
-        encoded(version: clock.isPlain ? Self.version : Self.clockVersion)
+        encoded(version: clock.isPlain && keys == KeyMemory() ? Self.version : Self.clockVersion)
     }
 
     /// As an earlier version would have been written, without what it did not have.
@@ -83,7 +84,11 @@ extension ShardState {
             bytes.append(range.isExact ? 1 : 0)
         }
         if version >= 3 { book.append(to: &bytes) }
-        if version >= Self.clockVersion { clock.append(to: &bytes) }
+        if version >= Self.clockVersion {
+            clock.append(to: &bytes)
+            bytes.append(littleEndian: keys.to.rawValue)
+            bytes.append(littleEndian: keys.count)
+        }
         return bytes
     }
 
@@ -144,8 +149,12 @@ extension ShardState {
             self.book = book
         }
         if version >= Self.clockVersion {
-            guard let clock = SteadyClock(&reader) else { return nil }
+            guard let clock = SteadyClock(&reader), let to: UInt64 = reader.littleEndian(),
+                let count: UInt64 = reader.littleEndian()
+            else { return nil }
             self.clock = clock
+            keys.to = LogPosition(to)
+            keys.count = count
         }
         guard reader.isAtEnd else { return nil }
     }

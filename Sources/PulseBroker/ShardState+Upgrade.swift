@@ -13,9 +13,11 @@ extension ShardState {
         var waiting: [MessageKey: Int64] = [:]
         let end = applied
         try fromLog { () throws(LogError) in
-            try log.scan(from: .zero) { header, body in
+            try log.scan(from: .zero) { header, body throws(LogError) in
                 guard header.endPosition <= end else { return false }
-                draft.note(header, body, waiting: &waiting)
+                do throws(RecordBatchError) {
+                    try draft.note(header, body, waiting: &waiting)
+                } catch { throw log.damagedBatch(header, error) }
                 return true
             }
         }
@@ -50,7 +52,7 @@ extension ShardState {
         _ header: EntryHeader,
         _ body: UnsafeRawBufferPointer,
         waiting: inout [MessageKey: Int64]
-    ) {
+    ) throws(RecordBatchError) {
         switch header.kind {
         case .recordBatch:
             book.noteEntry(header, topics: SegmentBook.bit(of: header.stream.topic))
@@ -58,7 +60,7 @@ extension ShardState {
             guard
                 let delivery = group(named: GroupState.deliveryName, on: header.stream.topic)
             else { return }
-            RecordBatch.forEachRecord(in: body) { record in
+            try RecordBatch.forEachRecord(in: body) { record in
                 guard let value = record.value, let due = Envelope.deliverAt(in: value),
                     due > header.wall
                 else { return }

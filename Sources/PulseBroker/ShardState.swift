@@ -84,6 +84,8 @@ package struct ShardState: Sendable {
     package internal(set) var book: SegmentBook
     /// By which clock things age.
     package internal(set) var clock = SteadyClock()
+    /// Keys that outlive their records.
+    package internal(set) var keys = KeyMemory()
 
     /// No stream grows so far: an offset past it was not written by us.
     private static let offsetMax = Int64.max / 2
@@ -180,7 +182,7 @@ package struct ShardState: Sendable {
         let ledger = Int(channel.rawValue) - 1
         ledgers[ledger].accepted += UInt64(header.recordCount)
         guard let delivery = group(named: GroupState.deliveryName, on: stream.topic) else { return }
-        RecordBatch.forEachRecord(in: body) { record in
+        func schedule(_ record: RecordView) {
             guard let value = record.value, let due = Envelope.deliverAt(in: value),
                 due > header.wall
             else { return }
@@ -198,6 +200,9 @@ package struct ShardState: Sendable {
             )
             row.put(into: &rows)
         }
+        do throws(RecordBatchError) {
+            try RecordBatch.forEachRecord(in: body, schedule)
+        } catch { throw StateError(position: header.position, problem: .unreadable) }
     }
 
     private mutating func applyCommand(
@@ -315,6 +320,11 @@ package struct ShardState: Sendable {
         case .expired(let expiry): expire(expiry, at: clock.steady(header.wall), rows: &rows)
         case .forgot(let forgotten):
             for row in forgotten { forget(row, rows: &rows) }
+        case .told(let wall, let end):
+            guard let step = end.step else { return }
+            rows.put(EndedRow.outcomeKey(step.message), EndedRow.outcome(end, at: wall))
+        case .remembered(let piece): keys.remember(piece, rows: &rows)
+        case .keysOver(let over): keys.forget(over, rows: &rows)
         case .clockSet(let milliseconds, _):
             clock.set(by: milliseconds, at: position, header.wall)
         }
@@ -411,7 +421,7 @@ extension Command {
         switch self {
         case .templatePut, .cancelled, .expired, .released: true
         case .delivered, .dead, .intent, .held, .groupCreated, .started, .kept, .forgot,
-            .clockSet:
+            .clockSet, .told, .remembered, .keysOver:
             false
         }
     }

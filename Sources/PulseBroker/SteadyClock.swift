@@ -114,7 +114,7 @@ package struct SteadyClock: Hashable, Sendable {
     init?(_ reader: inout ByteReader) {
         guard let earliest: Int64 = reader.littleEndian(),
             let count: UInt32 = reader.littleEndian(),
-            (1...Limits.clockStepsMax).contains(Int(count))
+            (0...Limits.clockStepsMax).contains(Int(count))
         else { return nil }
         self.earliest = earliest
         for _ in 0..<count {

@@ -142,6 +142,9 @@ package enum Limits {
     /// Milliseconds after a start in which a group's consumers may come back before it counts as one that
     /// nobody reads, whatever it settled last.
     package static let readerGraceMilliseconds: Int64 = 3_600_000
+    /// Idempotency keys whose records went by size before the window was over: some 150 MiB of the state
+    /// store.
+    package static let rememberedKeysMax = 1 << 20
     /// Held messages kept in memory; the rest wait in the state store, in due order.
     package static let heldInMemoryMax = 65_536
     /// Records above a group's floor, done or not, at which the group stops leasing: 512 KiB of bits.

@@ -104,4 +104,6 @@ extension Mutant {
     // Bugs that whole worlds found.
     @inlinable public static var answerPastCommands: Mutant { Mutant(59) }
     @inlinable public static var ageByWallClock: Mutant { Mutant(63) }
+    @inlinable public static var keepWithoutEnd: Mutant { Mutant(62) }
+    @inlinable public static var forgetKeysBySize: Mutant { Mutant(61) }
 }

@@ -3,6 +3,17 @@
 package import PulseCore
 
 package struct DiskView: Sendable {
+    /// Idempotency keys whose records went by size.
+    package struct Keys: Sendable {
+        package var remembered: UInt64
+        package var forgotten: UInt64
+
+        package init(remembered: UInt64, forgotten: UInt64) {
+            self.remembered = remembered
+            self.forgotten = forgotten
+        }
+    }
+
     /// What is made of the wall clock.
     package struct Clock: Sendable {
         package var steps: Int
@@ -53,6 +64,7 @@ package struct DiskView: Sendable {
     package var keptBytes: UInt64
     package var evacuated: UInt64
     package var expired: UInt64
+    package var keys: Keys
     package var clock: Clock
     package var pin: Pin?
 
@@ -65,6 +77,7 @@ package struct DiskView: Sendable {
         keptBytes: UInt64,
         evacuated: UInt64,
         expired: UInt64,
+        keys: Keys,
         clock: Clock,
         pin: Pin?
     ) {
@@ -76,6 +89,7 @@ package struct DiskView: Sendable {
         self.keptBytes = keptBytes
         self.evacuated = evacuated
         self.expired = expired
+        self.keys = keys
         self.clock = clock
         self.pin = pin
     }
@@ -102,6 +116,8 @@ extension HTTPResponse {
             member(",\"bytes\":", view.keptBytes)
             member(",\"evacuated\":", view.evacuated)
             member(",\"expired\":", view.expired)
+            member("},\"keys\":{\"remembered\":", view.keys.remembered)
+            member(",\"forgotten\":", view.keys.forgotten)
             member("},\"clock\":{\"steps\":", view.clock.steps)
             member(",\"set_by_milliseconds\":", view.clock.setByMilliseconds)
             member(",\"unconfirmed_milliseconds\":", view.clock.unconfirmedMilliseconds)

@@ -83,6 +83,7 @@ extension ShardLog {
         position = at + UInt64(size)
         segment.end = position
         segment.tally.count(wall)
+        if wall > latestEntryWall { latestEntryWall = wall }
         if kind == .recordBatch, recordCount > 0 {
             index.add(stream: stream, baseOffset: baseOffset, count: recordCount, byte: byte)
         }

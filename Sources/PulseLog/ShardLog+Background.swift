@@ -156,6 +156,7 @@ extension ShardLog {
             }
         }
         guard releasing.count > before else { return }
+        noteLatestEntry()
         releaseMarkDue = true
         streamDirectory.forget(before: (kept.first ?? active).number)
         wantsJobs = true

@@ -40,6 +40,13 @@ extension ShardLog {
         return .damaged(range)
     }
 
+    /// The error for an entry whose bytes verify and that is no record batch all the same. Noted when new.
+    package func damagedBatch(_ header: EntryHeader, _ error: RecordBatchError) -> LogError {
+        let at = header.position.rawValue
+        guard let segment = segment(at: at) else { return .noEntry(at: header.position) }
+        return damage(segment, at, "the record batch does not parse: \(error)")
+    }
+
     /// Notes damage that scrubbing found; answers whether it is new.
     func noteDamage(_ range: DamagedRange) -> Bool {
         let isKnown = damaged.contains {

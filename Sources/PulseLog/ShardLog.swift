@@ -66,6 +66,9 @@ package final class ShardLog {
     /// What ``noteTime(_:)`` was told last, and until when failed work rests.
     var latestTime = MonotonicInstant(nanoseconds: 0)
     var jobsNotBefore = MonotonicInstant(nanoseconds: 0)
+    /// The latest wall clock of any entry: later than now when a clock was set back. Kept, because it is
+    /// asked for with every waiting message.
+    package internal(set) var latestEntryWall = WallTimestamp(milliseconds: .min)
     /// Keys of older entries are not asked for: their filters need no memory.
     var keysSince = WallTimestamp(milliseconds: .min)
     /// Jobs that failed with none ending well between them.
@@ -156,6 +159,7 @@ package final class ShardLog {
         gaps = recovered.gaps
         precedingEnd = LogPosition(recovered.precedingEnd)
         refusal = recovered.damaged.first.map { .damaged($0) }
+        noteLatestEntry()
         for segment in kept where segment.isSealed || segment !== active {
             streamDirectory.add(segment)
         }
@@ -211,9 +215,8 @@ package final class ShardLog {
         spares.count + sparesComing.count + roomBytes / geometry.segmentBytes
     }
 
-    /// The latest wall clock of any entry: later than now when a clock was set back.
-    package var latestEntryWall: WallTimestamp {
-        kept.lazy.map(\.tally.latestWall).max() ?? active.tally.latestWall
+    func noteLatestEntry() {
+        latestEntryWall = kept.lazy.map(\.tally.latestWall).max() ?? active.tally.latestWall
     }
 
     /// When the newest entry was written, nil when there is none. Mostly known; where the newest segment

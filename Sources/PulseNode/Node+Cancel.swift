@@ -22,8 +22,15 @@ extension Node {
                 .v1
             )
         } else {
-            let outcome = try unlessUnreadable { () throws(ShardError) in
-                try self.shard.cancel(id, at: now)
+            let outcome = try unlessLost { () throws(ShardError) in
+                try self.unlessUnreadable { () throws(ShardError) in
+                    try self.shard.cancel(id, at: now)
+                }
+            }
+            guard let outcome else {
+                let lost = HTTPResponse.unavailable(.dataLost, retryAfterSeconds: nil, .v1)
+                respond(lost, slot: slot, to: conversation, into: &effects)
+                return
             }
             switch outcome {
             case .cancelled(let durableAt):

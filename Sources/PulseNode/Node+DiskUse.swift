@@ -18,6 +18,10 @@ extension Node {
             keptBytes: book.keptBytes,
             evacuated: book.evacuated,
             expired: shard.state.groups.reduce(0) { $0 + $1.expired },
+            keys: DiskView.Keys(
+                remembered: shard.state.keys.count,
+                forgotten: shard.statistics.keysForgotten
+            ),
             clock: DiskView.Clock(
                 steps: shard.state.clock.steps.count,
                 setByMilliseconds: shard.state.clock.offset,
@@ -37,8 +41,17 @@ extension Node {
         )
     }
 
-    /// Says what is made of the wall clock when somebody set it: it decides what is kept and what goes.
+    /// Says what is made of the wall clock when somebody set it, and that keys were given up early.
     func reportClock(into effects: inout EffectQueue) {
+        let forgotten = shard.statistics.keysForgotten
+        if forgotten > metrics.keysForgottenTold {
+            metrics.keysForgottenTold = forgotten
+            let fields = [LogEvent.Field("keys", "\(forgotten)")]
+            let message =
+                "idempotency keys were forgotten before their window was over: too many outlived their "
+                + "records; storage.retention_bytes is too small for idempotency.window"
+            effects.append(.log(LogEvent(.warning, message, fields, mayRepeat: true)))
+        }
         for event in shard.takeClockEvents() {
             switch event {
             case .set(let milliseconds):
@@ -76,6 +89,18 @@ extension Node {
         for reason in DiskUse.Reason.allCases {
             text.sample([("reason", reason.rawValue)], UInt64(clamping: use[reason]))
         }
+        text.family(
+            "pulse_idempotency_keys_kept",
+            "gauge",
+            "Idempotency keys that outlive their records."
+        )
+        text.sample([], shard.state.keys.count)
+        text.family(
+            "pulse_idempotency_keys_forgotten_total",
+            "counter",
+            "Idempotency keys given up before their window was over."
+        )
+        text.sample([], shard.statistics.keysForgotten)
         text.family("pulse_clock_steps_total", "counter", "Times the wall clock was found set.")
         text.sample([], metrics.clockSteps)
         text.family(

@@ -18,6 +18,8 @@ struct NodeMetrics {
     var calls: UInt64 = 0
     var diskStalls: UInt64 = 0
     var clockSteps: UInt64 = 0
+    /// Of those the operator was told.
+    var keysForgottenTold: UInt64 = 0
     /// In the order of `outcomeNames`.
     private(set) var outcomes: [UInt64] = Array(repeating: 0, count: 7)
 

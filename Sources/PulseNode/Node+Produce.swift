@@ -33,7 +33,7 @@ extension Node {
             switch reply {
             case .success(let reply): frame = reply
             case .failure(let refusal):
-                // What went in before stays in; a repeat is recognised by its keys.
+                // It was to go in as a whole, and did not.
                 refuse(refusal.code, refusal.code.title, correlation, &frame)
             }
         } else {
@@ -109,7 +109,14 @@ extension Node {
                 )
             }
         } else {
-            for record in records { try takeOne(record, channel, at: now, &reply, &frame) }
+            // Each is answered for itself: what went in before the disk was full stays in.
+            for record in records {
+                let taken = try unlessRefused { () throws(ShardError) in
+                    try self.takeOne(record, channel, at: now, &reply, &frame)
+                }
+                guard case .failure(let refusal) = taken else { continue }
+                reply.append(refused: refusal.code, refusal.code.title, into: &frame)
+            }
         }
         reply.close(in: &frame)
         return frame

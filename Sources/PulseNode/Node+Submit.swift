@@ -156,17 +156,20 @@ extension Node {
         case (.accepted, _): response = .accepted(outcome.id, dialect)
         // System 000's clients expect the first identifier, whatever the body.
         case (.duplicate, _), (.conflict, .compatible):
-            let found = try unlessUnreadable { () throws(ShardError) in
-                try self.shard.story(of: outcome.id, withSteps: false)
+            let found = try unlessLost { () throws(ShardError) in
+                try self.unlessUnreadable { () throws(ShardError) in
+                    try self.shard.story(of: outcome.id, withSteps: false)
+                }
             }
-            guard let story = found else {
-                let refusal = RefusedWork(code: .dataCorrupt).response(dialect)
+            guard let story = found ?? nil else {
+                let code: ErrorCode = found == nil ? .dataLost : .dataCorrupt
+                let refusal = RefusedWork(code: code).response(dialect)
                 respond(refusal, slot: slot, to: conversation, into: &effects)
                 return
             }
             response = .duplicate(
                 outcome.id,
-                story?.state ?? .ready,
+                story?.state ?? outcome.endState ?? .ready,
                 attempts: story?.attempts ?? 0,
                 dialect
             )

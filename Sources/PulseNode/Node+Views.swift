@@ -107,7 +107,9 @@ extension Node {
         case .cancelled:
             view.nextAttemptAt = nil
             event("cancelled", nil)
-        case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot, .clockSet:
+        case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot, .told,
+            .remembered, .keysOver,
+            .clockSet:
             break
         }
     }

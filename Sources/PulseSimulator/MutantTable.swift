@@ -103,6 +103,8 @@ extension Mutant {
             MutantRow("take-foreign-store", .takeForeignStore, "B5", by: .cases),
             MutantRow("answer-past-commands", .answerPastCommands, "B1", within: 0),
             MutantRow("age-by-wall-clock", .ageByWallClock, "B12", within: 0),
+            MutantRow("keep-without-end", .keepWithoutEnd, "B5", within: 0),
+            MutantRow("forget-keys-by-size", .forgetKeysBySize, "B12", within: 0),
         ]
     }
 

@@ -9,10 +9,9 @@ extension Witness {
         self.wall = wall
     }
 
-    /// Whether a key may have been forgotten since it was first sent. By size nobody can tell when.
+    /// Whether a key may have been forgotten since it was first sent: never because of size.
     func isForgotten(_ keyGroup: Int) -> Bool {
         guard let retention = rules.retention, let since = keysSince[keyGroup] else { return false }
-        if retention.bytes > 0, hasReleased { return true }
         guard retention.ageMilliseconds != nil else { return false }
         // A clock that is set makes nothing older.
         return time.milliseconds(since: since) + clockSlewed >= retention.keyMilliseconds

@@ -161,7 +161,7 @@ extension World {
         for damage in node.shard.recovery.damaged {
             witness.note("P1", "a crash is taken for damage: \(damage)")
         }
-        for id in witness.acknowledgedIDs where !hasLostItsEnd(id, in: node.shard) {
+        for id in witness.acknowledgedIDs {
             look(at: id, on: node, "after a restart")
         }
         checkGhosts(node)

@@ -113,7 +113,7 @@ extension World {
             if number != witness.submissionNumber(of: id) {
                 witness.note("P1", "\(id) has another content after: \(damage)")
             }
-            if !isTold, !hasLostItsEnd(id, in: shard), let final = witness.finalState(of: id),
+            if !isTold, let final = witness.finalState(of: id),
                 final != story.state
             {
                 witness.note(

@@ -101,7 +101,6 @@ extension World {
     private func checkEnd() {
         guard let node else { return }
         for id in witness.known {
-            if hasLostItsEnd(id, in: node.shard) { continue }
             look(at: id, on: node, "at the end")
             do throws(ShardError) {
                 guard let story = try node.shard.story(of: id, withSteps: false) else {

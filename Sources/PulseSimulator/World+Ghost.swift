@@ -106,7 +106,7 @@ extension World {
             witness.note("P1", "template \(name) was confirmed and is lost")
         }
         guard !options.isPlain else { return }
-        for id in witness.known where !hasLostItsEnd(id, in: node.shard) {
+        for id in witness.known {
             do throws(ShardError) {
                 guard let story = try node.shard.story(of: id, withSteps: false) else { continue }
                 let calls = witness.callsThatCount(of: id)

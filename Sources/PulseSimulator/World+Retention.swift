@@ -28,18 +28,6 @@ extension World {
         return true
     }
 
-    /// A known gap: a record that moves for a group which has not read it does not take with it how its
-    /// delivery ended before. When that entry is gone, nobody can tell.
-    func hasLostItsEnd(_ id: NotificationID, in shard: Shard) -> Bool {
-        guard knobs.retention != nil, let place = id.place(key: shard.log.identity.key),
-            let group = shard.state.group(named: GroupState.deliveryName, on: place.stream.topic)
-        else { return false }
-        do throws(ShardError) {
-            guard let record = try shard.kept(place.stream, place.offset) else { return false }
-            return !record.ready.contains(group.id) && !record.waiting.contains(group.id)
-        } catch { return false }
-    }
-
     /// Whether a group need not have seen a notification: it began when that was gone, or nobody read
     /// for the group and it lost its share.
     func isExcused(_ id: NotificationID, _ name: String, _ channel: Channel) -> Bool {

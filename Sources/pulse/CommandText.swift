@@ -46,7 +46,8 @@ enum CommandText {
             return [("command", .text("began")), ("time", .text(wall.rfc3339))]
         case .cancelled(let step):
             return named("cancelled", step)
-        case .kept, .released, .expired, .forgot, .clockSet:
+        case .kept, .released, .expired, .forgot, .told, .clockSet, .remembered,
+            .keysOver:
             return ofRetention(command)
         }
     }
@@ -73,6 +74,18 @@ enum CommandText {
             ]
         case .forgot(let rows):
             return [("command", .text("forgot")), ("rows", .number(rows.count))]
+        case .remembered(let piece):
+            return [
+                ("command", .text("remembered")), ("to", InspectReport.position(piece.to)),
+                ("keys", .number(piece.keys.count)),
+            ]
+        case .keysOver(let over):
+            return [("command", .text("keys_over")), ("keys", .number(over.digests.count))]
+        case .told(let wall, let end):
+            return [
+                ("command", .text("told")), ("time", .text(wall.rfc3339)),
+                ("end", .object(members(of: end))),
+            ]
         case .clockSet(let milliseconds, let cause):
             let why = ["set", "start", "confirmed"][Int(cause.rawValue) - 1]
             return [

@@ -74,6 +74,9 @@ enum InspectDump {
                     ("base_offset", .number(header.baseOffset.rawValue)),
                     ("records", .list(records(header, body))),
                 ]
+                do throws(RecordBatchError) {
+                    try RecordBatch.forEachRecord(in: body) { _ in }
+                } catch { members.append(("message", .text("no record batch: \(error)"))) }
             } else {
                 var commands: [JSON] = []
                 let isWhole = PulseBroker.Command.forEach(in: body) {
@@ -92,7 +95,7 @@ enum InspectDump {
 
     private static func records(_ header: EntryHeader, _ body: UnsafeRawBufferPointer) -> [JSON] {
         var records: [JSON] = []
-        RecordBatch.forEachRecord(in: body) { record in
+        func add(_ record: RecordView) {
             let offset = header.baseOffset.advanced(by: record.offsetDelta)
             var members: [(String, JSON)] = [("offset", .number(offset.rawValue))]
             if let key = record.key {
@@ -108,6 +111,11 @@ enum InspectDump {
                 }
             }
             records.append(.object(members))
+        }
+        do throws(RecordBatchError) {
+            try RecordBatch.forEachRecord(in: body, add)
+        } catch {
+            // Told beside the records, of which there are none.
         }
         return records
     }

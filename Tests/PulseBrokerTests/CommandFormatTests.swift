@@ -103,6 +103,34 @@ import Testing
         try check(.released(below: 7), "0A 08000000 0700000000000000")
         try check(.clockSet(byMilliseconds: -2, .start), "0D 09000000 FEFFFFFFFFFFFFFF 02")
         try check(
+            .told(
+                at: WallTimestamp(milliseconds: 3),
+                .delivered(step, code: 250, detail: "ok")
+            ),
+            "0E 36000000 0300000000000000 02 29000000 \(Self.stepHex) FA000000 0200 6F6B"
+        )
+        let digest = KeyDigest(high: 1, low: 2)
+        let key = RememberedKey(
+            digest: digest,
+            stream: StreamID(rawValue: 0x0001_0002),
+            offset: Offset(9),
+            state: 5,
+            content: 3,
+            steady: WallTimestamp(milliseconds: 4)
+        )
+        let digestHex = "0100000000000000 0200000000000000"
+        try check(
+            .remembered(KeyPiece(to: LogPosition(0x1000), keys: [key])),
+            "0F 39000000 0010000000000000 01000000 \(digestHex) 02000100 0900000000000000 05 "
+                + "0300000000000000 0400000000000000"
+        )
+        try check(
+            .keysOver(KeysOver(to: LogPosition(0x1000), digests: [digest])),
+            "10 1C000000 0010000000000000 01000000 \(digestHex)"
+        )
+        let nested = try bytes("0E 16000000 0000000000000000 0E 09000000 0000000000000000 0E")
+        #expect(!nested.withUnsafeBytes { Command.forEach(in: $0) { _ in } })
+        try check(
             .expired(
                 Expiry(
                     group: GroupID(5),

@@ -185,6 +185,12 @@ import Testing
             #expect(story.state == .ready)
             #expect(try bench.dispatch(.sms).first?.message.offset == story.offset)
         default:
+            #expect(
+                story.state == .delivered && story.attempts == 1 && story.steps.count == 1,
+                "how it was delivered is not forgotten: \(story.state)"
+            )
+            let rows = bench.store.rows.filter { $0.key.first == 0x78 && $0.key.count == 15 }
+            #expect(rows.count == 1)
             bench.pass(milliseconds: 30 * minute)
             _ = try bench.subscribe(connection: 9, credit: 10_000)
             let handouts = try bench.deal()

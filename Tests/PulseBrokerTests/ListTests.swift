@@ -116,6 +116,86 @@ import Testing
         #expect(found == expected.map(\.id))
     }
 
+    /// What outlived its segment is listed behind what is in the log.
+    @Test(arguments: [1, 3, 50], [2, 5000])
+    func keptRecordsAreListed(limit: Int, examineMax: Int) throws {
+        let bench = try ShardBench(
+            segmentBytes: 32 << 10,
+            window: 60_000,
+            retention: 60_000
+        )
+        let year: Int64 = 365 * 86_400_000
+        var model: [Entry] = []
+        for index in 0..<60 {
+            let user = "user-\(index % 3)"
+            let channel = Channel.allCases[index % 2]
+            // Most of them end, and go.
+            let stays = index % 5 < 2
+            let due = bench.now.wall.advanced(byMilliseconds: stays ? year : 1)
+            let outcome = try bench.submit(
+                user: user,
+                text: String(repeating: "x", count: 900),
+                lane: Lane.allCases[index % 3],
+                channel: channel,
+                deliverAt: due
+            )
+            if stays { model.append(Entry(id: outcome.id, user: user, channel: channel)) }
+            try bench.sync()
+        }
+        func deliverAll() throws {
+            for channel in Channel.allCases {
+                while true {
+                    let leases = try bench.dispatch(channel, slots: 100)
+                    if leases.isEmpty { break }
+                    for lease in leases {
+                        try bench.shard.settle(
+                            lease.id,
+                            .delivered(code: 250, detail: ""),
+                            at: bench.now
+                        )
+                    }
+                    try bench.sync()
+                }
+            }
+        }
+        bench.pass(milliseconds: 1000)
+        try deliverAll()
+        bench.pass(milliseconds: 180_000)
+        let late = try fill(bench, count: 150, seed: 3)
+        try deliverAll()
+        for _ in 0..<60 {
+            bench.pass(milliseconds: 110)
+            try bench.shard.reachedTime(bench.now)
+            try bench.shard.releaseOldSegments(at: bench.now)
+            try bench.sync()
+        }
+        #expect(bench.shard.state.book.keptRecords > 0)
+        #expect(bench.shard.log.firstNumber > 0)
+        let oldest = bench.shard.log.firstPosition
+        for channel in [nil, .email, Channel.allCases[1]] as [Channel?] {
+            for user in [nil, "user-0", "user-2", "nobody"] {
+                let found = try pages(
+                    bench,
+                    channel: channel,
+                    user: user,
+                    limit: limit,
+                    examineMax: examineMax
+                )
+                let expected = (late + model.reversed()).filter {
+                    (channel == nil || $0.channel == channel) && (user == nil || $0.user == user)
+                }
+                let ended = try expected.filter {
+                    try bench.shard.story(of: $0.id, withSteps: false) != nil
+                }
+                #expect(
+                    found.filter { id in expected.contains { $0.id == id } } == ended.map(\.id),
+                    "channel \(channel?.name ?? "any"), user \(user ?? "any")"
+                )
+                #expect(Set(found).count == found.count && oldest > .zero)
+            }
+        }
+    }
+
     @Test func aListGoesOnWhereItStoppedAlthoughNewOnesCome() throws {
         let bench = try ShardBench()
         let model = try fill(bench, count: 20, seed: 9)

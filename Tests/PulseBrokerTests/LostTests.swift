@@ -125,6 +125,54 @@ import Testing
         }
     }
 
+    /// The record reads well, and what became of it is lost: nothing may be made up.
+    @Test(arguments: [false, true])
+    func anEndThatIsLostIsNotGuessed(withoutStore: Bool) throws {
+        let (bench, ids) = try worked()
+        let steps = try bench.story(ids[0]).steps
+        let end = try #require(steps.last?.command.step)
+        var entry: LogPosition?
+        try bench.shard.log.scan(from: .zero) { header, body in
+            _ = Command.forEach(in: body) { command in
+                if case .delivered(let step, _, _) = command, step == end {
+                    entry = header.position
+                }
+            }
+            return true
+        }
+        let position = try #require(entry)
+        try bench.restart(.clean)
+        let segment = try #require(bench.shard.log.segments.last { $0.base <= position })
+        let byte = Int(position.rawValue - segment.base.rawValue)
+        bench.directory.damage(segment.name) { $0[byte + 70] ^= 1 }
+        try repair(bench)
+        if withoutStore { bench.store = MemoryStore() }
+        try bench.restart()
+        if withoutStore {
+            // Nothing else knows of it: it is tried again.
+            #expect(try bench.state(of: ids[0]) == .ready)
+            return
+        }
+        #expect(throws: ShardError.self) { try bench.state(of: ids[0]) }
+        #expect(bench.balance.delivered == 1, "the books know that it ended")
+        for user in [nil, "u0", "u5"] as [String?] {
+            var listed: [NotificationID] = []
+            let bytes = Array((user ?? "").utf8)
+            _ = try bytes.withUnsafeBytes {
+                try bench.shard.walkNewestFirst(
+                    channel: .email,
+                    user: user == nil ? nil : $0,
+                    olderThan: nil,
+                    examineMax: 100
+                ) {
+                    listed.append($0.id)
+                    return true
+                }
+            }
+            #expect(!listed.contains(ids[0]) && listed.contains(ids[5]) == (user != "u0"))
+        }
+    }
+
     /// Any entry may be lost: commands that others build on too.
     @Test(arguments: [false, true])
     func whateverEntryIsLostTheRestGoesOn(withoutStore: Bool) throws {

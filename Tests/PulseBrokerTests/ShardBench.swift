@@ -252,7 +252,8 @@ final class ShardBench {
 
     private func foldedRows(of store: MemoryStore) -> [StateRow] {
         store.rows.filter {
-            [0x68, 0x64, 0x74, 0x77, 0x6B, 0x78, 0x65, 0x79].contains($0.key[0]) && $0.key.count > 9
+            [0x68, 0x64, 0x74, 0x77, 0x6B, 0x78, 0x65, 0x79, 0x71].contains($0.key[0])
+                && $0.key.count > 9 || $0.key[0] == 0x6A
         }
     }
 

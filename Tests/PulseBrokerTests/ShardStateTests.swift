@@ -7,6 +7,15 @@ import TestDoubles
 import Testing
 
 @Suite struct ShardStateTests {
+    /// Bytes that verify and are no batch are not "no records".
+    @Test func whatIsNoBatchIsRefused() throws {
+        let bench = try ShardBench()
+        let junk = [UInt8](repeating: 7, count: 100)
+        let stream = StreamID(topic: TopicID(1), partition: PartitionID(0), lane: .normal)
+        _ = try bench.shard.append(junk, records: 1, to: stream, keys: [], at: bench.now)
+        #expect(throws: ShardError.self) { try bench.sync() }
+    }
+
     @Test func aRecordKeepsTheTemplateOfItsOwnMoment() throws {
         let bench = try ShardBench()
         func save(_ text: String, name: String = "hello") throws -> LogPosition {

@@ -425,6 +425,9 @@ extension Command {
         case .expired: "expired"
         case .forgot: "forgot"
         case .clockSet: "clockSet"
+        case .told: "told"
+        case .remembered: "remembered"
+        case .keysOver: "keysOver"
         }
     }
 }

@@ -89,6 +89,30 @@ import Testing
         #expect(bench.events.filter { $0.message.contains("DAMAGED") }.count == 1)
     }
 
+    @Test func whatIsLostIsAnsweredAndStopsNothing() throws {
+        let bench = try NodeBench()
+        let lost = try send(bench, "first words", key: "a")
+        let whole = try send(bench, "second words", key: "b")
+        try damage(bench, "first words")
+        let plan = try LogRepair.plan(bench.directory)
+        _ = try LogRepair.perform(
+            plan,
+            in: bench.directory,
+            trash: MemoryDirectory(),
+            stamp: "S",
+            at: WallTimestamp(milliseconds: 0)
+        )
+        try bench.restart()
+        for (method, path) in [
+            ("GET", "/v1/notifications/\(lost)"), ("POST", "/v1/notifications/\(lost)/cancel"),
+        ] {
+            let reply = try bench.exchange(method, path)
+            #expect(reply.body.contains("data_lost"), "\(method): \(reply.body)")
+        }
+        #expect(bench.stopped == nil)
+        #expect(try bench.exchange("GET", "/v1/notifications/\(whole)").status == 200)
+    }
+
     @Test func aMessageWhoseRecordIsDamagedIsLeftAndNotBuried() throws {
         let bench = try NodeBench()
         let lost = try send(

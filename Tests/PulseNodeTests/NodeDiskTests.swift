@@ -5,6 +5,7 @@ import PulseCore
 import PulseDelivery
 import PulseLog
 import PulseNode
+import PulseWire
 import TestDoubles
 import Testing
 
@@ -86,6 +87,37 @@ import Testing
         for id in ids { #expect(try bench.status(id) == "delivered") }
         try bench.restart(losing: .unsynced)
         for id in ids { #expect(try bench.status(id) == "delivered") }
+    }
+
+    @Test func aBatchThatMeetsAFullDiskIsAnsweredRecordByRecord() throws {
+        let bench = try NodeBench(providers: ProviderSettings(), segmentBytes: 32 << 10)
+        let client = try bench.client()
+        bench.directory.capacity = 0
+        let text = String(repeating: "x", count: 1900)
+        var accepted: [NotificationID] = []
+        var isPartial = false
+        for round in 0..<20 where !isPartial {
+            let envelopes = (0..<10).map { number in
+                // The same key twice: they go in one by one.
+                let key = "\(round)-\(max(1, number))"
+                return (user: "u", bytes: NativeClient.envelope(user: "u", text: text, key: key))
+            }
+            client.produce(NativeClient.batch(envelopes))
+            let said = try client.verdicts()
+            guard said.errors.isEmpty else { break }
+            #expect(said.verdicts.count == envelopes.count)
+            accepted += said.verdicts.filter { $0.status == .accepted }.map(\.id)
+            let full = said.verdicts.filter { $0.code == ErrorCode.diskFull.rawValue }
+            isPartial = !full.isEmpty && full.count < 9
+            #expect(full.allSatisfy { $0.status == .refused })
+        }
+        #expect(isPartial, "no batch met a full disk")
+        #expect(bench.stopped == nil)
+        bench.directory.capacity = .max
+        try bench.restart(losing: .unsynced)
+        for id in accepted { #expect(try bench.status("\(id)") == "ready") }
+        let count = try bench.metric("pulse_notifications_accepted_total{channel=\"email\"}")
+        #expect(count == accepted.count, "nothing that was refused is there")
     }
 
     @Test func aTemplateRefusedOnAFullDiskIsNotSavedLater() throws {
