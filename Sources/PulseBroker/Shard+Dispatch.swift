@@ -212,7 +212,7 @@ extension Shard {
             try read()
             return true
         } catch {
-            guard error.isUnreadable else { throw error }
+            guard error.refusal == .dataCorrupt else { throw error }
             stranded.insert(message)
             return false
         }

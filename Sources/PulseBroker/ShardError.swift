@@ -1,4 +1,4 @@
-// Why a shard cannot go on. Every case stops it: nothing here is the peer's fault.
+// Why a shard cannot go on, or cannot serve one request: nothing here is the peer's fault.
 
 package import PulseCore
 package import PulseLog
@@ -59,11 +59,28 @@ package enum ShardError: Error, Sendable, CustomStringConvertible {
 }
 
 extension ShardError {
-    /// What was asked about cannot be read, and everything else can: no reason to stop.
-    package var isUnreadable: Bool {
+    /// The code with which one request is refused, because everything else can be served: it is about
+    /// what cannot be read or was given up, or there is no room for it. Nil when the shard cannot go on.
+    package var refusal: ErrorCode? {
         switch self {
-        case .log(.damaged), .log(.missing), .log(.noEntry): true
-        default: false
+        case .log(.damaged), .log(.missing), .log(.noEntry): .dataCorrupt
+        case .log(.diskFull): .diskFull
+        case .lost: .dataLost
+        default: nil
+        }
+    }
+
+    /// What was asked about cannot be read.
+    package var isUnreadable: Bool { refusal == .dataCorrupt }
+
+    /// What the process ends with that cannot go on, at its start or later: 65 data, 70 storage, 75 no
+    /// room (spec/06-errors.md).
+    package var exitCode: Int32 {
+        switch self {
+        case .log(.diskFull): 75
+        case .storage(let failure), .log(.storage(let failure)):
+            failure.reason == .noSpace ? 75 : 70
+        default: 65
         }
     }
 }

@@ -13,36 +13,22 @@ extension Node {
         at now: Now,
         into effects: inout EffectQueue
     ) throws(ShardError) {
-        let response: HTTPResponse
-        // There is room for an outcome on a full disk, until outcomes wait for room themselves.
-        if let obstacle, obstacle != .diskFull || shard.isWaitingForRoom {
-            response = .unavailable(
-                obstacle,
-                retryAfterSeconds: obstacle.isRetryable ? 1 : nil,
-                .v1
-            )
+        let outcome: Result<CancelOutcome, Refusal>
+        if let obstacle = obstacle(to: .cancellation) {
+            outcome = .failure(Refusal(code: obstacle))
         } else {
-            let outcome = try unlessLost { () throws(ShardError) in
-                try self.unlessUnreadable { () throws(ShardError) in
-                    try self.shard.cancel(id, at: now)
-                }
+            outcome = try unlessRefused { () throws(ShardError) in
+                try self.shard.cancel(id, at: now)
             }
-            guard let outcome else {
-                let lost = HTTPResponse.unavailable(.dataLost, retryAfterSeconds: nil, .v1)
-                respond(lost, slot: slot, to: conversation, into: &effects)
-                return
-            }
-            switch outcome {
-            case .cancelled(let durableAt):
-                wait(
-                    .http(conversation.id, slot: slot, .cancelled(id)),
-                    durableAt: durableAt
-                )
-                return
-            case .refused(let state): response = .notCancellable(state)
-            case .unknown: response = .notFound(.notification, .v1)
-            case nil: response = .unavailable(.dataCorrupt, retryAfterSeconds: nil, .v1)
-            }
+        }
+        let response: HTTPResponse
+        switch outcome {
+        case .success(.cancelled(let durableAt)):
+            wait(.http(conversation.id, slot: slot, .cancelled(id)), durableAt: durableAt)
+            return
+        case .success(.refused(let state)): response = .notCancellable(state)
+        case .success(.unknown): response = .notFound(.notification, .v1)
+        case .failure(let refusal): response = refusal.response(.v1)
         }
         respond(response, slot: slot, to: conversation, into: &effects)
     }

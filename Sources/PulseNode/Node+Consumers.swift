@@ -46,7 +46,7 @@ extension Node {
                 &output
             )
         }
-        if let obstacle, obstacle != .diskFull, obstacle != .diskStalled {
+        if let obstacle = obstacle(to: .subscription) {
             return refuse(obstacle, obstacle.name, correlation, &output)
         }
         let lease =
@@ -99,14 +99,14 @@ extension Node {
             ) {
                 isStale = try !end(lease)
             } else if kind == .acknowledge,
-                try unlessUnreadable({ () throws(ShardError) in
+                case .success(true) = try unlessRefused({ () throws(ShardError) in
                     try self.shard.wasAcknowledged(
                         token.stream,
                         token.offset,
                         token.attempt,
                         by: id
                     )
-                }) == true
+                })
             {
                 configuration.shard.log.buggify?.saw(.staleTokenForgiven)
                 isStale = false
@@ -187,7 +187,7 @@ extension Node {
                 lease: lease.id
             )
             let name = shard.id(message.stream, message.offset)
-            let given: Void? = try unlessUnreadable { () throws(ShardError) in
+            let given = try unlessRefused { () throws(ShardError) in
                 try self.shard.withRecord(message.stream, message.offset) { header, key, value in
                     if !writer.fits(keyBytes: key.count, valueBytes: value.count, in: bytes) {
                         writer.close(in: &bytes)
@@ -203,7 +203,7 @@ extension Node {
                     )
                 }
             }
-            guard given == nil else { continue }
+            if case .success = given { continue }
             // Damage met on the way out says nothing against the message: it stays where it was.
             stranded.append(lease)
         }

@@ -96,7 +96,7 @@ extension Node {
         let stream = lease.message.stream
         let offset = lease.message.offset
         var failure: ShardError?
-        let plan = try unlessUnreadable { () throws(ShardError) in
+        let plan = try unlessRefused { () throws(ShardError) in
             try self.shard.withRecord(stream, offset) { header, _, value -> DeliveryPlan in
                 guard let envelope = Envelope(value) else {
                     return .payloadBad(reason: "the record's envelope cannot be read")
@@ -120,7 +120,7 @@ extension Node {
             }
         }
         if let failure { throw failure }
-        return plan
+        return try? plan.get()
     }
 
     /// The template as it was at a place in the log.

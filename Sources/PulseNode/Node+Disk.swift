@@ -16,6 +16,7 @@ extension Node {
                 .init("free_bytes", "\(status.freeBytes)"),
                 .init("wanted_bytes", "\(status.freeBytesEnough)"),
                 .init("segments_to_be_had", "\(shard.log.segmentsToBeHad)"),
+                .init("store_waiting_bytes", "\(status.storeWaitingBytes)"),
             ]
             effects.append(
                 .log(

@@ -220,24 +220,15 @@ extension Node {
             try cancel(id, slot: slot, of: conversation, at: now, into: &effects)
             return
         case .status(let id, let dialect):
-            let found = try unlessLost { () throws(ShardError) in
-                try self.unlessUnreadable { () throws(ShardError) in
-                    try self.shard.story(of: id, withSteps: true)
-                }
-            }
-            guard let found else {
-                response = .unavailable(.dataLost, retryAfterSeconds: nil, dialect)
-                break
-            }
-            switch found {
-            case nil: response = .unavailable(.dataCorrupt, retryAfterSeconds: nil, dialect)
-            case .some(nil): response = .notFound(.notification, dialect)
-            case .some(let story?): response = .notification(view(of: story), dialect)
+            response = try self.response(dialect) { () throws(ShardError) in
+                try self.shard.story(of: id, withSteps: true)
+                    .map { .notification(self.view(of: $0), dialect) }
+                    ?? .notFound(.notification, dialect)
             }
         case .list(let query, let dialect):
-            response =
-                try unlessUnreadable { () throws(ShardError) in try self.list(query, dialect) }
-                ?? .unavailable(.dataCorrupt, retryAfterSeconds: nil, dialect)
+            response = try self.response(dialect) { () throws(ShardError) in
+                try self.list(query, dialect)
+            }
         case .templates(let channel, let dialect):
             let revisions = shard.templates.newest.filter {
                 channel == nil || $0.row.channel == channel

@@ -12,6 +12,8 @@ final class NativeConversation {
     let id: ConnectionID
     let session: NativeSession
     var isBackedUp = false
+    /// Where its answers begin in the turn's buffer, which other conversations fill too.
+    var answersStart = 0
 
     init(id: ConnectionID, session: NativeSession) {
         self.id = id
@@ -36,6 +38,7 @@ extension Node {
         into effects: inout EffectQueue
     ) throws(ShardError) {
         let start = effects.bytes.count
+        conversation.answersStart = start
         let session = conversation.session
         session.begin(bytes)
         while let request = session.next(into: &effects.bytes) {
@@ -60,7 +63,7 @@ extension Node {
     ) throws(ShardError) {
         switch request {
         case .produce(let correlation, let view):
-            try produce(view, correlation, of: conversation, at: now)
+            try produce(view, correlation, of: conversation, at: now, into: &output)
         case .subscribe(let correlation, let request):
             try subscribe(request, correlation, of: conversation, at: now, into: &output)
         case .unsubscribe(let correlation, let number):
@@ -122,7 +125,7 @@ extension Node {
                 try self.status(id, correlation, into: &output)
             }
         case .fetch(let correlation, let request):
-            guard output.count < Limits.turnBytesMax else {
+            guard output.count - conversation.answersStart < Limits.turnBytesMax else {
                 return refuse(.overloaded, "read the answers first", correlation, &output)
             }
             try readOrRefuse(correlation, &output) { output throws(ShardError) in
@@ -144,17 +147,20 @@ extension Node {
         }
     }
 
-    /// Runs a read; one that meets damage is refused, and what it wrote so far taken back.
+    /// Runs a read; one that meets damage or a loss is refused, and what it wrote so far taken back.
     private func readOrRefuse(
         _ correlation: UInt32,
         _ output: inout [UInt8],
         _ read: (inout [UInt8]) throws(ShardError) -> Void
     ) throws(ShardError) {
         let start = output.count
-        let whole: Void? = try unlessUnreadable { () throws(ShardError) in try read(&output) }
-        guard whole == nil else { return }
+        guard
+            case .failure(let refusal) = try unlessRefused({ () throws(ShardError) in
+                try read(&output)
+            })
+        else { return }
         output.removeSubrange(start...)
-        refuse(.dataCorrupt, "the stored data cannot be read", correlation, &output)
+        refuse(refusal.code, refusal.code.title, correlation, &output)
     }
 
     func refuse(
@@ -184,13 +190,7 @@ extension Node {
         _ correlation: UInt32,
         into output: inout [UInt8]
     ) throws(ShardError) {
-        let found = try unlessLost { () throws(ShardError) in
-            try self.shard.story(of: id, withSteps: true)
-        }
-        guard let found else {
-            return refuse(.dataLost, ErrorCode.dataLost.title, correlation, &output)
-        }
-        guard let story = found else {
+        guard let story = try shard.story(of: id, withSteps: true) else {
             return refuse(.notFound, "no notification \(id)", correlation, &output)
         }
         let view = view(of: story)
@@ -277,7 +277,9 @@ extension Node {
         at now: Now,
         into output: inout [UInt8]
     ) throws(ShardError) {
-        if let obstacle { return refuse(obstacle, obstacle.name, correlation, &output) }
+        if let obstacle = obstacle(to: .new) {
+            return refuse(obstacle, obstacle.name, correlation, &output)
+        }
         let row = TemplateRow(
             name: message.name,
             channel: message.channel,

@@ -13,35 +13,36 @@ extension Node {
         _ request: ProduceRequestView,
         _ correlation: UInt32,
         of conversation: NativeConversation,
-        at now: Now
+        at now: Now,
+        into output: inout [UInt8]
     ) throws(ShardError) {
-        var frame: [UInt8] = []
+        // A refusal promises nothing: it waits for no sync.
         let batch: RecordBatch
         switch validated(request.batch) {
         case .success(let whole): batch = whole
         case .failure(let refusal):
-            refuse(refusal.code, refusal.message, correlation, &frame)
-            wait(.native(conversation.id, frame), durableAt: shard.log.appendPosition)
-            return
+            return refuse(refusal.code, refusal.message, correlation, &output)
         }
-        if let channel = Channel.allCases.first(where: {
-            $0.topicName.utf8.elementsEqual(request.topic)
-        }) {
-            let reply = try unlessRefused { () throws(ShardError) in
-                try self.take(batch, request.lane, channel, correlation, at: now)
-            }
-            switch reply {
-            case .success(let reply): frame = reply
-            case .failure(let refusal):
-                // It was to go in as a whole, and did not.
-                refuse(refusal.code, refusal.code.title, correlation, &frame)
-            }
-        } else {
+        guard
+            let channel = Channel.allCases.first(where: {
+                $0.topicName.utf8.elementsEqual(request.topic)
+            })
+        else {
             let name = String(decoding: request.topic, as: UTF8.self)
-            refuse(.unknownTopic, "there is no topic \"\(name)\"", correlation, &frame)
+            return refuse(.unknownTopic, "there is no topic \"\(name)\"", correlation, &output)
         }
-        let durableAt = Mutant.isOn(.produceBeforeSync) ? .zero : shard.log.appendPosition
-        wait(.native(conversation.id, frame), durableAt: durableAt)
+        let reply = try unlessRefused { () throws(ShardError) in
+            try self.take(batch, request.lane, channel, correlation, at: now)
+        }
+        switch reply {
+        case .success(let frame):
+            let durableAt = Mutant.isOn(.produceBeforeSync) ? .zero : shard.log.appendPosition
+            wait(.native(conversation.id, frame), durableAt: durableAt)
+        case .failure(let refusal):
+            metrics.refused += 1
+            // It was to go in as a whole, and did not.
+            refuse(refusal.code, refusal.code.title, correlation, &output)
+        }
     }
 
     /// What refuses a batch as a whole.
@@ -53,7 +54,7 @@ extension Node {
     private func validated(
         _ bytes: UnsafeRawBufferPointer
     ) -> Result<RecordBatch, BatchRefusal> {
-        if let obstacle {
+        if let obstacle = obstacle(to: .new) {
             metrics.refused += 1
             return .failure(BatchRefusal(code: obstacle, message: obstacle.name))
         }

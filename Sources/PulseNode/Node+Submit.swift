@@ -1,5 +1,4 @@
-// Submissions over HTTP: admitted, handed to the shard, answered when they are durable; and what becomes
-// of a request that meets a full disk or damaged data.
+// Submissions over HTTP: admitted, handed to the shard, answered when they are durable.
 
 import PulseBroker
 import PulseCore
@@ -16,13 +15,9 @@ extension Node {
         into effects: inout EffectQueue
     ) throws(ShardError) {
         let dialect = submission.dialect
-        if let obstacle {
+        if let obstacle = obstacle(to: .new) {
             metrics.refused += 1
-            let response = HTTPResponse.unavailable(
-                obstacle,
-                retryAfterSeconds: obstacle.isRetryable ? 1 : nil,
-                dialect
-            )
+            let response = Refusal(code: obstacle).response(dialect)
             respond(response, slot: slot, to: conversation, into: &effects)
             return
         }
@@ -51,6 +46,7 @@ extension Node {
             }
             switch taken {
             case .failure(let refusal):
+                metrics.refused += 1
                 respond(refusal.response(dialect), slot: slot, to: conversation, into: &effects)
             case .success(let outcome):
                 try answer(
@@ -61,58 +57,6 @@ extension Node {
                     at: now,
                     into: &effects
                 )
-            }
-        }
-    }
-
-    /// Nil when what a question is about cannot be read: a damaged or missing entry, found only now. The
-    /// question is refused and the broker goes on; only what must be right to go on stops it.
-    func unlessUnreadable<T>(
-        _ read: () throws(ShardError) -> T
-    ) throws(ShardError) -> T? {
-        do throws(ShardError) {
-            return try read()
-        } catch {
-            guard error.isUnreadable else { throw error }
-            metrics.unreadable += 1
-            return nil
-        }
-    }
-
-    /// Nil when what a question is about was given up by a repair.
-    func unlessLost<T>(_ read: () throws(ShardError) -> T) throws(ShardError) -> T? {
-        do throws(ShardError) {
-            return try read()
-        } catch {
-            guard case .lost = error else { throw error }
-            return nil
-        }
-    }
-
-    /// What keeps one piece of work from being taken in, with nothing changed: no room for another
-    /// segment, or damage where it had to be looked up whether the work is new.
-    struct RefusedWork: Error {
-        var code: ErrorCode
-
-        func response(_ dialect: APIDialect) -> HTTPResponse {
-            .unavailable(code, retryAfterSeconds: code == .diskFull ? 5 : nil, dialect)
-        }
-    }
-
-    func unlessRefused<T>(
-        _ take: () throws(ShardError) -> T
-    ) throws(ShardError) -> Result<T, RefusedWork> {
-        do throws(ShardError) {
-            return .success(try take())
-        } catch {
-            switch error {
-            case .log(.diskFull):
-                metrics.refused += 1
-                return .failure(RefusedWork(code: .diskFull))
-            case .log(.damaged):
-                metrics.refused += 1
-                return .failure(RefusedWork(code: .dataCorrupt))
-            default: throw error
             }
         }
     }
@@ -156,23 +100,21 @@ extension Node {
         case (.accepted, _): response = .accepted(outcome.id, dialect)
         // System 000's clients expect the first identifier, whatever the body.
         case (.duplicate, _), (.conflict, .compatible):
-            let found = try unlessLost { () throws(ShardError) in
-                try self.unlessUnreadable { () throws(ShardError) in
-                    try self.shard.story(of: outcome.id, withSteps: false)
-                }
+            let found = try unlessRefused { () throws(ShardError) in
+                try self.shard.story(of: outcome.id, withSteps: false)
             }
-            guard let story = found ?? nil else {
-                let code: ErrorCode = found == nil ? .dataLost : .dataCorrupt
-                let refusal = RefusedWork(code: code).response(dialect)
-                respond(refusal, slot: slot, to: conversation, into: &effects)
+            switch found {
+            case .success(let story):
+                response = .duplicate(
+                    outcome.id,
+                    story?.state ?? outcome.endState ?? .ready,
+                    attempts: story?.attempts ?? 0,
+                    dialect
+                )
+            case .failure(let refusal):
+                respond(refusal.response(dialect), slot: slot, to: conversation, into: &effects)
                 return
             }
-            response = .duplicate(
-                outcome.id,
-                story?.state ?? outcome.endState ?? .ready,
-                attempts: story?.attempts ?? 0,
-                dialect
-            )
         case (.conflict, .v1): response = .conflict(dialect)
         }
         wait(

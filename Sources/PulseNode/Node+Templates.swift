@@ -15,12 +15,8 @@ extension Node {
         at now: Now,
         into effects: inout EffectQueue
     ) throws(ShardError) {
-        if let obstacle {
-            let response = HTTPResponse.unavailable(
-                obstacle,
-                retryAfterSeconds: obstacle.isRetryable ? 1 : nil,
-                .v1
-            )
+        if let obstacle = obstacle(to: .new) {
+            let response = Refusal(code: obstacle).response(.v1)
             respond(response, slot: slot, to: conversation, into: &effects)
             return
         }

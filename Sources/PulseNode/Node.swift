@@ -88,7 +88,7 @@ package final class Node {
         )
         sessionTimers = TimingWheel(at: now.monotonic)
         damagesTold = shard.log.damaged.count
-        if configuration.development { try loadSampleTemplate(at: now) }
+        if configuration.development, obstacle == nil { try loadSampleTemplate(at: now) }
     }
 
     // MARK: - Steps
@@ -185,12 +185,7 @@ package final class Node {
 
     private func fail(_ error: ShardError, into effects: inout EffectQueue) {
         failure = error
-        let exitCode: Int32 =
-            switch error {
-            case .storage, .log(.storage): 70
-            default: 65
-            }
-        effects.append(.stop(exitCode: exitCode, reason: "\(error)"))
+        effects.append(.stop(exitCode: error.exitCode, reason: "\(error)"))
     }
 
     /// Milliseconds without a commit after which the log notes how far it is durable, and milliseconds
@@ -314,7 +309,7 @@ package final class Node {
         case .flushStore:
             switch failed?.reason {
             case nil: shard.storeFlushed()
-            case .noSpace: shard.storeFlushFailed()
+            case .noSpace, .tooManyFiles: shard.storeFlushFailed()
             default: if let failed { throw .storage(failed) }
             }
         }

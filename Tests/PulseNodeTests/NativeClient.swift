@@ -184,6 +184,25 @@ final class NativeClient {
         return (words, deliveries)
     }
 
+    func fetch(from offset: Offset, bytesMax: UInt32, into bytes: inout [UInt8]) {
+        FetchRequest(
+            topic: "notify.email",
+            partition: PartitionID(0),
+            lane: .normal,
+            from: .offset(offset),
+            bytesMax: bytesMax
+        ).encode(correlation: session.openRequest(.fetch), into: &bytes)
+    }
+
+    func askForStatus(_ id: NotificationID) {
+        send { session, bytes in
+            StatusRequest(id: id).encode(
+                correlation: session.openRequest(.status),
+                into: &bytes
+            )
+        }
+    }
+
     func acknowledge(_ tokens: [DeliveryToken], subscription: UInt32 = 1) {
         send { session, bytes in
             AcknowledgeView.encode(

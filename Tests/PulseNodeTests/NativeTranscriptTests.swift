@@ -21,12 +21,7 @@ import Testing
         let reply = try client.verdicts()
         #expect(reply.verdicts.map(\.status) == [.accepted])
         let id = try #require(reply.verdicts.first).id
-        client.send { session, bytes in
-            StatusRequest(id: id).encode(
-                correlation: session.openRequest(.status),
-                into: &bytes
-            )
-        }
+        client.askForStatus(id)
         #expect(try client.hear().words == ["status ready"])
     }
 
@@ -91,10 +86,13 @@ import Testing
         #expect(deliveries.allSatisfy { $0.user == "ada" })
     }
 
-    /// Every refusal leaves at once: there is no sync to wait for on an idle node.
+    /// Every refusal of a whole batch leaves at once, though somebody else's sync hangs.
     @Test func refusalsDoNotWaitForSomebodyElsesSync() throws {
         let bench = try quiet()
+        let other = try bench.client()
         let client = try bench.client()
+        bench.syncsAtOnce = false
+        other.produce(NativeClient.batch([("ada", NativeClient.envelope())]))
         client.produce(
             NativeClient.batch([("ada", NativeClient.envelope())]),
             topic: "notify.pigeon"
@@ -104,12 +102,49 @@ import Testing
         broken[broken.count - 1] ^= 1
         client.produce(broken)
         #expect(try client.verdicts().errors.map(\.code) == [ErrorCode.corruptBatch.rawValue])
+        let full: Int64 = 1 << 30
+        bench.step(.disk(DiskStatus(freeBytes: full, totalBytes: full, isStalled: true)))
+        client.produce(NativeClient.batch([("ada", NativeClient.envelope())]))
+        #expect(try client.verdicts().errors.map(\.code) == [ErrorCode.diskStalled.rawValue])
+        #expect(bench.takeSent(other.connection).isEmpty, "what is durable later is said later")
+        bench.step(.disk(DiskStatus(freeBytes: full, totalBytes: full)))
+        bench.syncsAtOnce = true
+        bench.settle()
+        #expect(try other.verdicts().verdicts.map(\.status) == [.accepted])
         client.produce(NativeClient.batch([("ada", NativeClient.envelope(address: "bad"))]))
         #expect(try client.verdicts().verdicts.map(\.status) == [.refused])
         client.produce(NativeClient.batch([("ada", NativeClient.envelope(key: "k"))]))
         #expect(try client.verdicts().verdicts.map(\.status) == [.accepted])
         client.produce(NativeClient.batch([("ada", NativeClient.envelope(key: "k"))]))
         #expect(try client.verdicts().verdicts.map(\.status) == [.duplicate])
+    }
+
+    /// A client that asks for more than a turn may answer is refused; its neighbour is not.
+    @Test func onlyWhoAsksForTooMuchIsOverloaded() throws {
+        let bench = try NodeBench(providers: ProviderSettings(), segmentBytes: 4 << 20)
+        let greedy = try bench.client()
+        let modest = try bench.client()
+        let text = String(repeating: "x", count: 400 << 10)
+        for _ in 0..<2 {
+            greedy.produce(
+                NativeClient.batch([
+                    ("ada", NativeClient.envelope(text: text)),
+                    ("ada", NativeClient.envelope(text: text)),
+                ])
+            )
+        }
+        #expect(
+            try greedy.verdicts().verdicts.map(\.status) == Array(repeating: .accepted, count: 4)
+        )
+        var asks: [UInt8] = []
+        for _ in 0..<14 { greedy.fetch(from: Offset(0), bytesMax: 1 << 20, into: &asks) }
+        var ask: [UInt8] = []
+        modest.fetch(from: Offset(0), bytesMax: 1 << 10, into: &ask)
+        bench.receive([(greedy.connection, asks), (modest.connection, ask)])
+        let answers = try greedy.hear().words
+        let refusal = "refused \(ErrorCode.overloaded.rawValue)"
+        #expect(answers.contains(refusal) && answers.first != refusal, "\(answers)")
+        #expect(try modest.hear().words == ["fetched 1 to 1"])
     }
 
     @Test func subscribeDeliverAcknowledge() throws {

@@ -89,28 +89,44 @@ import Testing
         #expect(bench.events.filter { $0.message.contains("DAMAGED") }.count == 1)
     }
 
-    @Test func whatIsLostIsAnsweredAndStopsNothing() throws {
+    @Test func whatARepairGaveUpIsGoneForEveryQuestion() throws {
         let bench = try NodeBench()
         let lost = try send(bench, "first words", key: "a")
         let whole = try send(bench, "second words", key: "b")
+        bench.step(.drainRequested)
         try damage(bench, "first words")
-        let plan = try LogRepair.plan(bench.directory)
         _ = try LogRepair.perform(
-            plan,
+            try LogRepair.plan(bench.directory),
             in: bench.directory,
             trash: MemoryDirectory(),
             stamp: "S",
-            at: WallTimestamp(milliseconds: 0)
+            at: bench.now.wall
         )
         try bench.restart()
-        for (method, path) in [
-            ("GET", "/v1/notifications/\(lost)"), ("POST", "/v1/notifications/\(lost)/cancel"),
-        ] {
-            let reply = try bench.exchange(method, path)
-            #expect(reply.body.contains("data_lost"), "\(method): \(reply.body)")
+        for (method, path) in [("GET", ""), ("POST", "/cancel")] {
+            let reply = try bench.exchange(method, "/v1/notifications/\(lost)\(path)")
+            #expect(reply.status == 410 && reply.body.contains("data_lost"), "\(reply.body)")
         }
+        let client = try bench.client()
+        let id = try #require(NotificationID(lost))
+        client.askForStatus(id)
+        #expect(try client.hear().words == ["refused \(ErrorCode.dataLost.rawValue)"])
         #expect(bench.stopped == nil)
         #expect(try bench.exchange("GET", "/v1/notifications/\(whole)").status == 200)
+    }
+
+    /// What the sample template would be for is not served: the rest is.
+    @Test func aDevelopmentNodeServesADamagedLog() throws {
+        let bench = try NodeBench(development: true)
+        let whole = try send(bench, "second words", key: "b")
+        bench.step(.drainRequested)
+        try damage(bench, "it is good to have you here")
+        try bench.restart()
+        #expect(try bench.exchange("GET", "/readyz").status == 503)
+        #expect(bench.wake != bench.now.monotonic, "it rests")
+        #expect(try bench.exchange("GET", "/v1/templates/welcome").status == 404)
+        #expect(try bench.exchange("GET", "/v1/notifications/\(whole)").status != 404)
+        #expect(bench.stopped == nil)
     }
 
     @Test func aMessageWhoseRecordIsDamagedIsLeftAndNotBuried() throws {
