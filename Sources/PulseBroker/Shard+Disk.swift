@@ -2,7 +2,8 @@
 // what it saw; the log's spare segments are the reserve that outcomes are written to meanwhile.
 //
 //      room for two more segments,     new work, deliveries, outcomes
-//      and enough bytes free
+//      enough bytes free, and a store
+//      that keeps up
 //      ------------------------------  new work refused (disk_full)
 //      two segments in reserve         deliveries, outcomes
 //      ------------------------------  nothing more is leased
@@ -38,7 +39,12 @@ extension Shard {
 
     /// Whether new work is refused for want of room.
     package var obstacleOfRoom: Bool {
-        diskIsFull || isWaitingForRoom || log.isShortOfSpace || lacksSegments
+        diskIsFull || isWaitingForRoom || log.isShortOfSpace || lacksSegments || storeIsBehind
+    }
+
+    /// Whether so many rows wait for the state store that what is under way needs the rest of the bound.
+    private var storeIsBehind: Bool {
+        (disk?.storeWaitingBytes ?? 0) >= Limits.storeWaitingBytesMax / 4
     }
 
     /// Asked each time: between two looks at the disk a quick producer fills segments.

@@ -40,8 +40,8 @@ package enum Limits {
     /// Free bytes without which the state store is not let write out its memory: one write buffer and
     /// its manifest. The broker refuses new work long before.
     package static let storeFlushBytesMin = 8 << 20
-    /// Bytes of rows that may wait in memory while the state store cannot write. At half of it
-    /// nothing more is leased; what is leased already fits the other half.
+    /// Bytes of rows that may wait in memory while the state store cannot write. At a quarter of it new
+    /// work is refused, at half of it nothing more is leased; what is leased already fits the other half.
     package static let storeWaitingBytesMax = 64 << 20
     /// Milliseconds a sync may take before the following ones are performed on a thread of their own.
     package static let slowSyncMilliseconds: Int64 = 50

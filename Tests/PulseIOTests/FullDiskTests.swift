@@ -21,12 +21,14 @@ import Testing
 
         deinit { umount2(path, Int32(MNT_DETACH)) }
 
-        /// Takes every byte there is.
-        func fill() {
+        /// Takes every byte there is, but for `left`.
+        func fill(leaving left: Int64 = 0) {
             let file = open(path + "/filler", O_WRONLY | O_CREAT | O_APPEND, 0o600)
             defer { Glibc.close(file) }
             let block = [UInt8](repeating: 1, count: 64 << 10)
-            while Glibc.write(file, block, block.count) > 0 {}
+            while left == 0 || (DiskSpace(of: path)?.freeBytes ?? 0) > left,
+                Glibc.write(file, block, block.count) > 0
+            {}
         }
 
         func empty() { unlink(path + "/filler") }
@@ -65,7 +67,7 @@ import Testing
         try write(0..<2000, to: store)
         try store.flush()
         disk.fill()
-        // Two write buffers of 8 MiB are taken without the disk; then RocksDB refuses.
+        // Five eighths of a write buffer of 8 MiB are taken without the disk; then rows wait.
         var count = 2000
         while store.waitingBytes < 2 << 20, count < 60_000 {
             try write(count..<count + 500, to: store)
@@ -83,16 +85,78 @@ import Testing
 
         disk.empty()
         var attempts = 0
+        // Nobody writes any more, and still what waits goes in.
         while store.waitingBytes > 0, attempts < 600 {
             attempts += 1
             usleep(50_000)
-            try? store.flush()
+            try? store.writeWaiting()
         }
         #expect(store.waitingBytes == 0, "the store did not go on when there was room")
         try store.flush()
         store.close()
         let again = try RocksStateStore(path: disk.path + "/state")
         #expect(try all(of: again) == whole)
+    }
+
+    /// A merge makes level 0 and level 1 anew, not the whole store: a disk with room for that is not full.
+    @Test func aLargeStoreNeedsNoRoomForAllOfIt() throws {
+        let disk = try SmallDisk(megabytes: 224)
+        let store = try RocksStateStore(path: disk.path + "/state")
+        // Each value has blocks of its own, and does not shrink.
+        var generator = SeededGenerator(seed: 7)
+        let value = (0..<8192).flatMap { _ in withUnsafeBytes(of: generator.next(), Array.init) }
+        for number in 0..<96 {
+            var batch = StateBatch()
+            for part in 0..<16 {
+                batch.put(Array("a\(1000 + number) \(10 + part)".utf8), value)
+            }
+            try store.write(batch)
+            while store.waitingBytes > 0 { try store.writeWaiting() }
+        }
+        try store.flush()
+        // Let the merges that are due come to their end.
+        var bytes = -1
+        while bytes != store.diskBytes {
+            bytes = store.diskBytes
+            usleep(300_000)
+        }
+        // A write buffer, what level 0 has before it is merged, and level 1; and not the whole store.
+        disk.fill(leaving: 80 << 20)
+        #expect(store.diskBytes > 90 << 20)
+        for number in 0..<10 {
+            var batch = StateBatch()
+            batch.put(Array("z\(number)".utf8), [UInt8(number)])
+            try store.write(batch)
+            try store.flush()
+        }
+        #expect(store.waitingBytes == 0)
+    }
+
+    /// Who writes while another thread gives the store what waits sees every row all the time.
+    @Test func rowsAreSeenWhileTheyGo() throws {
+        let disk = try SmallDisk(megabytes: 64)
+        let store = try RocksStateStore(path: disk.path + "/state")
+        disk.fill()
+        var count = 0
+        while store.waitingBytes < 4 << 20, count < 60_000 {
+            try write(count..<count + 100, to: store)
+            count += 100
+        }
+        let giver = try BackgroundWorker<Bool>(name: "giver")
+        disk.empty()
+        for _ in 0..<40 {
+            giver.submit { (try? store.writeWaiting()) != nil }
+            try write(count..<count + 50, to: store)
+            count += 50
+            let whole = expected(count)
+            #expect(try store.get(row(count - 1).key) == row(count - 1).value)
+            let isSame = try all(of: store) == whole
+            #expect(isSame, "after \(count) rows")
+        }
+        giver.stop()
+        try store.flush()
+        let isSame = try all(of: store) == expected(count)
+        #expect(isSame)
     }
 
     @Test func theBallastIsAllOrNothing() throws {

@@ -31,6 +31,8 @@ final class NodeBench {
     private var lastConnection: UInt64 = 0
     /// Syncs complete by themselves, as soon as the turn has ended.
     var syncsAtOnce = true
+    /// What the store says to its next flush, instead of doing it.
+    var failNextFlush: StorageError?
 
     static let smtp = SMTPEndpoint(host: "mail.example.org", port: 25, security: .none)
     static var delivering: ProviderSettings {
@@ -97,9 +99,14 @@ final class NodeBench {
             if !jobs.isEmpty {
                 let (id, job) = jobs.removeFirst()
                 var failure: StorageError?
-                do throws(StorageError) {
-                    try job.perform(in: directory, store: store)
-                } catch { failure = error }
+                if case .flushStore = job, let planned = failNextFlush {
+                    failNextFlush = nil
+                    failure = planned
+                } else {
+                    do throws(StorageError) {
+                        try job.perform(in: directory, store: store)
+                    } catch { failure = error }
+                }
                 node.step(.jobFinished(id, failure: failure), at: now, into: &effects)
             } else if !pendingSyncs.isEmpty {
                 let ticket = pendingSyncs.removeFirst()

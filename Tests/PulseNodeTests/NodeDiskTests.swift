@@ -140,15 +140,53 @@ import Testing
         #expect(try bench.exchange("GET", "/v1/templates/t0").status == 200)
     }
 
-    @Test func rowsThatWaitStopLeases() throws {
+    @Test func rowsThatWaitStopNewWorkAndThenLeases() throws {
         let bench = try NodeBench()
-        bench.step(.disk(status(free: 0, waiting: Limits.storeWaitingBytesMax / 2)))
-        bench.step(.disk(status(free: Self.total, waiting: Limits.storeWaitingBytesMax / 2)))
-        let id = try bench.send()
+        let id = try bench.send(more: #","deliver_at":"2026-11-18T12:00:00Z""#)
+        let quarter = Limits.storeWaitingBytesMax / 4
+        bench.step(.disk(status(free: Self.total, waiting: quarter - 1)))
+        _ = try bench.send()
+        let call = try #require(bench.calls.first)
+        bench.step(
+            .providerAnswered(call.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil))
+        )
+        bench.calls = []
+        bench.step(.disk(status(free: Self.total, waiting: quarter)))
+        let refused = try bench.exchange("POST", "/v1/notifications", body)
+        #expect(refused.status == 503 && refused.body.contains("disk_full"))
+        bench.step(.disk(status(free: Self.total, waiting: 2 * quarter)))
+        bench.pass(milliseconds: 3 * 86_400_000)
         #expect(bench.calls.isEmpty)
         bench.step(.disk(status(free: Self.total)))
         #expect(bench.calls.count == 1)
         #expect(try bench.status(id) == "leased")
+    }
+
+    @Test func aStoreThatRanOutOfDescriptorsIsFlushedLater() throws {
+        let bench = try NodeBench()
+        for reason in [StorageError.Reason.noSpace, .tooManyFiles] {
+            bench.failNextFlush = StorageError(.storeFlush, file: "state", reason: reason)
+            try bench.node.shard.checkpoint()
+            bench.step(.timeReached)
+            #expect(bench.failNextFlush == nil, "it was tried")
+            #expect(bench.stopped == nil)
+        }
+        _ = try bench.send()
+        try bench.node.shard.checkpoint()
+        bench.step(.timeReached)
+        #expect(bench.node.shard.durableCheckpoint == bench.node.shard.state.applied)
+    }
+
+    /// The same at the start and later: 75 says that there must be room first.
+    @Test func exitCodesTellRoomFromDamage() {
+        func code(_ reason: StorageError.Reason) -> [Int32] {
+            let failure = StorageError(.write, file: "f", reason: reason)
+            return [ShardError.storage(failure), .log(.storage(failure))].map(\.exitCode)
+        }
+        #expect(code(.noSpace) == [75, 75])
+        #expect(code(.failed(code: 5, text: "")) == [70, 70])
+        #expect(ShardError.log(.diskFull(file: "f")).exitCode == 75)
+        #expect(ShardError.foreignStore.exitCode == 65)
     }
 
     @Test func aStalledDiskRefusesUntilItAnswers() throws {

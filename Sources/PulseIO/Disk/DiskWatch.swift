@@ -58,7 +58,8 @@ package final class DiskWatch: Sendable {
         }
     }
 
-    /// Begins to watch. `stalled` is called on the watch's thread, once for each sync that takes too
+    /// Begins to watch. `waitingBytes` must not wait for anybody; while it is not 0 there are reports at
+    /// every tick. `stalled` is called on the watch's thread, once for each sync that takes too
     /// long, with its milliseconds so far.
     package init(
         path: String,
@@ -111,12 +112,13 @@ package final class DiskWatch: Sendable {
                 stalled(waited)
             }
             tick += 1
-            let looks = tick % ticksPerLook == 0
+            let waits = waitingBytes()
+            let looks = waits > 0 || tick % ticksPerLook == 0
             guard looks || isStalled != (last?.isStalled ?? false) else { continue }
             guard let space = looks ? DiskSpace(of: shared.path) : last?.space else { continue }
             let report = DiskReport(
                 space: space,
-                storeWaitingBytes: waitingBytes(),
+                storeWaitingBytes: waits,
                 isStalled: isStalled
             )
             guard isNews(report, after: last) else { continue }
@@ -127,7 +129,8 @@ package final class DiskWatch: Sendable {
 
     private static func isNews(_ report: DiskReport, after last: DiskReport?) -> Bool {
         guard let last else { return true }
-        return report.isStalled != last.isStalled
+        // Each report has what waits tried again.
+        return report.storeWaitingBytes > 0 || report.isStalled != last.isStalled
             || report.storeWaitingBytes != last.storeWaitingBytes
             || report.space.totalBytes != last.space.totalBytes
             || abs(report.space.freeBytes - last.space.freeBytes) >= unimportantBytes

@@ -14,6 +14,12 @@ final class RocksOptions {
     /// Bytes of decompressed blocks, indexes and filters kept.
     private static let cacheBytes = 8 << 20
     private static let openFilesMax: Int32 = 64
+    /// Files of level 0 at which they are merged into level 1.
+    static let filesToMerge = 4
+    /// Bytes of level 1; it is merged with level 0 as a whole, so it is kept as small as that.
+    static let levelOneBytes = 32 << 20
+    /// Bytes of a file below level 0.
+    private static let fileBytes: UInt64 = 16 << 20
     private static let filterBitsPerKey = 10.0
     /// RocksDB's level for messages that are errors.
     private static let logLevelError: Int32 = 3
@@ -33,6 +39,9 @@ final class RocksOptions {
         // Memory.
         rocksdb_options_set_write_buffer_size(options, Self.writeBufferBytes)
         rocksdb_options_set_max_write_buffer_number(options, 2)
+        rocksdb_options_set_level0_file_num_compaction_trigger(options, Int32(Self.filesToMerge))
+        rocksdb_options_set_max_bytes_for_level_base(options, UInt64(Self.levelOneBytes))
+        rocksdb_options_set_target_file_size_base(options, Self.fileBytes)
         rocksdb_options_set_max_open_files(options, Self.openFilesMax)
         rocksdb_block_based_options_set_block_cache(table, cache)
         rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1)

@@ -12,29 +12,40 @@ import Synchronization
 /// leaves exactly the batches up to some point.
 ///
 /// RocksDB never holds up who writes and a full disk never stops it: what it cannot take now waits in
-/// memory, is read as if it had been taken, and goes in as one batch when it can
+/// memory, is read as if it had been taken, and is given to it by a thread that may wait
 /// (spec/03-storage.md, "When the disk says no").
 ///
 /// `@unchecked Sendable`: RocksDB's handles may be used from any thread at once and are constant here
-/// from `init` to ``close()``; `isClosed` is atomic, everything else is under `late`'s lock.
+/// from `init` to ``close()``; everything else is atomic or under `late`'s lock, which nobody holds while
+/// RocksDB lets him wait.
 package final class RocksStateStore: StateStore, @unchecked Sendable {
     package let path: String
 
     private let options: RocksOptions
     private let database: OpaquePointer
     private let readOptions: OpaquePointer
-    /// Refuses rather than wait while RocksDB is behind; `patientOptions` waits.
+    /// Refuses while RocksDB is behind; with `patientOptions` it waits, for whoever gives what waits.
     private let writeOptions: OpaquePointer
     private let patientOptions: OpaquePointer
     private let flushOptions: OpaquePointer
     private let isClosed = Atomic(false)
     private let late = Mutex(Late())
+    /// Held by the one who gives RocksDB what waits; never by ``write(_:)``.
+    private let giving = Mutex(())
+    /// The bytes of `late`, for those who must not wait for its lock.
+    private let waiting = Atomic(0)
+    private let flushFailed = Atomic(false)
 
     /// What RocksDB did not take.
     private struct Late {
+        /// What is on its way into RocksDB, as one batch: so it always stands at a moment that was.
+        var going = WaitingRows()
+        /// What came later.
         var waiting = WaitingRows()
-        /// When it was last offered.
-        var offered = MonotonicInstant(nanoseconds: 0)
+
+        var isEmpty: Bool { going.isEmpty && waiting.isEmpty }
+        var bytes: Int { going.bytes + waiting.bytes }
+
         /// What was found damaged first.
         var damage: String?
         /// Bytes in RocksDB's write buffer when it was asked last, and written since.
@@ -46,11 +57,8 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
     private static let bufferBytesMax = RocksOptions.writeBufferBytes * 5 / 8
     /// Bytes between two looks at how full the buffer is.
     private static let measureBytes = 512 << 10
-
-    /// Milliseconds between two offers of rows that wait: each offer gathers all of them.
-    private static let offerMilliseconds: Int64 = 100
-    /// Bytes that may wait because RocksDB is merely slow; then who writes waits.
-    private static let slowBytesMax = 4 << 20
+    /// Descriptors that a flush takes for a moment: the new file twice, and a manifest.
+    private static let flushDescriptors = 4
 
     /// Opens the store. `creates` makes it, and its directory but not those above, when there is none.
     ///
@@ -103,7 +111,7 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
 
     deinit { close() }
 
-    /// Writes what is in memory, as far as there is room, and closes.
+    /// Closes without writing: whoever wants what is in memory kept has flushed.
     ///
     /// Nothing else may be running in the store, and nothing may be asked of it afterwards.
     package func close() {
@@ -124,7 +132,7 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
     }
 
     /// Bytes of rows that RocksDB has not taken: none while all is well.
-    package var waitingBytes: Int { late.withLock { $0.waiting.bytes } }
+    package var waitingBytes: Int { waiting.load(ordering: .relaxed) }
 
     /// The first damage that was met, in RocksDB's words.
     package var damage: String? { late.withLock { $0.damage } }
@@ -133,7 +141,8 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
 
     package func get(_ key: [UInt8]) throws(StorageError) -> [UInt8]? {
         checkOpen()
-        if let waiting = late.withLock({ $0.waiting.value(of: key) }) { return waiting }
+        let late = late.withLock { $0.waiting.value(of: key) ?? $0.going.value(of: key) }
+        if let late { return late }
         var message: UnsafeMutablePointer<CChar>?
         let pinned = key.withUnsafeBytes {
             rocksdb_get_pinned(
@@ -158,12 +167,17 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
     ) throws(StorageError) -> [StateRow] {
         checkOpen()
         guard limit > 0, from.lexicographicallyPrecedes(below) else { return [] }
-        // Copied before the store is read: what goes in meanwhile is then seen twice, not missed.
-        let waiting = late.withLock { $0.waiting }
-        let more = waiting.isEmpty ? 0 : waiting.count(from: from, below: below)
-        let stored = try scanStored(from: from, below: below, limit: limit + more)
-        return waiting.isEmpty
-            ? stored : waiting.merged(over: stored, from: from, below: below, limit: limit)
+        // Looked at before the store is read: what goes in meanwhile is then seen twice, not missed.
+        let (going, waiting) = late.withLock {
+            ($0.going.rows(from: from, below: below), $0.waiting.rows(from: from, below: below))
+        }
+        let stored = try scanStored(
+            from: from,
+            below: below,
+            limit: limit + going.count + waiting.count
+        )
+        let soon = WaitingRows.merged(going, over: stored, limit: limit + waiting.count)
+        return WaitingRows.merged(waiting, over: soon, limit: limit)
     }
 
     private func scanStored(
@@ -184,8 +198,13 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
     }
 
     // MARK: - Writing
+    //
+    //     write --> RocksDB, while nothing waits and it takes the batch at once
+    //       `-----> waiting --> going --> RocksDB         by writeWaiting(), on another thread
+    //
+    // Once a row waits, all that follow it do: rows come in their order, and only one thread gives them.
 
-    /// Makes the batch visible at once; see ``waitingBytes`` for where it may be.
+    /// Makes the batch visible at once; see ``waitingBytes`` for where it may be. Waits for nobody.
     ///
     /// - Throws: ``StorageError`` with the reason `noSpace` when more waits than may; the batch is
     ///   not taken. Any other is for good.
@@ -193,38 +212,52 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         checkOpen()
         guard !batch.changes.isEmpty else { return }
         do throws(StorageError) {
-            try late.withLock { late throws(StorageError) in try take(batch, &late) }
+            try late.withLock { late throws(StorageError) in
+                if late.isEmpty, mayTake(batch.bytes, &late),
+                    try offer(batch, with: writeOptions)
+                {
+                    return
+                }
+                guard late.bytes < Limits.storeWaitingBytesMax else {
+                    throw StorageError(.storeWrite, file: path, reason: .noSpace)
+                }
+                late.waiting.add(batch)
+                waiting.store(late.bytes, ordering: .relaxed)
+            }
         } catch { throw noting(error) }
     }
 
-    private func take(_ batch: StateBatch, _ late: inout Late) throws(StorageError) {
-        if late.waiting.isEmpty {
-            guard mayTake(batch.bytes, &late), try offer(batch, with: writeOptions) else {
-                late.waiting.add(batch)
-                late.offered = SystemClocks.monotonic()
-                return
+    /// Gives RocksDB what waits, and waits for it while it is only slow. Not to be called by whoever
+    /// calls ``write(_:)``.
+    ///
+    /// - Throws: ``StorageError`` with the reason `noSpace` when there is no room; the rows go on waiting.
+    package func writeWaiting() throws(StorageError) {
+        checkOpen()
+        try giving.withLock { _ throws(StorageError) in
+            while true {
+                let rows = late.withLock { late in
+                    if late.going.isEmpty {
+                        late.going = late.waiting
+                        late.waiting = WaitingRows()
+                    }
+                    return late.going
+                }
+                guard !rows.isEmpty else { return }
+                do throws(StorageError) {
+                    // A store whose last flush failed lets nobody wait: it would be for long.
+                    let options =
+                        flushFailed.load(ordering: .relaxed) ? writeOptions : patientOptions
+                    guard hasRoom(toWrite: rows.bytes), try offer(rows.batch, with: options) else {
+                        throw StorageError(.storeWrite, file: path, reason: .noSpace)
+                    }
+                } catch { throw noting(error) }
+                late.withLock { late in
+                    late.going = WaitingRows()
+                    late.unmeasuredBytes += rows.bytes
+                    waiting.store(late.bytes, ordering: .relaxed)
+                }
             }
-            return
         }
-        guard late.waiting.bytes < Limits.storeWaitingBytesMax else {
-            throw StorageError(.storeWrite, file: path, reason: .noSpace)
-        }
-        late.waiting.add(batch)
-        if late.waiting.bytes > Self.slowBytesMax, mayTake(late.waiting.bytes, &late), !hasErrors {
-            // Only slow, not full: who writes waits, and memory stays small.
-            try offerWaiting(&late, with: patientOptions)
-            return
-        }
-        let now = SystemClocks.monotonic()
-        guard now.milliseconds(since: late.offered) >= Self.offerMilliseconds else { return }
-        try offerWaiting(&late, with: writeOptions)
-    }
-
-    private func offerWaiting(_ late: inout Late, with options: OpaquePointer) throws(StorageError)
-    {
-        late.offered = SystemClocks.monotonic()
-        guard mayTake(late.waiting.bytes, &late) else { return }
-        if try offer(late.waiting.batch, with: options) { late.waiting = WaitingRows() }
     }
 
     /// Whether RocksDB may be given so many bytes: it writes its buffer out when it is full, and on a disk
@@ -244,15 +277,20 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
     /// a new file may set off.
     private func hasRoom(toWrite bytes: Int) -> Bool {
         guard let space = DiskSpace(of: path) else { return true }
-        var needed = Limits.storeFlushBytesMin + bytes
-        if number("rocksdb.num-files-at-level0") >= Self.filesBeforeMerge {
-            needed += number("rocksdb.total-sst-files-size")
-        }
-        return space.freeBytes >= needed
+        return space.freeBytes >= Limits.storeFlushBytesMin + bytes + mergeBytes
     }
 
-    /// RocksDB merges four files of the first level.
-    private static let filesBeforeMerge = 3
+    /// Bytes that a merge may write when one more file comes: it makes level 0 and level 1 anew. None
+    /// while that file sets off no merge.
+    private var mergeBytes: Int {
+        guard number("rocksdb.num-files-at-level0") + 1 >= RocksOptions.filesToMerge,
+            let files = rocksdb_livefiles(database)
+        else { return 0 }
+        defer { rocksdb_livefiles_destroy(files) }
+        return (0..<rocksdb_livefiles_count(files)).reduce(RocksOptions.levelOneBytes) {
+            rocksdb_livefiles_level(files, $1) == 0 ? $0 + rocksdb_livefiles_size(files, $1) : $0
+        }
+    }
 
     private func number(_ property: String) -> Int {
         guard let text = rocksdb_property_value(database, property) else { return 0 }
@@ -281,31 +319,23 @@ package final class RocksStateStore: StateStore, @unchecked Sendable {
         return false
     }
 
-    /// Whether RocksDB's background work failed and has not been taken up again.
-    private var hasErrors: Bool {
-        var count: UInt64 = 0
-        return rocksdb_property_int(database, "rocksdb.background-errors", &count) == 0 && count > 0
-    }
-
     /// Makes everything written so far durable, rows that wait included.
     ///
-    /// - Throws: ``StorageError`` with the reason `noSpace` when there is no room yet.
+    /// - Throws: ``StorageError`` with the reason `noSpace` or `tooManyFiles` when there is no room, or no
+    ///   descriptor, yet.
     package func flush() throws(StorageError) {
         checkOpen()
-        do throws(StorageError) {
-            try late.withLock { late throws(StorageError) in
-                guard hasRoom(toWrite: late.waiting.bytes) else {
-                    throw StorageError(.storeFlush, file: path, reason: .noSpace)
-                }
-                guard !late.waiting.isEmpty else { return }
-                try offerWaiting(&late, with: writeOptions)
-                guard late.waiting.isEmpty else {
-                    throw StorageError(.storeFlush, file: path, reason: .noSpace)
-                }
-            }
-        } catch { throw noting(error) }
+        guard hasRoom(toWrite: waitingBytes) else {
+            throw StorageError(.storeFlush, file: path, reason: .noSpace)
+        }
+        // A file that cannot be opened stops RocksDB for good.
+        guard DescriptorLimit.canHave(Self.flushDescriptors) else {
+            throw StorageError(.storeFlush, file: path, reason: .tooManyFiles)
+        }
+        try writeWaiting()
         var message: UnsafeMutablePointer<CChar>?
         rocksdb_flush(database, flushOptions, &message)
+        flushFailed.store(message != nil, ordering: .relaxed)
         if message != nil { throw noting(StorageError(.storeFlush, path, taking: message)) }
     }
 
