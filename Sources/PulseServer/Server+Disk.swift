@@ -18,6 +18,8 @@ final class DiskAttendant {
     private var slowUntil = MonotonicInstant(nanoseconds: 0)
     /// A job about the ballast is under way.
     var ballastIsBusy = false
+    /// A job that gives the state store the rows that wait is under way.
+    var rowsAreGoing = false
     var last: DiskReport?
 
     init(_ data: DataDirectory, _ sink: LogSink) throws(IOFailure) {
@@ -70,25 +72,6 @@ final class DiskAttendant {
 extension Server {
     // MARK: - Opening
 
-    /// How many descriptors the process may have; the soft limit is raised to the hard one.
-    static let descriptors = DescriptorLimit.raise()
-
-    static func refuseTooFewDescriptors() throws(ServerError) {
-        guard let limit = descriptors, limit < Limits.descriptorsLeast else { return }
-        throw ServerError(
-            DescriptorRefusal(limit: limit),
-            exitCode: 71
-        )
-    }
-
-    private struct DescriptorRefusal: Error, CustomStringConvertible {
-        var limit: Int
-        var description: String {
-            "the process may have \(limit) descriptors and needs \(Limits.descriptorsLeast) at least: "
-                + "raise the limit (ulimit -n, LimitNOFILE=)"
-        }
-    }
-
     /// Opens the node; a state store that turns out to be broken is made again from the log, once.
     static func openNode(
         _ configuration: Configuration,
@@ -98,21 +81,12 @@ extension Server {
         do throws(ShardError) {
             return try openNodeOnce(configuration, version, in: data)
         } catch {
-            guard error.isBrokenStore else { throw ServerError(error, exitCode: exitCode(error)) }
+            guard error.isBrokenStore else { throw ServerError(error, exitCode: error.exitCode) }
             try data.rebuildStore(because: "\(error)")
         }
         do throws(ShardError) {
             return try openNodeOnce(configuration, version, in: data)
-        } catch { throw ServerError(error, exitCode: exitCode(error)) }
-    }
-
-    private static func exitCode(_ error: ShardError) -> Int32 {
-        switch error {
-        case .storage(let failure), .log(.storage(let failure)):
-            failure.reason == .noSpace ? 75 : 70
-        case .log(.diskFull): 75
-        default: 65
-        }
+        } catch { throw ServerError(error, exitCode: error.exitCode) }
     }
 
     private static func openNodeOnce(
@@ -152,7 +126,10 @@ extension Server {
 
     func attendDisk() throws(IOFailure) {
         _ = try disk.watch.reports.attach(to: loop) { [unowned self] in
-            if let report = $0.last { self.sawDisk(report) }
+            guard let report = $0.last else { return }
+            self.sawDisk(report)
+            self.giveRows(report)
+            self.keepBallast(report)
         }
         _ = try disk.syncer.completions.attach(to: loop) { [unowned self] in
             for (ticket, failure) in $0 { self.syncedAside(ticket, failure) }
@@ -174,13 +151,25 @@ extension Server {
 
     private func sawDisk(_ report: DiskReport) {
         disk.last = report
-        let status = report.status(isSlow: disk.isSlow(at: loop.now.monotonic))
-        step(.disk(status))
-        keepBallast(report, status)
+        step(.disk(report.status(isSlow: disk.isSlow(at: loop.now.monotonic))))
     }
 
-    /// Gives the ballast's room to a store that waits for some, and takes it again when there is plenty.
-    private func keepBallast(_ report: DiskReport, _ status: DiskStatus) {
+    /// Offers the state store the rows that wait for it; whoever writes may be long in coming.
+    private func giveRows(_ report: DiskReport) {
+        guard report.storeWaitingBytes > 0, !disk.rowsAreGoing else { return }
+        disk.rowsAreGoing = true
+        let store = data.store
+        worker.submit {
+            do throws(StorageError) { try store.writeWaiting() } catch {
+                return (Self.rowsJob, error)
+            }
+            return (Self.rowsJob, nil)
+        }
+    }
+
+    /// Gives the ballast's room to a store that waits for some, and takes it again when there is plenty:
+    /// once a report at most, or a disk that says it has room and gives none would be asked for ever.
+    private func keepBallast(_ report: DiskReport) {
         guard !disk.ballastIsBusy else { return }
         let ballast = Ballast(in: data.path, on: report.space)
         let exists = ballast.exists
@@ -192,7 +181,7 @@ extension Server {
                 return (Self.ballastJob, nil)
             }
         } else if !exists, report.storeWaitingBytes == 0,
-            report.space.freeBytes >= status.freeBytesEnough + ballast.bytes
+            report.space.freeBytes >= report.status(isSlow: false).freeBytesEnough + ballast.bytes
         {
             disk.ballastIsBusy = true
             worker.submit {
@@ -204,16 +193,24 @@ extension Server {
         }
     }
 
-    /// A number that the node never gives to a job of its own.
+    /// Numbers that the node never gives to jobs of its own.
     private static let ballastJob = JobID(0)
+    private static let rowsJob = JobID(.max)
 
     func jobFinished(_ job: JobID, _ failure: StorageError?) {
-        if job == Self.ballastJob {
+        switch job {
+        case Self.ballastJob:
             disk.ballastIsBusy = false
-        } else {
+            guard let failure else { return }
+            let fields = [LogEvent.Field("error", "\(failure)")]
+            log(LogEvent(.warning, "the ballast was not made", fields, mayRepeat: true))
+        case Self.rowsJob:
+            disk.rowsAreGoing = false
+            if let failure, failure.reason != .noSpace { stop(70, "\(failure)") }
+        default:
             step(.jobFinished(job, failure: failure))
+            if failure?.reason == .noSpace { lookAtDisk() }
         }
-        if failure?.reason == .noSpace { lookAtDisk() }
     }
 
     // MARK: - A slow disk

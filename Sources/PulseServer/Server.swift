@@ -20,7 +20,7 @@ import PulseNode
 /// Why serving could not begin. The message is for a person at a terminal.
 package struct ServerError: Error, CustomStringConvertible {
     package var description: String
-    /// sysexits.h: 65 data, 70 software or storage, 73 cannot create, 75 try again.
+    /// sysexits.h: 65 data, 70 software or storage, 71 descriptors, 73 cannot create, 75 try again.
     package var exitCode: Int32
 
     init(_ error: any Error, exitCode: Int32) {
@@ -30,7 +30,7 @@ package struct ServerError: Error, CustomStringConvertible {
 }
 
 package final class Server {
-    private let configuration: Configuration
+    let configuration: Configuration
     let sink: LogSink
     let data: DataDirectory
     let loop: EventLoop
@@ -46,8 +46,8 @@ package final class Server {
     private var signals: Signals?
 
     private var connections: [ConnectionID: Connection] = [:]
-    /// Connections taken at a time, over both ports.
-    private var connectionsMax: Int
+    /// Connections that have a descriptor, the ones that are being closed included.
+    private var connectionsOpen = 0
     private var nextConnection: UInt64 = 1
     private var repeated = RepeatedMessages()
     private var effects = EffectQueue()
@@ -59,7 +59,6 @@ package final class Server {
     package init(configuration: Configuration, version: String) throws(ServerError) {
         Limits.checkRelations()
         self.configuration = configuration
-        connectionsMax = min(configuration.httpConnectionsMax, Limits.connectionsMax)
         sink = LogSink(format: configuration.logFormat, level: configuration.logLevel)
         Signals.ignoreBrokenPipes()
         Signals.holdBack()
@@ -102,11 +101,12 @@ package final class Server {
         var options = ProviderCaller.Options()
         // Never fewer connections than calls: a call that waits for one has its time running.
         options.connectionsPerHost = configuration.concurrency[.webhook]
+        options.connectionsKept = configuration.concurrency[.webhook]
         mail = try MailCaller(loop: loop, threadsMax: configuration.concurrency[.email]) {
             [unowned self] in
             self.step(.providerAnswered($0, $1))
         }
-        caller = try ProviderCaller(loop: loop, options: options) { [unowned self] in
+        caller = ProviderCaller(loop: loop, options: options) { [unowned self] in
             self.step(.providerAnswered($0, $1))
         }
         let http = configuration.httpListen
@@ -159,8 +159,8 @@ package final class Server {
 
     // MARK: - Serving
 
-    /// Serves until told to stop; returns the process's exit code.
-    package func run(whenReady: (_ http: String, _ native: String) -> Void) -> Int32 {
+    /// Serves until told to stop, and ends the process.
+    package func run(whenReady: (_ http: String, _ native: String) -> Void) -> Never {
         for note in data.notes { log(note) }
         let recovery = node.shard.recovery
         for line in recovery.lines { log(LogEvent(.info, line)) }
@@ -192,10 +192,7 @@ package final class Server {
             ending = 70
         }
         // Cut short: everything acknowledged is durable, and nobody waits for a spare segment.
-        if ending == 130 {
-            log(LogEvent(.info, "stopped", [.init("code", "130")]))
-            _exit(130)
-        }
+        if ending == 130 { end(130) }
         caller?.close()
         mail?.close()
         // What is not begun can be done by the next process, and so can a spare that is half written.
@@ -203,19 +200,21 @@ package final class Server {
         worker.stop(finishing: false)
         scrubber.stop(finishing: false)
         disk.stop()
+        if let damage = data.store.damage { data.markStoreDamaged(damage) }
         data.close()
-        log(LogEvent(.info, "stopped", [.init("code", "\(ending ?? 0)")]))
-        return ending ?? 0
+        end(ending ?? 0)
     }
 
-    /// Descriptors that are not connections: segments, the state store, provider connections, our own.
-    private static let descriptorsBesidesConnections = 512
+    /// Not `exit`: threads may still wait for mail servers, and it would take libcurl from under them.
+    private func end(_ code: Int32) -> Never {
+        log(LogEvent(.info, "stopped", [.init("code", "\(code)")]))
+        fflush(nil)
+        _exit(code)
+    }
 
-    /// Connections never take what the disk needs: where descriptors are few, they get half of them.
     private func warnOfFewDescriptors() {
-        let wanted = configuration.httpConnectionsMax + Self.descriptorsBesidesConnections
-        guard let limit = Self.descriptors, limit < wanted else { return }
-        connectionsMax = max(limit / 2, limit - Self.descriptorsBesidesConnections)
+        guard connectionsMax < connectionsAllowed, let limit = Self.descriptors else { return }
+        let wanted = connectionsAllowed + descriptorsBesidesConnections
         log(
             LogEvent(
                 .warning,
@@ -330,7 +329,7 @@ package final class Server {
     func syncFailed(_ error: StorageError) { stop(70, "a sync failed: \(error)") }
 
     /// Ends the process at once, without touching the log again.
-    private func stop(_ code: Int32, _ reason: String) {
+    func stop(_ code: Int32, _ reason: String) {
         log(LogEvent(.error, "stopping", [.init("reason", reason), .init("code", "\(code)")]))
         if let damage = data.store.damage { data.markStoreDamaged(damage) }
         _exit(code)
@@ -350,6 +349,8 @@ extension Server: LoopOwner {
         let synced = performEffects()
         summarize(at: now)
         if ending != nil { return .stop }
+        // Whoever met it may have had no use for it: damage is never gone on with.
+        if let damage = data.store.damage { stop(70, "the state store is damaged: \(damage)") }
         let next = min(wakeAt, repeated.due ?? .distantFuture)
         return .by(synced ? now.monotonic : next)
     }
@@ -361,7 +362,7 @@ extension Server: ListenerOwner {
         from peer: SocketAddress,
         by listener: Listener
     ) {
-        guard connections.count < connectionsMax
+        guard connectionsOpen < connectionsMax
         else {
             log(LogEvent(.warning, "connection refused: too many are open", mayRepeat: true))
             return
@@ -370,6 +371,7 @@ extension Server: ListenerOwner {
         nextConnection += 1
         do throws(IOFailure) {
             connections[id] = try Connection(descriptor, id: id, loop: loop, owner: self)
+            connectionsOpen += 1
             step(.opened(id, listener === httpListener ? .http : .native))
         } catch {
             log(LogEvent(.warning, "connection lost", [.init("error", "\(error)")]))
@@ -401,4 +403,6 @@ extension Server: ConnectionOwner {
         connections[connection.id] = nil
         step(.closed(connection.id))
     }
+
+    package func ended(_ connection: Connection) { connectionsOpen -= 1 }
 }

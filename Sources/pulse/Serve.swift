@@ -23,7 +23,7 @@ enum Serve {
         } catch {
             throw CommandFailure(error.exitCode, "not_started", error.description)
         }
-        return server.run { http, native in
+        server.run { http, native in
             // On standard error, like the log: whoever starts a broker waits for this line.
             Console.note("pulse: ready http=\(http) native=\(native)")
             if configuration.dev { for line in welcome(http) { Console.print(line) } }

@@ -24,7 +24,7 @@ final class Calls {
         let rig = try LoopRig()
         let box = box
         self.rig = rig
-        caller = try ProviderCaller(loop: rig.loop, options: options) { call, answer in
+        caller = ProviderCaller(loop: rig.loop, options: options) { call, answer in
             #expect(box.answers[call] == nil, "a call is answered once")
             box.answers[call] = answer
         }

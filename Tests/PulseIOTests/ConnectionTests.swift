@@ -53,6 +53,22 @@ import Testing
         #expect(isSame)
     }
 
+    /// Its descriptor is there until then, and counts.
+    @Test func aConnectionThatIsClosedPolitelyEndsWhenItsPeerCloses() throws {
+        let (rig, peers) = try Peers.connected()
+        peers.server?.close(abruptly: false)
+        #expect(try rig.run { peers.endings == [.byPeer] }, "the client sees the end")
+        #expect(try rig.run { peers.ended.count == 2 })
+        #expect(peers.ended == [ConnectionID(1), ConnectionID(2)], "the server's own comes last")
+    }
+
+    @Test func aConnectionThatIsClosedAtOnceEndsOnce() throws {
+        let (_, peers) = try Peers.connected()
+        peers.server?.close(abruptly: true)
+        peers.server?.close(abruptly: true)
+        #expect(peers.ended == [ConnectionID(2)])
+    }
+
     @Test func aPeerThatClosesIsToldOnce() throws {
         let (rig, peers) = try Peers.connected()
         peers.client.close(abruptly: true)
@@ -148,6 +164,7 @@ private final class Peers: ListenerOwner, ConnectionOwner {
     var serverGotBytes = 0
     var backlogs: [Int] = []
     var endings: [Connection.Ending] = []
+    var ended: [ConnectionID] = []
     private var dialed: Connection?
     private let rig: LoopRig
 
@@ -212,4 +229,6 @@ private final class Peers: ListenerOwner, ConnectionOwner {
     func closed(_ connection: Connection, because reason: Connection.Ending) {
         endings.append(reason)
     }
+
+    func ended(_ connection: Connection) { ended.append(connection.id) }
 }

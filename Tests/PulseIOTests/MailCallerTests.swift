@@ -1,8 +1,10 @@
 // Mail on threads of its own: a server that thinks holds up nobody but its own mail.
 
+import Glibc
 import PulseCore
 import PulseDelivery
 import PulseIO
+import Synchronization
 import Testing
 
 @Suite struct MailCallerTests {
@@ -38,6 +40,65 @@ import Testing
         #expect(try rig.run(forMilliseconds: 5000) { order.count == 3 })
         #expect(order == [2, 3, 1], "the silent server's mail is the last to be answered")
         #expect(prompt.messages.count == 2)
+        caller.close()
+    }
+
+    /// Loops of mail threads: each says whether the next one can be made.
+    private final class Loops: Sendable {
+        private let left: Mutex<[Bool]>
+
+        init(_ made: [Bool]) { left = Mutex(made) }
+
+        func make() throws(IOFailure) -> EventLoop {
+            let isMade = left.withLock { $0.isEmpty || $0.removeFirst() }
+            guard isMade else { throw IOFailure("create an event queue", code: EMFILE) }
+            return try EventLoop()
+        }
+    }
+
+    /// For a moment there are no descriptors: what was asked then is answered, and what is asked later is
+    /// served, with as many threads as ever.
+    @Test func threadsThatBreakAreReplaced() throws {
+        let server = try MailServer()
+        defer { server.stop() }
+        let rig = try LoopRig()
+        let loops = Loops([false, false])
+        var answers: [(call: UInt64, answer: ProviderAnswer)] = []
+        let caller = try MailCaller(
+            loop: rig.loop,
+            threadsMax: 2,
+            makeLoop: { () throws(IOFailure) in try loops.make() }
+        ) { answers.append(($0.rawValue, $1)) }
+        for number: UInt64 in 1...5 { caller.start(CallID(number), mail(to: server.port)) }
+        #expect(try rig.run(forMilliseconds: 5000) { answers.count == 5 })
+        for (call, answer) in answers {
+            guard case .notSent = answer else {
+                Issue.record("call \(call): \(answer)")
+                continue
+            }
+        }
+        for number: UInt64 in 6...9 { caller.start(CallID(number), mail(to: server.port)) }
+        #expect(try rig.run(forMilliseconds: 5000) { answers.count == 9 })
+        #expect(server.messages.count == 4)
+        #expect(server.connections == 2, "both threads are there again")
+        caller.close()
+    }
+
+    /// A thread that cannot be made costs no attempt while there is another.
+    @Test func aCallWhoseThreadBreaksWaitsForAnother() throws {
+        let server = try MailServer()
+        defer { server.stop() }
+        let rig = try LoopRig()
+        let loops = Loops([true, false])
+        var answers: [ProviderAnswer] = []
+        let caller = try MailCaller(
+            loop: rig.loop,
+            threadsMax: 2,
+            makeLoop: { () throws(IOFailure) in try loops.make() }
+        ) { answers.append($1) }
+        for number: UInt64 in 1...3 { caller.start(CallID(number), mail(to: server.port)) }
+        #expect(try rig.run(forMilliseconds: 5000) { answers.count == 3 })
+        #expect(server.messages.count == 3)
         caller.close()
     }
 

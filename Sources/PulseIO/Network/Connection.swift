@@ -13,6 +13,8 @@ package protocol ConnectionOwner: AnyObject {
     func backlogChanged(to bytes: Int, on connection: Connection)
     /// The peer closed, or the connection failed. Told once, and not after ``Connection/close(abruptly:)``.
     func closed(_ connection: Connection, because reason: Connection.Ending)
+    /// The descriptor is closed. Told once for every connection, however it came to its end.
+    func ended(_ connection: Connection)
 }
 
 /// A connected socket in a loop; owns its descriptor.
@@ -233,11 +235,13 @@ package final class Connection: EventHandler {
     }
 
     private func end() {
+        guard state != .ended else { return }
         state = .ended
         if let registration { loop.remove(registration) }
         registration = nil
         outgoing.removeAll()
         descriptor = nil
+        owner.ended(self)
     }
 
     /// A reset is a peer that went away, not a fault of ours worth a line in the log.

@@ -28,13 +28,14 @@ final class CurlPool: EventHandler {
     /// Watched sockets: libcurl may close one and open another of the same number.
     private var watched: [Int32: Registration] = [:]
 
-    /// Connections kept for later.
-    ///
-    /// Closing an idle mail connection to make room would say QUIT and wait for the reply, so there
-    /// must always be room: this is more than all hosts together get.
-    private static let connectionsKept = 4096
-
-    init(loop: EventLoop, connectionsPerHost: Int, finish: @escaping Finish) throws(IOFailure) {
+    /// - Parameter connectionsKept: Connections to all hosts, idle ones included: an idle one is closed
+    ///   to make room.
+    init(
+        loop: EventLoop,
+        connectionsPerHost: Int,
+        connectionsKept: Int,
+        finish: @escaping Finish
+    ) throws(IOFailure) {
         // Once in a process; safe from any thread.
         let code = Self.initialized
         guard code == CURLE_OK, let multi = curl_multi_init() else {
@@ -44,7 +45,7 @@ final class CurlPool: EventHandler {
         self.multi = multi
         self.finish = finish
         pulse_curl_multi_set_long(multi, CURLMOPT_MAX_HOST_CONNECTIONS, connectionsPerHost)
-        pulse_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, Self.connectionsKept)
+        pulse_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, connectionsKept)
         timer = try loop.register(-1, for: [], handler: self)
         pulse_curl_multi_set_callbacks(
             multi,

@@ -15,6 +15,8 @@ package final class ProviderCaller: EventHandler {
     package struct Options: Sendable {
         /// Connections to one host and port at a time; more calls wait for one, inside their timeout.
         package var connectionsPerHost = 32
+        /// Connections to all web services together that are open at a time, idle ones included.
+        package var connectionsKept = 256
         /// A file with the certificates of trusted authorities, instead of the system's.
         package var authorities: String?
 
@@ -29,15 +31,17 @@ package final class ProviderCaller: EventHandler {
     private let loop: EventLoop
     private let options: Options
     private let deliver: Deliver
-    private var pools: Pools?
+    /// Made when they are needed first: each has descriptors of its own, and most callers use one.
+    private var pools: [Kind: CurlPool] = [:]
+    private var isClosed = false
     /// Answers known without asking anybody; told in the next turn like all others.
     private var objections: [(CallID, ProviderAnswer)] = []
 
-    private struct Pools {
-        var plainMail: CurlPool
-        var secureMail: CurlPool
-        var open: CurlPool
-        var guarded: CurlPool
+    private enum Kind: CaseIterable {
+        case plainMail
+        case secureMail
+        case open
+        case guarded
     }
 
     /// - Parameter deliver: Called in a turn of the loop; it may start further calls.
@@ -45,54 +49,45 @@ package final class ProviderCaller: EventHandler {
         loop: EventLoop,
         options: Options = Options(),
         deliver: @escaping Deliver
-    ) throws(IOFailure) {
+    ) {
         self.loop = loop
         self.options = options
         self.deliver = deliver
-        pools = Pools(
-            plainMail: try pool { $0.mailAnswer($1) },
-            secureMail: try pool { $0.mailAnswer($1) },
-            open: try pool { $0.postAnswer($1) },
-            guarded: try pool { $0.postAnswer($1) }
-        )
     }
 
     /// Starts a call; its answer comes in a later turn, exactly once.
     package func start(_ call: CallID, _ request: ProviderRequest) {
-        guard let pools else { return }
+        guard !isClosed else { return }
         callsInFlight += 1
-        switch request {
-        case .smtp(let mail):
-            let pool = mail.endpoint.security == .none ? pools.plainMail : pools.secureMail
-            if let objection = CurlExchange.objection(to: mail) {
-                answer(call, objection)
-            } else if let exchange = exchange(.mail, in: pool, for: call) {
+        do throws(IOFailure) {
+            switch request {
+            case .smtp(let mail):
+                if let objection = CurlExchange.objection(to: mail) {
+                    return answer(call, objection)
+                }
+                let pool = try pool(mail.endpoint.security == .none ? .plainMail : .secureMail)
+                guard let exchange = exchange(.mail, in: pool, for: call) else { return }
                 exchange.prepare(call, mail: mail, at: loop.now.monotonic)
                 pool.start(exchange)
-            }
-        case .http(let post):
-            let isGuarded = !post.allowsPrivateAddresses
-            let pool = isGuarded ? pools.guarded : pools.open
-            if let objection = CurlExchange.objection(to: post) {
-                answer(call, objection)
-            } else if let exchange = exchange(
-                .post(isGuarded: isGuarded),
-                in: pool,
-                for: call
-            ) {
+            case .http(let post):
+                if let objection = CurlExchange.objection(to: post) {
+                    return answer(call, objection)
+                }
+                let isGuarded = !post.allowsPrivateAddresses
+                let pool = try pool(isGuarded ? .guarded : .open)
+                guard let exchange = exchange(.post(isGuarded: isGuarded), in: pool, for: call)
+                else { return }
                 exchange.prepare(call, post: post)
                 pool.start(exchange)
             }
-        }
+        } catch { answer(call, .notSent(reason: "\(error)")) }
     }
 
     /// Abandons the calls in flight, unanswered, and closes all connections.
     package func close() {
-        pools?.plainMail.close()
-        pools?.secureMail.close()
-        pools?.open.close()
-        pools?.guarded.close()
-        pools = nil
+        isClosed = true
+        for kind in Kind.allCases { pools[kind]?.close() }
+        pools = [:]
         objections = []
         callsInFlight = 0
     }
@@ -103,13 +98,23 @@ package final class ProviderCaller: EventHandler {
         for (call, answer) in told { finish(call, answer) }
     }
 
-    private func pool(
-        _ answer: @escaping (CurlExchange, CURLcode) -> ProviderAnswer
-    ) throws(IOFailure) -> CurlPool {
-        try CurlPool(loop: loop, connectionsPerHost: options.connectionsPerHost) {
-            [unowned self] exchange, exit in
-            finish(exchange.call, answer(exchange, exit))
+    private func pool(_ kind: Kind) throws(IOFailure) -> CurlPool {
+        if let pool = pools[kind] { return pool }
+        // Closing an idle mail connection to make room would say QUIT and wait for the reply, so there
+        // must always be room: more than all hosts together get.
+        let isMail = kind == .plainMail || kind == .secureMail
+        let pool = try CurlPool(
+            loop: loop,
+            connectionsPerHost: options.connectionsPerHost,
+            connectionsKept: isMail ? 4096 : options.connectionsKept
+        ) { [unowned self] exchange, exit in
+            switch kind {
+            case .plainMail, .secureMail: finish(exchange.call, exchange.mailAnswer(exit))
+            case .open, .guarded: finish(exchange.call, exchange.postAnswer(exit))
+            }
         }
+        pools[kind] = pool
+        return pool
     }
 
     private func exchange(
@@ -128,7 +133,7 @@ package final class ProviderCaller: EventHandler {
     }
 
     private func finish(_ call: CallID, _ answer: ProviderAnswer) {
-        guard pools != nil else { return }
+        guard !isClosed else { return }
         callsInFlight -= 1
         deliver(call, answer)
     }
