@@ -16,10 +16,10 @@ extension DataDirectory {
     static func storePath(_ path: String) -> String { path + "/shard-0/state" }
 
     /// What a process leaves that met damage in the store while it ran: the next one must not go on as if
-    /// nothing had been.
-    private static func markPath(_ path: String) -> String { path + "/shard-0/state.damaged" }
+    /// nothing had been. It lies in the store, so it goes where the store goes.
+    private static func markPath(_ path: String) -> String { storePath(path) + "/DAMAGED" }
 
-    /// Notes for the next start that the store is damaged.
+    /// Notes for the next start that the store is damaged. A store that is gone needs no note.
     package func markStoreDamaged(_ reason: String) {
         let file = Glibc.open(Self.markPath(path), O_WRONLY | O_CREAT | O_CLOEXEC, 0o640)
         guard file >= 0 else { return }
@@ -49,7 +49,10 @@ extension DataDirectory {
         var damage = mark(path)
         if damage == nil {
             do throws(StorageError) {
-                return try RocksStateStore(path: storePath(path), creates: !hasStore(path))
+                let creates = !hasStore(path)
+                // RocksDB would make it too, and not sync what it is made in.
+                if creates { try Path.makeDirectories(storePath(path)) }
+                return try RocksStateStore(path: storePath(path), creates: creates)
             } catch {
                 guard case .damaged(let text) = error.reason else {
                     throw error.reason == .noSpace ? noRoom(path) : .storage(error)
@@ -66,12 +69,10 @@ extension DataDirectory {
     }
 
     private static func makeAgain(_ path: String) throws(Refusal) -> RocksStateStore {
-        let store: RocksStateStore
         do throws(StorageError) {
-            store = try RocksStateStore(path: storePath(path))
+            try Path.makeDirectories(storePath(path))
+            return try RocksStateStore(path: storePath(path))
         } catch { throw .storage(error) }
-        unlink(markPath(path))
-        return store
     }
 
     /// Puts a store aside that turned out to be damaged when it was read, and begins a new one.

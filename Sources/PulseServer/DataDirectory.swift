@@ -4,8 +4,7 @@
 //       FORMAT              one line; says that this directory is ours, and in which layout
 //       LOCK                held by the process that serves it
 //       shard-0/log/        segments, indexes, floor
-//       shard-0/state/      the state store
-//       shard-0/state.damaged   left by a process that met damage in it
+//       shard-0/state/      the state store; in it DAMAGED, left by a process that met damage
 //       ballast             room that is given up when the disk is full
 //       trash/              what was put aside, never removed by us
 
@@ -64,7 +63,7 @@ package struct DataDirectory {
                     + "disk not mounted? To begin anew, name another directory with --data"
             case .brokenStore(let path, let reason):
                 "the state store \(path) is damaged (\(reason)), and the log no longer reaches back "
-                    + "to its beginning, so it cannot be made again: restore it from a copy, or the "
+                    + "to its beginning, so it cannot be made again: put a copy in its place, or the "
                     + "whole data directory from a backup"
             }
         }

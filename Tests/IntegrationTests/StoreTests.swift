@@ -135,7 +135,7 @@ struct StoreTests {
         )
         #expect(try process.wait() == 65)
         #expect(process.output.contains("CURRENT is missing"), "\(process.output)")
-        #expect(process.output.contains("restore it from a copy"))
+        #expect(process.output.contains("put a copy in its place"))
         #expect(
             !(TemporaryDirectory.names(in: Self.stateFolder(broker)) ?? []).isEmpty,
             "left as it is"
@@ -175,13 +175,46 @@ struct StoreTests {
     @Test("Damage left by the process before is not forgotten")
     func marked() throws {
         let (broker, _, saved) = try Self.stopped()
-        let mark = broker.directory.file("data/shard-0/state.damaged")
-        let file = open(mark, O_WRONLY | O_CREAT, 0o600)
-        _ = "Corruption: block checksum mismatch\n".withCString { write(file, $0, strlen($0)) }
-        close(file)
+        let mark = Self.leaveMark(in: broker)
         try broker.start()
         #expect(broker.process.output.contains("block checksum mismatch"))
         #expect(Self.state("state made from the log", in: broker) == saved)
         #expect(access(mark, F_OK) != 0)
+    }
+
+    /// What a process leaves that met damage in the store.
+    private static func leaveMark(in broker: Broker) -> String {
+        let mark = stateFolder(broker) + "/DAMAGED"
+        let file = open(mark, O_WRONLY | O_CREAT, 0o600)
+        _ = "Corruption: block checksum mismatch\n".withCString { write(file, $0, strlen($0)) }
+        close(file)
+        return mark
+    }
+
+    @Test("Where the log cannot make the store again, a copy in its place is served")
+    func markedAndRestored() throws {
+        let (broker, ids, _) = try Self.stopped()
+        let folder = Self.stateFolder(broker)
+        let copy = try ChildProcess("/bin/cp", ["-a", folder, folder + "-copy"])
+        #expect(try copy.wait() == 0)
+        _ = Self.leaveMark(in: broker)
+        // A log whose first segment is not there cannot make a store.
+        let log = broker.directory.file("data/shard-0/log")
+        let names = TemporaryDirectory.names(in: log) ?? []
+        let first = try #require(names.filter { $0.hasSuffix(".seg") }.min())
+        let later = "00000000000067108864.seg"
+        rename("\(log)/\(first)", "\(log)/\(later)")
+        let process = try ChildProcess(
+            try Binary.pulse(),
+            Broker.arguments(.development, data: broker.directory.file("data"))
+        )
+        #expect(try process.wait() == 65)
+        #expect(process.output.contains("block checksum mismatch"), "\(process.output)")
+        rename("\(log)/\(later)", "\(log)/\(first)")
+        rename(folder, folder + "-damaged")
+        rename(folder + "-copy", folder)
+        try broker.start()
+        #expect(!broker.process.output.contains("damaged"), "\(broker.process.output)")
+        #expect(try broker.json("/v1/notifications/\(ids[0])")["status"]?.text == "delivered")
     }
 }

@@ -4,14 +4,17 @@ import Glibc
 package import PulseCore
 
 package enum Path {
-    /// Makes a directory and those above it.
+    /// Makes a directory and those above it, and syncs whatever one was made in.
     ///
     /// One that exists already is fine; anything else of that name is not.
     package static func makeDirectories(_ path: String) throws(StorageError) {
         var sofar = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
+            let parent = sofar.isEmpty ? "." : sofar
             sofar += part
-            if mkdir(sofar, 0o750) != 0 {
+            if mkdir(sofar, 0o750) == 0 {
+                try sync(parent)
+            } else {
                 let code = errno
                 // EROFS and EACCES are also said of directories that exist; those are no obstacle.
                 guard isDirectory(sofar) else {
@@ -20,6 +23,16 @@ package enum Path {
             }
             sofar += "/"
         }
+    }
+
+    /// Makes the names in a directory durable.
+    private static func sync(_ path: String) throws(StorageError) {
+        let descriptor = OwnedDescriptor(
+            takingOver: try StorageError.require(.open, file: path) {
+                open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            }
+        )
+        try StorageError.require(.syncDirectory, file: path) { fsync(descriptor.rawValue) }
     }
 
     package static func isDirectory(_ path: String) -> Bool {
