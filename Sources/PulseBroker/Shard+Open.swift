@@ -4,7 +4,7 @@ package import PulseCore
 import PulseLog
 
 extension Shard {
-    static let checkpointKey: [UInt8] = Array("checkpoint".utf8)
+    package static let checkpointKey: [UInt8] = Array("checkpoint".utf8)
     private static let identityKey: [UInt8] = Array("identity".utf8)
     static let appliedKey: [UInt8] = Array("applied".utf8)
 

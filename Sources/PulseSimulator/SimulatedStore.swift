@@ -70,6 +70,13 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
         isDead = false
     }
 
+    /// What a crash cannot take away of a row, without counting as a call.
+    package func durableValue(of key: [UInt8]) -> [UInt8]? {
+        let index = Self.place(of: key, in: durable)
+        guard index < durable.count, durable[index].key == key else { return nil }
+        return durable[index].value
+    }
+
     /// Another store in the very same moment: what is not flushed here is not flushed there.
     package func clone() -> SimulatedStore {
         let clone = SimulatedStore()

@@ -51,7 +51,7 @@ extension TortureBench {
 
     private func channel() -> Channel { Channel.allCases[random.below(2)] }
 
-    private func submit(_ shard: Shard) throws(ShardError) {
+    func submit(_ shard: Shard) throws(ShardError) {
         serial += 1
         // A key that was used before, now and then: it must find the record that it was used for.
         let key = random.below(12) == 0 && serial > 1 ? "key-\(serial - 1)" : "key-\(serial)"
@@ -106,7 +106,7 @@ extension TortureBench {
     }
 
     /// Ends the turn. A sync in flight may stay so: then the turn is written and waits for the next.
-    private func commit(_ shard: Shard, whole: Bool = false) throws(ShardError) {
+    func commit(_ shard: Shard, whole: Bool = false) throws(ShardError) {
         if ticket != nil, whole || random.below(4) > 0 { try completeSync() }
         try shard.reachedTime(now)
         let start = shard.log.appendPosition
@@ -125,11 +125,11 @@ extension TortureBench {
         }
         if whole || random.below(3) > 0 { try completeSync() }
         // The store's flush is a job as well: much may happen before it is done.
-        if wantsFlush, random.below(4) == 0 { try flushStore(shard) }
+        if wantsFlush, flushesStore, random.below(4) == 0 { try flushStore(shard) }
     }
 
     /// A good hour of the providers: what waits is delivered, so that old segments can go.
-    private func deliverAll(_ shard: Shard) throws(ShardError) {
+    func deliverAll(_ shard: Shard) throws(ShardError) {
         pass(milliseconds: 3000)
         for _ in 0..<2 {
             for channel in Channel.allCases.prefix(2) {
@@ -162,9 +162,9 @@ extension TortureBench {
     }
 
     /// Performs a background job, and tells of it as the node would: a failure is tried again.
-    private func performJob(_ shard: Shard) throws(ShardError) {
+    func performJob(_ shard: Shard) throws(ShardError) {
         guard !jobs.isEmpty else {
-            if wantsFlush { try flushStore(shard) }
+            if wantsFlush, flushesStore { try flushStore(shard) }
             return
         }
         let job = jobs.removeFirst()
@@ -173,7 +173,7 @@ extension TortureBench {
         try shard.jobFinished(job, failure: failure)
     }
 
-    private func flushStore(_ shard: Shard) throws(ShardError) {
+    func flushStore(_ shard: Shard) throws(ShardError) {
         wantsFlush = false
         do throws(StorageError) {
             try store.flush()
@@ -189,24 +189,41 @@ extension TortureBench {
         ghost.vouch(for: shard.log.durablePosition.rawValue)
     }
 
-    private func release(_ shard: Shard) throws(ShardError) {
+    func release(_ shard: Shard) throws(ShardError) {
         try shard.reachedTime(now)
         // What will be let go may be gone from the first moment of the letting go.
         let before = shard.log.firstPosition
+        let saved = savedTo
         let oldest = now.wall.advanced(
             byMilliseconds: -configuration.retentionMilliseconds
         )
         let leaving = shard.log.segments.prefix {
-            $0.isSealed && $0.latestWall < oldest && $0.end <= shard.durableCheckpoint
+            $0.isSealed && $0.latestWall < oldest && $0.end <= saved
         }
+        let ends = shard.log.segments.map(\.end)
         ghost.leaving(below: leaving.last?.end ?? before)
         try shard.releaseOldSegments(at: now)
         ghost.leaving(below: .zero)
         if shard.log.firstPosition > before {
             releases += 1
+            let end = ends.last { $0 <= shard.log.firstPosition } ?? before
+            if end > saved {
+                violations.append(
+                    "segments below \(end.rawValue) are let go, and the state that replaces them is "
+                        + "durable to \(saved.rawValue) only"
+                )
+            }
             ghost.released(below: shard.log.firstPosition)
         }
         jobs += shard.takeLogJobs()
+    }
+
+    /// How far a crash leaves the saved state, asked of the store itself.
+    private var savedTo: LogPosition {
+        guard let saved = store.durableValue(of: Shard.checkpointKey),
+            let state = ShardState(encoded: saved)
+        else { return .zero }
+        return state.applied
     }
 
     private func saveTemplate(_ shard: Shard) throws(ShardError) {

@@ -47,23 +47,33 @@ package final class TortureBench {
     package internal(set) var releases = 0
     package internal(set) var checkpoints = 0
     var wantsFlush = false
+    /// Whether the store's flushes come to an end, or take for ever.
+    var flushesStore = true
     var ticket: SyncTicket?
     var syncIsPerformed = false
 
     static let attemptsMax = 3
 
-    /// - Parameter retentionMilliseconds: A scenario's steps take about half a second each.
-    package init(seed: UInt64, retentionMilliseconds: Int64 = 6000) {
+    /// - Parameters:
+    ///   - retentionMilliseconds: A scenario's steps take about half a second each.
+    ///   - checkpointBytes: nil for a drawn number.
+    package init(
+        seed: UInt64,
+        retentionMilliseconds: Int64 = 6000,
+        checkpointBytes: Int? = nil
+    ) {
         var seeds = SeededGenerator(seed: seed)
         disk = SimulatedDisk()
         store = SimulatedStore()
         random = seeds.fork()
         fate = seeds.fork()
         var dials = seeds.fork()
+        let spares = 1 + dials.below(2)
+        let drawn = 2048 << dials.below(4)
         configuration = ShardConfiguration(
-            log: LogConfiguration(segmentBytes: 32 << 10, spareSegments: 1 + dials.below(2)),
+            log: LogConfiguration(segmentBytes: 32 << 10, spareSegments: spares),
             retry: RetryPolicy(baseMs: 200, capMs: 4000, attemptsMax: Self.attemptsMax),
-            checkpointBytes: 2048 << dials.below(4),
+            checkpointBytes: checkpointBytes ?? drawn,
             heldInMemoryMax: 2 << dials.below(6),
             idempotencyWindowMilliseconds: retentionMilliseconds,
             retentionMilliseconds: retentionMilliseconds

@@ -21,6 +21,7 @@ package struct TortureCases {
                 try one.forgedHeader(&result)
                 try one.damagedMiddle(&result)
                 try one.foreignStore(&result)
+                try TortureRoom(seed: seed + round).run(&result)
             } catch { result.violate("seed \(seed + round), a healthy disk: \(error)") }
         }
         return result
@@ -123,7 +124,7 @@ package struct TortureCases {
     }
 
     /// A shard that is told what to do, message by message.
-    private final class Life {
+    final class Life {
         let disk = SimulatedDisk()
         let store = SimulatedStore()
         let shard: Shard
@@ -143,7 +144,8 @@ package struct TortureCases {
             try TortureBench.open(disk, store, configuration, seed: 1, at: now)
         }
 
-        func submit(_ text: [UInt8], _ number: Int) throws(ShardError) {
+        @discardableResult
+        func submit(_ text: [UInt8], _ number: Int) throws(ShardError) -> NotificationID {
             let user = Array("somebody".utf8)
             let key = Array("key-\(number)".utf8)
             let now = self.now
@@ -163,7 +165,7 @@ package struct TortureCases {
                     }
                 }
             }
-            _ = try result.get()
+            return try result.get().id
         }
 
         func commit() throws(ShardError) {

@@ -61,8 +61,12 @@ package struct TorturePowerCuts {
     }
 
     /// One cut: what survives is drawn, the shard is opened on it and asked.
-    private static func cut(
+    ///
+    /// - Parameter losesFloor: The note of how far the log is durable is gone as well: it holds no data,
+    ///   so that the log must open without it.
+    static func cut(
         _ bench: TortureBench,
+        losesFloor: Bool = false,
         _ random: inout SeededGenerator,
         _ result: inout TortureResult
     ) -> [String] {
@@ -70,6 +74,7 @@ package struct TorturePowerCuts {
         let disk = bench.disk.clone()
         disk.faults = drawnFaults(&random)
         disk.losePower(&random)
+        if losesFloor { disk.suffer(.delete(file: LogFileName.floorName)) }
         let store = bench.store.clone()
         store.crash(&random)
         let isDeep = random.below(10) == 0
