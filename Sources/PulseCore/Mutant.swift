@@ -106,4 +106,7 @@ extension Mutant {
     @inlinable public static var ageByWallClock: Mutant { Mutant(63) }
     @inlinable public static var keepWithoutEnd: Mutant { Mutant(62) }
     @inlinable public static var forgetKeysBySize: Mutant { Mutant(61) }
+    @inlinable public static var cancelBeforeSync: Mutant { Mutant(60) }
+    @inlinable public static var releaseBeforeMark: Mutant { Mutant(64) }
+    @inlinable public static var trustCachedFloor: Mutant { Mutant(65) }
 }

@@ -159,10 +159,20 @@ extension Recovery {
         }
     }
 
-    /// What was read becomes durable only now: a crash may have left it in the page cache alone.
-    func settle(_ scanned: ArraySlice<SegmentCandidate>) throws(LogError) {
+    /// What was read becomes durable only now: a crash may have left it in the page cache alone. The
+    /// floor too: a cut that only the cache knows to be over would be made again, through what is
+    /// appended from here on.
+    func settle(
+        _ scanned: ArraySlice<SegmentCandidate>,
+        hasFloor: Bool
+    ) throws(LogError) {
         for candidate in scanned {
             try storage { () throws(StorageError) in try candidate.file.sync() }
+        }
+        if hasFloor, !Mutant.isOn(.trustCachedFloor) {
+            try storage { () throws(StorageError) in
+                try directory.open(LogFileName.floorName).sync()
+            }
         }
         try storage { () throws(StorageError) in try directory.syncDirectory() }
     }

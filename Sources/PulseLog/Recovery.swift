@@ -138,7 +138,7 @@ struct Recovery {
         // Nothing was written so far. Where there is damage, nothing is.
         let scanned = candidates[min(scannedFrom, candidates.count)...]
         guard report.damaged.isEmpty, let cut else {
-            try settle(scanned)
+            try settle(scanned, hasFloor: survey.hasFloor)
             try indexRest(identity, geometry)
             return recovered
         }
@@ -147,7 +147,7 @@ struct Recovery {
         for candidate in candidates where candidate.wantsFooter {
             try rebuildFooter(of: candidate, geometry, checksums)
         }
-        try settle(scanned)
+        try settle(scanned, hasFloor: survey.hasFloor)
         if cut.isWanted {
             recovered.floor = try perform(cut, recovered, geometry)
         } else if slots?.other?.cut != nil {

@@ -73,7 +73,7 @@ extension ShardLog {
     private func requestRelease(into jobs: inout [LogJob]) throws(LogError) {
         // A damaged log lets nothing go: what is left may be what a repair needs.
         guard !releasing.isEmpty, !releaseJobPending, !isDamaged else { return }
-        if releaseMarkDue {
+        if releaseMarkDue, !Mutant.isOn(.releaseBeforeMark) {
             do throws(LogError) {
                 try writeReleasedMark()
             } catch {

@@ -24,7 +24,10 @@ extension Node {
         let response: HTTPResponse
         switch outcome {
         case .success(.cancelled(let durableAt)):
-            wait(.http(conversation.id, slot: slot, .cancelled(id)), durableAt: durableAt)
+            wait(
+                .http(conversation.id, slot: slot, .cancelled(id)),
+                durableAt: Mutant.isOn(.cancelBeforeSync) ? .zero : durableAt
+            )
             return
         case .success(.refused(let state)): response = .notCancellable(state)
         case .success(.unknown): response = .notFound(.notification, .v1)

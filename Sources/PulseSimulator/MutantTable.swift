@@ -69,7 +69,7 @@ extension Mutant {
             MutantRow("replay-from-rows", .replayFromRows, "B13"),
             MutantRow("rows-without-applied", .rowsWithoutApplied, "B13"),
             MutantRow("take-rows-from-the-future", .takeRowsFromTheFuture, "B13"),
-            MutantRow("release-before-flush", .releaseBeforeFlush, "B5", within: 0),
+            MutantRow("release-before-flush", .releaseBeforeFlush, "B5", by: .cases),
             MutantRow("checkpoint-in-any-order", .checkpointInAnyOrder, "B5"),
             MutantRow("fold-before-sync", .foldBeforeSync, "B13"),
             MutantRow("cursor-ahead", .cursorAhead, "B13"),
@@ -99,12 +99,15 @@ extension Mutant {
             MutantRow("ignore-floor", .ignoreFloor, "B3"),
             MutantRow("never-cut", .neverCut, "B3"),
             MutantRow("sync-without-directory", .syncWithoutDirectory, "B1"),
-            MutantRow("release-youngest-first", .releaseYoungestFirst, "B4", within: 0),
+            MutantRow("release-youngest-first", .releaseYoungestFirst, "B4", by: .cases),
             MutantRow("take-foreign-store", .takeForeignStore, "B5", by: .cases),
-            MutantRow("answer-past-commands", .answerPastCommands, "B1", within: 0),
             MutantRow("age-by-wall-clock", .ageByWallClock, "B12", within: 0),
             MutantRow("keep-without-end", .keepWithoutEnd, "B5", within: 0),
             MutantRow("forget-keys-by-size", .forgetKeysBySize, "B12", within: 0),
+            MutantRow("answer-past-commands", .answerPastCommands, "B1", by: .cases),
+            MutantRow("cancel-before-sync", .cancelBeforeSync, "B1"),
+            MutantRow("trust-cached-floor", .trustCachedFloor, "B2", by: .cuts),
+            MutantRow("release-before-mark", .releaseBeforeMark, "B4", by: .cases),
         ]
     }
 
