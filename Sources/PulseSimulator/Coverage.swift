@@ -30,6 +30,11 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case recordEvacuated
         case evacuatedDelivered
         case groupLostItsShare
+        case cancelled
+        case tooLateToCancel
+        case cancelledOnFullDisk
+        case nearlyFullRefused
+        case nearlyFullResumed
     }
 
     private var counts: [String: Int] = [:]

@@ -58,6 +58,9 @@ package enum PlannedFault: Sendable, CustomStringConvertible {
     /// No file can be made for a while.
     case fullDisk(at: MonotonicInstant, milliseconds: Int64)
 
+    /// There is room for so many segments more, and the node is told of the disk again and again.
+    case shortOfRoom(at: MonotonicInstant, milliseconds: Int64, segments: Int)
+
     package var description: String {
         func at(_ time: MonotonicInstant) -> String { "@" + TraceWriter.seconds(time) }
         return switch self {
@@ -70,6 +73,8 @@ package enum PlannedFault: Sendable, CustomStringConvertible {
         case .failedSync(let time): "failed sync" + at(time)
         case .stall(let time, let milliseconds): "stall \(milliseconds)ms" + at(time)
         case .fullDisk(let time, let milliseconds): "full disk \(milliseconds)ms" + at(time)
+        case .shortOfRoom(let time, let milliseconds, let segments):
+            "room for \(segments) segments, \(milliseconds)ms" + at(time)
         }
     }
 
@@ -78,17 +83,20 @@ package enum PlannedFault: Sendable, CustomStringConvertible {
         switch self {
         case .crash(let crash): crash.at
         case .clockStep(let step): step.at
-        case .failedSync(let at), .stall(let at, _), .fullDisk(let at, _): at
+        case .failedSync(let at), .stall(let at, _), .fullDisk(let at, _),
+            .shortOfRoom(let at, _, _):
+            at
         case .resets, .slowReaders, .slowSyncs, .configurationErrors: nil
         }
     }
 
     /// When it is over.
     var end: MonotonicInstant? {
-        if case .fullDisk(let at, let milliseconds) = self {
-            return at.advanced(byMilliseconds: milliseconds)
+        switch self {
+        case .fullDisk(let at, let milliseconds), .shortOfRoom(let at, let milliseconds, _):
+            at.advanced(byMilliseconds: milliseconds)
+        default: at
         }
-        return at
     }
 }
 
@@ -199,6 +207,21 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
         return FaultPlan(more, disk)
     }
 
+    /// The same plan, in a quarter of all worlds, with a disk that has little room for a while.
+    package func withShortRoom(
+        _ random: inout SeededGenerator,
+        during milliseconds: Int64
+    ) -> FaultPlan {
+        guard random.chance(perThousand: 250) else { return self }
+        let at = 500 + random.below(Int(milliseconds))
+        let fault = PlannedFault.shortOfRoom(
+            at: MonotonicInstant(nanoseconds: UInt64(at) * 1_000_000),
+            milliseconds: Int64(1000 + random.below(12_000)),
+            segments: random.below(5)
+        )
+        return FaultPlan(faults + [fault], disk)
+    }
+
     /// The same plan with the faults of these numbers only.
     package func keeping(_ numbers: Set<Int>) -> FaultPlan {
         var plan = self
@@ -217,7 +240,9 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
     package var holdUpMilliseconds: Int64 {
         happening.reduce(0) { sum, fault in
             switch fault {
-            case .stall(_, let milliseconds), .fullDisk(_, let milliseconds): sum + milliseconds
+            case .stall(_, let milliseconds), .fullDisk(_, let milliseconds),
+                .shortOfRoom(_, let milliseconds, _):
+                sum + milliseconds
             default: sum
             }
         }

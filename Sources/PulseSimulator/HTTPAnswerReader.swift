@@ -5,6 +5,16 @@ import PulseCore
 struct HTTPAnswer {
     var status: Int
     var body: [UInt8]
+    /// Whether it says when to come again.
+    var hasRetryAfter = false
+
+    /// Whether it is a refusal for want of room, in either dialect.
+    var isForRoom: Bool {
+        guard status == 503 else { return false }
+        let text = String(decoding: body, as: UTF8.self)
+        return text.utf8.count > 0
+            && (string(["code"]) == "disk_full" || string(["error"]) == "The server's disk is full")
+    }
 
     /// The value of the first string member with one of these names.
     func string(_ names: [String]) -> String? {
@@ -35,9 +45,12 @@ struct HTTPAnswerReader {
         let header = String(decoding: bytes[..<end], as: UTF8.self)
         var length = 0
         var status = 0
+        var hasRetryAfter = false
         for (index, line) in header.split(separator: "\r\n").enumerated() {
             if index == 0 {
                 status = Int(line.split(separator: " ").dropFirst().first ?? "") ?? 0
+            } else if line.lowercased().hasPrefix("retry-after:") {
+                hasRetryAfter = true
             } else if line.lowercased().hasPrefix("content-length:") {
                 length = Int(line.dropFirst(15).filter { $0 != " " }) ?? 0
             }
@@ -46,7 +59,7 @@ struct HTTPAnswerReader {
         guard bytes.count >= total else { return nil }
         let body = Array(bytes[(end + 4)..<total])
         bytes.removeFirst(total)
-        return HTTPAnswer(status: status, body: body)
+        return HTTPAnswer(status: status, body: body, hasRetryAfter: hasRetryAfter)
     }
 
     private func headerEnd() -> Int? {

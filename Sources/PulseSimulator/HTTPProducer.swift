@@ -12,6 +12,8 @@ struct HTTPExchange {
         /// Saved once more, under a name of its own.
         case extraTemplate(String)
         case status(NotificationID)
+        /// Taken back, if it is not too late.
+        case cancel(NotificationID)
         /// Must be refused, with a status of the 400s.
         case bad
         /// Any answer will do.
@@ -92,6 +94,7 @@ final class HTTPProducer: SimulatedClient {
             var exchange = plan.removeLast()
             exchange.tries += 1
             if case .submit(let number) = exchange.purpose { world.witness.sent(number) }
+            if case .cancel(let id) = exchange.purpose { world.witness.askedToCancel(id) }
             bytes += exchange.bytes
             inFlight.append(exchange)
         }
@@ -133,7 +136,7 @@ final class HTTPProducer: SimulatedClient {
     private func take(_ answer: HTTPAnswer, to exchange: HTTPExchange, in world: World) {
         world.trace("client \(index) is answered \(answer.status)")
         if answer.status == 503 {
-            if world.diskIsFull { world.coverage.saw(.fullDiskRefused) }
+            takeRefusal(answer, to: exchange, in: world)
             plan.append(exchange)
             return
         }
@@ -153,13 +156,11 @@ final class HTTPProducer: SimulatedClient {
                 world.witness.note("P1", "template \(name) was refused with \(answer.status)")
             }
         case .status(let id):
-            let isGone =
-                answer.status == 404
-                && (world.node.map { world.mayBeGone(id, from: $0.shard) }
-                    ?? (world.knobs.retention != nil))
+            let isGone = answer.status == 404 && world.mayNotExist(id)
             if answer.status != 200, !isGone {
                 world.witness.note("P1", "\(id) was acknowledged; asked for it: \(answer.status)")
             }
+        case .cancel(let id): take(answer, cancelling: id, in: world)
         case .bad:
             if !(400..<500).contains(answer.status) {
                 world.witness.note("P6", "a bad request was answered \(answer.status)")
@@ -187,12 +188,69 @@ final class HTTPProducer: SimulatedClient {
                 at: world.time
             )
             if world.workload.chance(perThousand: 100) { plan.insert(look(at: id), at: 0) }
+            considerCancelling(id, number, in: world)
         case 409: world.witness.conflicted(number)
         default:
             world.witness.refused(
                 number,
                 "\(answer.status) \(String(decoding: answer.body, as: UTF8.self))"
             )
+        }
+    }
+
+    /// Not now, says the node: why, and when again?
+    private func takeRefusal(
+        _ answer: HTTPAnswer,
+        to exchange: HTTPExchange,
+        in world: World
+    ) {
+        if world.diskIsFull { world.coverage.saw(.fullDiskRefused) }
+        guard answer.isForRoom else { return }
+        world.checkRefusedForRoom(sentAt: sentAt)
+        if !answer.hasRetryAfter {
+            world.witness.note("P6", "a refusal for want of room does not say when to come again")
+        }
+        if case .cancel(let id) = exchange.purpose {
+            world.witness.note("P6", "\(id) cannot be cancelled for want of room")
+        }
+    }
+
+    // MARK: - Taking back
+
+    /// What was accepted just now, or anything that is known, is taken back at once or later.
+    private func considerCancelling(_ id: NotificationID, _ number: Int, in world: World) {
+        guard world.knobs.cancelPerThousand > 0 else { return }
+        let isLater = world.witness.submissions[number].deliverAt != nil
+        let rate = world.knobs.cancelPerThousand * (isLater ? 3 : 1)
+        guard world.cancelling.chance(perThousand: min(1000, rate)) else { return }
+        let known = world.witness.known
+        let isOwn = world.cancelling.chance(perThousand: 700) || known.isEmpty
+        let target = isOwn ? id : known[world.cancelling.below(known.count)]
+        let exchange = HTTPExchange(
+            purpose: .cancel(target),
+            bytes: HTTPExchange.post("/v1/notifications/\(target)/cancel", "")
+        )
+        if world.cancelling.chance(perThousand: 600) {
+            plan.append(exchange)
+        } else {
+            plan.insert(exchange, at: world.cancelling.below(plan.count + 1))
+        }
+    }
+
+    private func take(_ answer: HTTPAnswer, cancelling id: NotificationID, in world: World) {
+        switch answer.status {
+        case 200:
+            world.coverage.saw(.cancelled)
+            if world.diskIsFull { world.coverage.saw(.cancelledOnFullDisk) }
+            world.checkTold(cancelled: id)
+            world.witness.cancelled(id, at: world.time)
+        case 409:
+            world.coverage.saw(.tooLateToCancel)
+            let isForgotten = world.node.map { world.hasLostItsEnd(id, in: $0.shard) } ?? false
+            if !isForgotten { world.witness.notCancellable(id) }
+        case 404 where world.mayNotExist(id): break
+        default:
+            world.witness.note("P1", "\(id) is known; taking it back is \(answer.status)")
         }
     }
 

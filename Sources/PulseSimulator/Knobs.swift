@@ -35,6 +35,8 @@ package struct Knobs: Sendable, CustomStringConvertible {
     package var pauseMilliseconds: Int64 = 2000
     /// How long a turn gathers inputs before it ends, at most, in microseconds.
     package var turnMicroseconds: Int
+    /// Parts of a thousand of answers after which a client takes a notification back.
+    package var cancelPerThousand = 0
     /// How little is kept; nil to keep everything for longer than the world lasts.
     package var retention: RetentionDial?
 
@@ -133,7 +135,7 @@ package struct Knobs: Sendable, CustomStringConvertible {
         sync=\(syncMicroseconds.least)+\(syncMicroseconds.spread)us \
         net=\(networkMicroseconds.least)+\(networkMicroseconds.spread)us \
         trouble=\(providerTroublePerThousand) turn=\(turnMicroseconds)us \
-        retention=\(retention.map { "\($0)" } ?? "all")
+        cancel=\(cancelPerThousand) retention=\(retention.map { "\($0)" } ?? "all")
         """
     }
 }

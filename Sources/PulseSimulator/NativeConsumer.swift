@@ -41,6 +41,8 @@ final class NativeConsumer: SimulatedClient {
     private var boot = 0
     private var connectedAt = MonotonicInstant(nanoseconds: 0)
     private var isDiligent = false
+    /// Deliveries on this connection of which nothing was said: their credit does not come back.
+    private var forgotten = 0
 
     private static let leaseMilliseconds: UInt32 = 2000
     private static let subscription: UInt32 = 7
@@ -114,6 +116,11 @@ final class NativeConsumer: SimulatedClient {
         }
         if !acknowledged.isEmpty { acknowledge(acknowledged, to: &bytes) }
         for item in rejected { reject(item, to: &bytes) }
+        if isDiligent, forgotten > 0 {
+            CreditMessage(subscription: Self.subscription, add: UInt32(forgotten))
+                .encode(into: &bytes)
+            forgotten = 0
+        }
         for item in extended { extend(item, at: world.time, to: &bytes) }
         if !bytes.isEmpty { world.send(bytes, from: self) }
     }
@@ -212,7 +219,12 @@ final class NativeConsumer: SimulatedClient {
                     lease: item.lease
                 )
             }
-        case .refused(_, let error):
+        case .refused(let correlation, let error):
+            if error.code == ErrorCode.diskFull.rawValue,
+                asked.contains(where: { $0.correlation == correlation && $0.isAcknowledgement })
+            {
+                world.witness.note("P6", "an acknowledgement was refused for want of room")
+            }
             if !error.isRetryable {
                 world.witness.note("P6", "consumer \(index) was refused: \(error.message)")
             }
@@ -273,6 +285,7 @@ final class NativeConsumer: SimulatedClient {
 
     func disconnected(in world: World) {
         isSubscribed = false
+        forgotten = 0
         held.removeAll()
         for question in asked where question.isAcknowledgement {
             for item in question.ids { world.witness.lostReply(item.id, by: group, channel) }

@@ -18,6 +18,9 @@ package struct RunOptions: Sendable, Equatable {
     /// No world keeps little: seeds from before retention was drawn stay the same runs.
     package var keepsAll = false
 
+    /// Nobody cancels, and the disk is never nearly full: seeds from before that stay the same runs.
+    package var leavesOutInputs = false
+
     package init() {}
 
     package static var plain: RunOptions {
@@ -26,11 +29,20 @@ package struct RunOptions: Sendable, Equatable {
         return options
     }
 
+    package static var withoutInputs: RunOptions {
+        var options = RunOptions()
+        options.leavesOutInputs = true
+        return options
+    }
+
     package static var keepingAll: RunOptions {
         var options = RunOptions()
         options.keepsAll = true
         return options
     }
+
+    /// Whether what was added last takes part.
+    var hasInputs: Bool { !isPlain && !keepsAll && !leavesOutInputs }
 
     /// As arguments of pulse-sim.
     package var arguments: String {
@@ -45,6 +57,7 @@ package struct RunOptions: Sendable, Equatable {
         if let untilEvent { text += " --until \(untilEvent)" }
         if isPlain { text += " --plain" }
         if keepsAll { text += " --keep-all" }
+        if leavesOutInputs { text += " --no-inputs" }
         return text
     }
 }

@@ -68,6 +68,9 @@ extension Witness {
         }
         learn(number, id, from: "a provider")
         let submission = submissions[number]
+        if isCancelled(id) {
+            fail("P1", "\(id) was acknowledged as cancelled, and its provider is called")
+        }
         if submission.channel != channel {
             fail("P1", "\(id) was meant for \(submission.channel.name), not \(channel.name)")
         }
@@ -190,6 +193,9 @@ extension Witness {
             let certain = own.contains { $0.ending == .accepted && !wasCutOff($0) }
             if certain, story.finalState == .dead {
                 fail("P2", "\(id) was taken by its provider, which said so, and is dead")
+            }
+            if certain, story.finalState == .cancelled {
+                fail("P2", "\(id) was taken by its provider, which said so, and is cancelled")
             }
             guard submissions[story.number].channel.isCalled else { continue }
             if story.finalState == .delivered, taken == 0 {

@@ -24,13 +24,15 @@ extension Witness {
         }
         let submission = submissions[story.number]
         // Attempts may be used up though none was seen: a crash between intent and call counts as one.
-        if submission.channel.isCalled, story.callIndexes.isEmpty,
-            boots.count <= rules.attemptsMax
-        {
+        let isUncalled = submission.channel.isCalled && story.callIndexes.isEmpty
+        if isUncalled, story.cancelAskedAt == nil, boots.count <= rules.attemptsMax {
             return false
         }
         // Not before any of these.
         guard var ended = fates[story.number].firstSent?.time else { return false }
+        if isUncalled, boots.count <= rules.attemptsMax, let asked = story.cancelAskedAt {
+            ended = max(ended, asked)
+        }
         if let call = story.callIndexes.last { ended = max(ended, calls[call].calledAt) }
         // A clock that is set makes nothing older.
         let age = time.milliseconds(since: ended) + clockSlewed

@@ -160,6 +160,13 @@ extension Witness {
     ) {
         guard let story = stories[id] else { return }
         let submission = submissions[story.number]
+        if state == .cancelled {
+            if story.cancelAskedAt == nil { fail("P1", "\(id) is cancelled and nobody asked") }
+            return
+        }
+        if story.cancelledAt != nil {
+            fail("P1", "\(id) was acknowledged as cancelled and is \(state.name)")
+        }
         if let due = submission.deliverAt, due > endOfRun {
             if state != .scheduled {
                 fail("P1", "\(id) is scheduled for \(due.milliseconds) and is \(state.name)")

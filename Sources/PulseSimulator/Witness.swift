@@ -96,6 +96,10 @@ package struct Witness {
         var callIndexes: [Int] = []
         var settingAnswers = 0
         var finalState: NotificationState?
+        /// When somebody first asked to take it back.
+        var cancelAskedAt: MonotonicInstant?
+        /// When somebody was told that it is taken back.
+        var cancelledAt: MonotonicInstant?
     }
 
     struct Boot {
@@ -148,7 +152,7 @@ package struct Witness {
             fail("P2", "the ledger of \(channel.name) does not balance: \(balance)")
         }
         if balance.accepted < last.accepted || balance.delivered < last.delivered
-            || balance.dead < last.dead
+            || balance.dead < last.dead || balance.cancelled < last.cancelled
         {
             fail("P2", "\(channel.name) went back from \(last) to \(balance)")
         }

@@ -144,6 +144,7 @@ extension World {
             trace("started, life \(life), log ends at \(born.shard.log.appendPosition.rawValue)")
             checkSurvivors(born)
             step(.timeReached)
+            tellDisk()
             // It died while it was being closed: a clock that was set may have had to be written down.
             if case .closing = phase { step(.drainRequested) }
         } catch {

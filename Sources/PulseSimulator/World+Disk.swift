@@ -14,8 +14,15 @@ extension World {
         case .stall(_, let milliseconds): nextSyncMilliseconds = milliseconds
         case .fullDisk(_, let milliseconds):
             diskIsFull = true
-            disk.capacityBytes = disk.fileNames.reduce(0) { $0 + (disk.bytes(of: $1)?.count ?? 0) }
+            disk.capacityBytes = usedBytes
             queue.add(.room, at: time.advanced(byMilliseconds: milliseconds))
+        case .shortOfRoom(_, let milliseconds, let segments):
+            diskIsFull = true
+            disk.capacityBytes = usedBytes + segments * knobs.segmentBytes
+            let end = time.advanced(byMilliseconds: milliseconds)
+            looksUntil = end
+            queue.add(.room, at: end)
+            queue.add(.diskLook, at: time)
         case .crash, .clockStep, .resets, .slowReaders, .slowSyncs, .configurationErrors: break
         }
     }
@@ -25,6 +32,63 @@ extension World {
         diskIsFull = false
         disk.capacityBytes = .max
         if node?.shard.log.isShortOfSpace == true { coverage.saw(.fullDiskResumed) }
+        if node?.shard.disk != nil, node?.shard.obstacleOfRoom == true {
+            coverage.saw(.nearlyFullResumed)
+        }
+        tellDisk()
+        roomSince = (time, node?.shard.disk != nil)
+    }
+
+    private var usedBytes: Int {
+        disk.fileNames.reduce(0) { $0 + (disk.bytes(of: $1)?.count ?? 0) }
+    }
+
+    // MARK: - What the shell sees
+
+    /// Bytes of the whole disk, and milliseconds between two looks at it.
+    private static let diskBytes: Int64 = 8 << 20
+    private static let lookMilliseconds: Int64 = 250
+
+    func lookAtDisk() {
+        guard let looksUntil, time < looksUntil else { return }
+        tellDisk()
+        queue.add(.diskLook, at: time.advanced(byMilliseconds: Self.lookMilliseconds))
+    }
+
+    /// Tells the node what room there is, in worlds where the shell looks at the disk at all.
+    func tellDisk() {
+        guard looksUntil != nil, node != nil else { return }
+        var status = DiskStatus(freeBytes: Self.diskBytes, totalBytes: Self.diskBytes)
+        if disk.capacityBytes != .max {
+            // What is below the least is not for segments.
+            status.freeBytes = status.freeBytesLeast + Int64(disk.capacityBytes - usedBytes)
+        }
+        step(.disk(status))
+    }
+
+    /// Milliseconds after the end of a full disk within which new work is taken again.
+    private var resumeMilliseconds: Int64 {
+        var most: Int64 = roomSince?.wasTold == true ? 5000 : 8000
+        if buggify?.sites.contains(.slowJob) == true { most += 7000 }
+        return most
+    }
+
+    /// P6: a client was refused for want of room by what it sent then.
+    func checkRefusedForRoom(sentAt: MonotonicInstant) {
+        guard !diskIsFull else {
+            if node?.shard.disk != nil { coverage.saw(.nearlyFullRefused) }
+            return
+        }
+        guard let room = roomSince else {
+            witness.note("P6", "a client was refused for want of room on a disk that has it")
+            return
+        }
+        let since = max(room.time, witness.upSince(room.time))
+        guard sentAt > since else { return }
+        let late = sentAt.milliseconds(since: since)
+        if late > resumeMilliseconds {
+            witness.note("P6", "new work is refused \(late) ms after the disk had room again")
+        }
     }
 
     /// A sync of the log failed: the process says so and ends with exit code 70.

@@ -74,6 +74,7 @@ extension World {
                     let due = submission.deliverAt
                 else { return false }
                 return due > wall.advanced(byMilliseconds: Self.farMilliseconds / 2)
+                    && !witness.isCancelled(id)
             }.count
         )
     }
@@ -122,6 +123,7 @@ extension World {
         }
         for channel in Channel.allCases {
             witness.checkAccepted(channel, node.shard.balance(of: channel))
+            witness.checkCancelled(channel, node.shard.balance(of: channel))
         }
         witness.checkTaken()
         checkGhosts(node)

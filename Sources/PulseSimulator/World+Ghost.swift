@@ -72,6 +72,20 @@ extension World {
         }
     }
 
+    /// P1: the same for a cancellation, which ends the notification for its delivery.
+    func checkTold(cancelled id: NotificationID) {
+        guard let node, answerDurable != nil,
+            let place = id.place(key: node.shard.log.identity.key),
+            let group = node.shard.state.group(
+                named: GroupState.deliveryName,
+                on: place.stream.topic
+            ), let index = group.index(of: place.stream)
+        else { return }
+        if !group.streams[index].progress.isDone(place.offset) {
+            witness.note("P1", "a client was told that \(id) is cancelled before it was durable")
+        }
+    }
+
     /// P1: what counts as durable was covered by a sync that ended.
     func checkDurable() {
         guard let node, node.shard.log.durablePosition > syncedTo else { return }

@@ -28,6 +28,11 @@ extension World {
         return true
     }
 
+    /// Whether the answer that there is no such notification may be right.
+    func mayNotExist(_ id: NotificationID) -> Bool {
+        node.map { mayBeGone(id, from: $0.shard) } ?? (knobs.retention != nil)
+    }
+
     /// Whether a group need not have seen a notification: it began when that was gone, or nobody read
     /// for the group and it lost its share.
     func isExcused(_ id: NotificationID, _ name: String, _ channel: Channel) -> Bool {

@@ -43,6 +43,8 @@ enum Event {
     case disk(PlannedFault)
     /// The disk has room again.
     case room
+    /// The shell looks at a disk that has little room.
+    case diskLook
     case start
     case probe
 }
@@ -64,6 +66,9 @@ package final class World {
     var providers: SeededGenerator
     /// For what was added later: templates saved again and again, damage after the end.
     var extras: SeededGenerator
+
+    /// For cancellations.
+    var cancelling: SeededGenerator
 
     /// Nil in a plain run.
     let buggify: Buggify?
@@ -93,6 +98,10 @@ package final class World {
     var nextSyncFails = false
     var nextSyncMilliseconds: Int64?
     var diskIsFull = false
+    /// Until when the shell goes on looking at the disk.
+    var looksUntil: MonotonicInstant?
+    /// When the disk had room again, and whether the node was told.
+    var roomSince: (time: MonotonicInstant, wasTold: Bool)?
     /// Store flushes that ended in this life of the node.
     var flushesDone: UInt64 = 0
     /// How far the log was durable when the bytes that a client is reading were sent; nil when that
@@ -157,16 +166,24 @@ package final class World {
         var diskPlanning = root.fork()
         extras = root.fork()
         var keeping = root.fork()
+        var inputs = root.fork()
+        cancelling = inputs.fork()
         buggify = options.isPlain ? nil : Buggify(unusual.fork())
         var knobs = Knobs(&dials)
         if !options.isPlain, !options.keepsAll, keeping.chance(perThousand: 450) {
             knobs.segmentBytes = 32 << 10
             knobs.retention = RetentionDial(&keeping, segmentBytes: knobs.segmentBytes)
         }
+        if options.hasInputs, inputs.chance(perThousand: 500) {
+            knobs.cancelPerThousand = 50 + inputs.below(250)
+        }
         self.knobs = knobs
         var plan = FaultPlan(&planning, during: knobs.workloadMilliseconds)
         if !options.isPlain {
             plan = plan.withDiskFaults(&diskPlanning, during: knobs.workloadMilliseconds)
+        }
+        if options.hasInputs {
+            plan = plan.withShortRoom(&inputs, during: knobs.workloadMilliseconds)
         }
         if let kept = options.faults { plan = plan.keeping(kept) }
         self.plan = plan
@@ -189,7 +206,8 @@ package final class World {
             switch fault {
             case .crash(let crash): queue.add(.crash(crash), at: crash.at)
             case .clockStep(let step): queue.add(.clockStep(step), at: step.at)
-            case .failedSync(let at), .stall(let at, _), .fullDisk(let at, _):
+            case .failedSync(let at), .stall(let at, _), .fullDisk(let at, _),
+                .shortOfRoom(let at, _, _):
                 queue.add(.disk(fault), at: at)
             case .resets, .slowReaders, .slowSyncs, .configurationErrors: break
             }
@@ -281,6 +299,7 @@ package final class World {
             witness.clock(time, wall)
         case .disk(let fault): begin(fault)
         case .room: roomAgain()
+        case .diskLook: lookAtDisk()
         case .start: start()
         case .probe: probe()
         }

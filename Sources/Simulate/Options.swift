@@ -20,9 +20,10 @@ struct Options {
     static let usage = """
         usage: pulse-sim --seed N [--verbose] [--until EVENT] [--faults 1,4|none]
                          [--clients 0,2] [--submissions N] [--plain] [--keep-all]
+                         [--no-inputs]
                pulse-sim --seed N --shrink       the smallest part of it that still fails
                pulse-sim --seeds A..B [--first-failure] [--coverage]
-               pulse-sim torture [quick|long|faults|syncs|cuts|damage|metadata|cases]
+               pulse-sim torture [quick|long|faults|syncs|cuts|damage|metadata|cases|repairs]
                                  [--seed N] [--cuts N] [--flips N] [--every N] [--scenarios N]
                pulse-sim mutants                 list the deliberate mistakes (a -DMUTANTS build)
                --mutant NAME                     make one of them
@@ -57,6 +58,7 @@ struct Options {
             case "--shrink": isShrinking = true
             case "--plain": run.isPlain = true
             case "--keep-all": run.keepsAll = true
+            case "--no-inputs": run.leavesOutInputs = true
             case "--faults": run.faults = try Self.numbers(try value(of: option))
             case "--clients": run.clients = try Self.numbers(try value(of: option))
             case "--submissions": run.submissionsMax = try Self.number(try value(of: option))

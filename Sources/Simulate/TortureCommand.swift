@@ -1,7 +1,7 @@
 // pulse-sim torture: the log on a disk that does its worst.
 //
 //     pulse-sim torture [quick | long]           all of them
-//     pulse-sim torture faults|syncs|cuts|damage|metadata|cases [--seed N] [--cuts N] [--flips N]
+//     pulse-sim torture faults|syncs|cuts|damage|metadata|cases|repairs [--seed N] [--cuts N] [--flips N]
 //                      [--every N] [--scenarios N]
 //
 // Exit codes as those of the simulation: 0 all promises were kept, 1 one was not, 2 wrong usage.
@@ -19,7 +19,7 @@ struct TortureOptions {
     var scenarios = 1
     var seed: UInt64 = 1
 
-    static let all = ["faults", "syncs", "cuts", "damage", "metadata", "cases"]
+    static let all = ["faults", "syncs", "cuts", "damage", "metadata", "cases", "repairs"]
 
     /// - Throws: A sentence about what is wrong.
     init(_ arguments: [String]) throws(OptionError) {
@@ -96,6 +96,10 @@ private func torture(_ kind: String, _ options: TortureOptions) -> TortureResult
         var cases = TortureCases()
         cases.seed = options.seed
         return cases.run()
+    case "repairs":
+        var repairs = TortureRepairs(scenarios: options.flips / 50)
+        repairs.seed = options.seed
+        return repairs.run()
     case "metadata":
         var metadata = TortureMetadata()
         metadata.seed = options.seed

@@ -22,6 +22,16 @@ struct TortureTests {
         #expect(result.count(of: "torn tails cut") > 0)
     }
 
+    @Test(
+        "what is repaired keeps all that lies outside its gaps, through power cuts and more repairs"
+    )
+    func repairs() {
+        let result = TortureRepairs(scenarios: 3).run()
+        expectKept(result)
+        #expect(result.count(of: "repairs") > 3)
+        #expect(result.count(of: "power cuts inside repairs") > 10)
+    }
+
     @Test("forged headers vouch for nothing, a damaged middle is noticed, a foreign store refused")
     func directedCases() {
         let result = TortureCases().run()
@@ -29,6 +39,8 @@ struct TortureTests {
         #expect(result.count(of: "headers forged in content") == 8)
         #expect(result.count(of: "acknowledged middles damaged") == 8)
         #expect(result.count(of: "stores of another log") == 8)
+        #expect(result.count(of: "segments let go") > 8)
+        #expect(result.count(of: "acknowledgements that wait for room") > 100)
     }
 
     @Test("every so manyth call fails once")

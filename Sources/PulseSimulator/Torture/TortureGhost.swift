@@ -112,6 +112,16 @@ package struct TortureGhost: Sendable {
         state = folded
     }
 
+    // MARK: - After a repair
+
+    /// From now on these entries and this state are what is promised.
+    mutating func rebase(_ entries: [Entry], _ state: ShardState) {
+        self.entries = entries
+        self.state = state
+    }
+    mutating func keep(_ records: [Record]) { self.records = records }
+    mutating func forgetOutcome(of id: NotificationID) { outcomes[id] = nil }
+
     // MARK: - After a crash
 
     /// Looks whether a log that only crashed kept every promise; answers with those it broke. Throws when
