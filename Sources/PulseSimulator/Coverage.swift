@@ -30,6 +30,8 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case recordEvacuated
         case evacuatedDelivered
         case groupLostItsShare
+        case repaired
+        case lossTold
         case cancelled
         case tooLateToCancel
         case cancelledOnFullDisk

@@ -11,9 +11,10 @@ extension World {
 
     func checkDamage() {
         findGone()
+        let places = options.hasInputs ? findPlaces() : [:]
         for _ in 0..<Self.damagesPerRun {
             guard let damage = drawDamage() else { return }
-            open(damagedBy: damage)
+            open(damagedBy: damage, places)
             guard witness.violations.isEmpty else { return }
         }
         openWithBadCheckpoint()
@@ -63,7 +64,10 @@ extension World {
         }
     }
 
-    private func open(damagedBy damage: DiskDamage) {
+    private func open(
+        damagedBy damage: DiskDamage,
+        _ places: [NotificationID: LogPosition]
+    ) {
         let damaged = disk.copy()
         damaged.suffer(damage)
         // With the store as it was, or with none: then everything comes from the log.
@@ -84,6 +88,9 @@ extension World {
                 if !look(at: id, on: shard, isTold: isTold, "\(damage)") { isWhole = false }
             }
             coverage.saw(isTold || !isWhole ? .damageTold : .damageHarmless)
+            if isTold, options.hasInputs {
+                checkRepair(of: damage, isKept ? store.copy() : SimulatedStore(), places)
+            }
             if isTold, damage.isOfHelperFile {
                 witness.note("P1", "what holds no data is taken for damage of the log: \(damage)")
             }

@@ -65,6 +65,9 @@ struct WorldTests {
     )
     func floorIsSynced() { expectKept(11_299, .withoutInputs) }
 
+    @Test("seed 6070: an idle node did not notice that the clock was set before its next timer")
+    func idleNodeNoticesClock() { expectKept(6070, .withoutInputs) }
+
     @Test("seed 189: replay past a hole in the log trapped on a message that had never been held")
     func holeIsNoTrap() { expectKept(189, .keepingAll) }
 
