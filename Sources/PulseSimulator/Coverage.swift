@@ -30,8 +30,6 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case recordEvacuated
         case evacuatedDelivered
         case groupLostItsShare
-        case repaired
-        case lossTold
         case cancelled
         case tooLateToCancel
         case cancelledOnFullDisk

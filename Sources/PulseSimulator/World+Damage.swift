@@ -11,10 +11,9 @@ extension World {
 
     func checkDamage() {
         findGone()
-        let places = options.hasInputs ? findPlaces() : [:]
         for _ in 0..<Self.damagesPerRun {
             guard let damage = drawDamage() else { return }
-            open(damagedBy: damage, places)
+            open(damagedBy: damage)
             guard witness.violations.isEmpty else { return }
         }
         openWithBadCheckpoint()
@@ -64,10 +63,7 @@ extension World {
         }
     }
 
-    private func open(
-        damagedBy damage: DiskDamage,
-        _ places: [NotificationID: LogPosition]
-    ) {
+    private func open(damagedBy damage: DiskDamage) {
         let damaged = disk.copy()
         damaged.suffer(damage)
         // With the store as it was, or with none: then everything comes from the log.
@@ -88,9 +84,6 @@ extension World {
                 if !look(at: id, on: shard, isTold: isTold, "\(damage)") { isWhole = false }
             }
             coverage.saw(isTold || !isWhole ? .damageTold : .damageHarmless)
-            if isTold, options.hasInputs {
-                checkRepair(of: damage, isKept ? store.copy() : SimulatedStore(), places)
-            }
             if isTold, damage.isOfHelperFile {
                 witness.note("P1", "what holds no data is taken for damage of the log: \(damage)")
             }
