@@ -106,7 +106,7 @@ extension Mutant {
             MutantRow("forget-keys-by-size", .forgetKeysBySize, "B12", within: 0),
             MutantRow("answer-past-commands", .answerPastCommands, "B1", by: .cases),
             MutantRow("cancel-before-sync", .cancelBeforeSync, "B1"),
-            MutantRow("trust-cached-floor", .trustCachedFloor, "B2", by: .cuts),
+            MutantRow("trust-cached-floor", .trustCachedFloor, "B2", by: .cases),
             MutantRow("release-before-mark", .releaseBeforeMark, "B4", by: .cases),
         ]
     }

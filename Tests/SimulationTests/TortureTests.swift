@@ -40,6 +40,7 @@ struct TortureTests {
         #expect(result.count(of: "acknowledged middles damaged") == 8)
         #expect(result.count(of: "stores of another log") == 8)
         #expect(result.count(of: "segments let go") > 8)
+        #expect(result.count(of: "recoveries killed in their middle") > 50)
         #expect(result.count(of: "acknowledgements that wait for room") > 100)
     }
 

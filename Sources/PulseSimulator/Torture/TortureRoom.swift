@@ -16,6 +16,48 @@ struct TortureRoom {
     func run(_ result: inout TortureResult) throws(ShardError) {
         try lettingGo(&result)
         try answersWithoutRoom(&result)
+        try killedRecovery(&result)
+    }
+
+    // MARK: - Killed recoveries
+
+    /// A recovery that cuts a torn tail is killed at each of its operations. The next one sees what is in
+    /// the page cache alone, and promises; then the power goes.
+    private func killedRecovery(_ result: inout TortureResult) throws(ShardError) {
+        let life = try TortureCases.Life(seed: seed)
+        for number in 1...4 {
+            try life.submit(Array("message \(number)".utf8), number)
+            try life.commit()
+        }
+        let next = life.end
+        try life.submit(Array("the torn one".utf8), 5)
+        _ = try life.shard.flush(at: life.now)
+        let torn = life.disk.copy()
+        guard let file = torn.fileNames.first(where: { $0.hasSuffix(".seg") }) else { return }
+        torn.suffer(.flipBit(file: file, byte: Int(next) + 20, bit: 1))
+        var random = SeededGenerator(seed: seed)
+        for operations in 0..<100 {
+            let disk = torn.clone()
+            disk.operationsLeft = operations
+            do throws(ShardError) { _ = try life.open(disk, SimulatedStore()) } catch {
+                guard disk.isDead else { throw error }
+            }
+            guard disk.isDead else { return }
+            result.count("recoveries killed in their middle")
+            disk.killProcess()
+            let promised = try life.open(disk, SimulatedStore()).log.durablePosition
+            disk.faults.applied = 0
+            disk.faults.dropped = 1000
+            disk.losePower(&random)
+            let survivor = try life.open(disk, SimulatedStore())
+            if !survivor.recovery.damaged.isEmpty || survivor.log.appendPosition < promised {
+                result.violate(
+                    "seed \(seed), a recovery killed after \(operations) operations: "
+                        + "\(promised.rawValue) was durable, now there is "
+                        + "\(survivor.log.appendPosition.rawValue) \(survivor.recovery.damaged)"
+                )
+            }
+        }
     }
 
     // MARK: - Letting go
