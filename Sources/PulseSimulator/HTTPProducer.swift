@@ -246,8 +246,7 @@ final class HTTPProducer: SimulatedClient {
             world.witness.cancelled(id, at: world.time)
         case 409:
             world.coverage.saw(.tooLateToCancel)
-            let isForgotten = world.node.map { world.hasLostItsEnd(id, in: $0.shard) } ?? false
-            if !isForgotten { world.witness.notCancellable(id) }
+            world.witness.notCancellable(id)
         case 404 where world.mayNotExist(id): break
         default:
             world.witness.note("P1", "\(id) is known; taking it back is \(answer.status)")
