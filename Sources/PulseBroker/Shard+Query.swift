@@ -200,7 +200,8 @@ extension Shard {
         // of a wait that ended in what is lost.
         if newest == nil || !self.state.gaps.isEmpty {
             guard let row = try waitingRow(of: key) else {
-                // It ended, and the entry that says how was lost to damage.
+                // It ended, and the entry that says how was lost to damage, or still may be restored.
+                if let range = log.damaged.first { throw .log(.damaged(range)) }
                 throw .lost(id(key.stream, key.offset))
             }
             guard newest != nil else {

@@ -135,6 +135,7 @@ extension Server {
             for (ticket, failure) in $0 { self.syncedAside(ticket, failure) }
         }
         lookAtDisk()
+        if let report = disk.last { keepBallast(report) }
     }
 
     /// Looks now rather than at the watch's next tick.

@@ -159,7 +159,6 @@ final class NativeProducer: SimulatedClient {
             } else if let place = inFlight.firstIndex(where: { $0.correlation == correlation }) {
                 let batch = inFlight.remove(at: place).batch
                 if error.isRetryable {
-                    // A disk that becomes full in the middle of a batch leaves its beginning in.
                     if world.diskIsFull { world.coverage.saw(.fullDiskRefused) }
                     repeatLater(batch, in: world)
                 } else {
@@ -182,6 +181,8 @@ final class NativeProducer: SimulatedClient {
             return
         }
         world.trace("client \(index) is told of \(reply.count) records")
+        var again = batch
+        again.numbers = []
         reply.forEach { place, outcome in
             let number = batch.numbers[place]
             switch outcome.status {
@@ -195,10 +196,16 @@ final class NativeProducer: SimulatedClient {
                 )
             case .refused where outcome.errorCode == ErrorCode.idempotencyConflict.rawValue:
                 world.witness.conflicted(number)
+            case .refused where outcome.errorCode == ErrorCode.diskFull.rawValue:
+                // A disk that becomes full in the middle of a batch leaves its beginning in.
+                again.numbers.append(number)
             case .refused:
                 world.witness.refused(number, String(decoding: outcome.message, as: UTF8.self))
             }
         }
+        guard !again.numbers.isEmpty else { return }
+        if world.diskIsFull { world.coverage.saw(.fullDiskRefused) }
+        repeatLater(again, in: world)
     }
 
     /// What has no key is not repeated: nobody can know whether it is in.
