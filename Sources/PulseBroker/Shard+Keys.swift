@@ -31,6 +31,7 @@ extension Shard {
             return true
         }
         retention.hasMore = true
+        guard !commands.endsKeys else { return false }
         // A key that is used again must not meet the end of its first use.
         if let over = try oldestPiece(), over.steady < oldest || isFull {
             if over.steady >= oldest { statistics.keysForgotten += UInt64(over.digests.count) }

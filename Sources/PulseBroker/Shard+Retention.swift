@@ -277,6 +277,8 @@ extension Shard {
 struct RetentionCommands {
     private(set) var bodies: [[UInt8]] = []
     private(set) var bytes = 0
+    /// A piece of keys is given up: the rows still have it until that is folded in.
+    private(set) var endsKeys = false
     private let bodyBytesMax: Int
 
     init(bodyBytesMax: Int) { self.bodyBytesMax = bodyBytesMax }
@@ -287,6 +289,7 @@ struct RetentionCommands {
         var framed: [UInt8] = []
         command.append(to: &framed)
         guard framed.count <= bodyBytesMax else { return false }
+        if case .keysOver = command { endsKeys = true }
         bytes += framed.count
         if let last = bodies.last, last.count + framed.count <= bodyBytesMax {
             bodies[bodies.count - 1] += framed

@@ -33,6 +33,7 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case cancelled
         case tooLateToCancel
         case cancelledOnFullDisk
+        case cancelRefusedForRoom
         case nearlyFullRefused
         case nearlyFullResumed
     }
@@ -67,7 +68,7 @@ package struct Coverage: Sendable, CustomStringConvertible {
     /// `staleTokenForgiven` needs a client that repeats an acknowledgement, which none does yet.
     private static let rare: Set<String> = [
         "footerRebuilt", "segmentDropped", "fullDiskResumed", "rollWithoutSpare",
-        "staleTokenForgiven", "groupLostItsShare",
+        "staleTokenForgiven", "groupLostItsShare", "cancelRefusedForRoom",
     ]
 
     /// Names that a few hundred seeds may well not see.

@@ -210,9 +210,7 @@ final class HTTPProducer: SimulatedClient {
         if !answer.hasRetryAfter {
             world.witness.note("P6", "a refusal for want of room does not say when to come again")
         }
-        if case .cancel(let id) = exchange.purpose {
-            world.witness.note("P6", "\(id) cannot be cancelled for want of room")
-        }
+        if case .cancel = exchange.purpose { world.coverage.saw(.cancelRefusedForRoom) }
     }
 
     // MARK: - Taking back

@@ -70,7 +70,8 @@ extension World {
     private var resumeMilliseconds: Int64 {
         var most: Int64 = roomSince?.wasTold == true ? 5000 : 8000
         if buggify?.sites.contains(.slowJob) == true { most += 7000 }
-        return most
+        // A sync that stalls holds up what makes room.
+        return most + plan.holdUpMilliseconds
     }
 
     /// P6: a client was refused for want of room by what it sent then.
