@@ -123,6 +123,21 @@ import Testing
         }
     }
 
+    /// Old keys go and young ones come in the same look: the count is that of the rows.
+    @Test func whatIsGivenUpIsCountedOnce() throws {
+        let bench = try bench()
+        var most = 0
+        for round in 0..<40 {
+            try traffic(bench, 60, keyed: true)
+            bench.pass(milliseconds: 150 * minute)
+            try settleDown(bench, turns: 6)
+            let rows = bench.store.rows.filter { $0.key[0] == 0x71 }.count
+            most = max(most, rows)
+            #expect(rows == Int(bench.shard.state.keys.count), "round \(round)")
+        }
+        #expect(most > 100)
+    }
+
     @Test func tooManyAreForgottenOldestFirstAndItIsCounted() throws {
         let bench = try bench(keysMax: 200)
         let first = try bench.accept(text: "once", key: "order-17")
