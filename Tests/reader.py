@@ -5,12 +5,9 @@ reader.py [--dump] DIR (a data directory, or one log's): prints counts and probl
 problem; with --dump a line of JSON for each record, command and loss. About 8 MB of entries a second.
 """
 import collections, functools, json, pathlib, re, struct, sys
-
 BLOCK = 4096
 TABLES = [[functools.reduce(lambda c, _: c >> 1 ^ 0x82F63B78 * (c & 1), range(8), n) for n in range(256)]]
-for _ in range(7):
-    TABLES.append([crc >> 8 ^ TABLES[0][crc & 255] for crc in TABLES[-1]])
-
+for _ in range(7): TABLES.append([crc >> 8 ^ TABLES[0][crc & 255] for crc in TABLES[-1]])
 def crc32c(data, seed=0):
     t0, t1, t2, t3, t4, t5, t6, t7 = TABLES
     crc, whole = seed ^ 0xFFFFFFFF, len(data) & ~7
@@ -46,16 +43,14 @@ def records(body):
         if number != index or at != end or index == last and at != len(body):
             raise ValueError(f"record {index} of the batch is malformed")
         yield {"offset": base + index, "time": time + delta, "key": key, "value": value}
-
 STEP = "group:H attempt:H stream:I offset:q previous:Q origin:B from:q "
 COMMANDS = {1: "intent " + STEP, 2: "delivered " + STEP + "code:i detail:s", 9: "cancelled " + STEP,
             3: "held " + STEP + "due:q reason:B code:i detail:s", 7: "began wall:q", 10: "released below:Q",
             4: "dead " + STEP + "dead_offset:q cause:B code:i detail:s", 12: "forgot count:I rows:r",
             5: "template channel:B saved:q name:s subject:s text:t html:t", 8: "kept stream:I offset:q row:r",
             6: "group group:H topic:H name:s count:I starts:r", 13: "clock_set milliseconds:q cause:B",
-             14: "told wall:q end:r", 15: "remembered to:Q count:I keys:r", 16: "keys_over to:Q count:I keys:r",
+            14: "told wall:q end:r", 15: "remembered to:Q count:I keys:r", 16: "keys_over to:Q count:I keys:r",
             11: "expired group:H stream:I from:q to:q count:I rows:r"}
-
 def commands(body):
     at = 0
     while at < len(body):
@@ -71,11 +66,9 @@ def commands(body):
         if rest or at > len(body):
             raise ValueError(f"a command of kind {kind} has a wrong length")
         yield found
-
 def losses(body):
-    count = struct.unpack_from("<H", body, 2)[0] if body else 0
-    for lost in struct.iter_unpack("<IqqB", body[12:12 + 21 * count]):
-        yield {"lost": lost}  # a stream, the first offset, the one after the last, whether exact
+    count = struct.unpack_from("<H", body, 2)[0] if body else 0  # stream, first offset, the one after, whether exact
+    return [{"lost": lost} for lost in struct.iter_unpack("<IqqB", body[12:12 + 21 * count])]
 class Log:
     def __init__(self, path, dump=id):
         self.dump, self.problems, self.notes, self.counts = dump, [], [], collections.Counter()
@@ -203,6 +196,4 @@ def main():
         print("".join(f"  PROBLEM: {text}\n" for text in log.problems) + "".join(log.notes), end="")
         failed = failed or log.problems or not log.positions
     sys.exit(1 if failed else 0)
-
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__": main()
