@@ -8,6 +8,10 @@ internal import Glibc
 internal import PulseCore
 internal import Synchronization
 
+#if THREAD_SANITIZER
+import PulseIO
+#endif
+
 /// Owns the thread, the socket and the wake pipe. The machine is shared under `machine`'s mutex;
 /// all other mutable state belongs to the thread. The thread keeps the driver alive until it ends.
 final class ConnectionDriver: Sendable {
