@@ -108,5 +108,4 @@ extension Mutant {
     @inlinable public static var forgetKeysBySize: Mutant { Mutant(61) }
     @inlinable public static var cancelBeforeSync: Mutant { Mutant(60) }
     @inlinable public static var releaseBeforeMark: Mutant { Mutant(64) }
-    @inlinable public static var trustCachedFloor: Mutant { Mutant(65) }
 }

@@ -169,7 +169,7 @@ extension Recovery {
         for candidate in scanned {
             try storage { () throws(StorageError) in try candidate.file.sync() }
         }
-        if hasFloor, !Mutant.isOn(.trustCachedFloor) {
+        if hasFloor {
             try storage { () throws(StorageError) in
                 try directory.open(LogFileName.floorName).sync()
             }

@@ -33,6 +33,9 @@ extension Witness {
         }
     }
 
+    /// Whether it may be cancelled, though nobody was told so.
+    package func isAskedBack(_ id: NotificationID) -> Bool { stories[id]?.cancelAskedAt != nil }
+
     package func isCancelled(_ id: NotificationID) -> Bool { stories[id]?.cancelledAt != nil }
 
     /// P2 at the end: the ledger has those of which somebody was told, and none that nobody asked for.

@@ -56,7 +56,8 @@ extension World {
         for channel in Channel.allCases {
             let balance = node.shard.balance(of: channel)
             let far = farCount(channel)
-            guard balance.ready + balance.held + balance.leased == 0, balance.scheduled >= far,
+            guard balance.ready + balance.held + balance.leased == 0,
+                balance.scheduled >= farCount(channel, least: true),
                 balance.scheduled <= far + (isLate ? witness.repeats(on: channel) : 0)
             else { return false }
         }
@@ -67,14 +68,16 @@ extension World {
         }
     }
 
-    private func farCount(_ channel: Channel) -> UInt64 {
+    /// What is due long after the run, and was not taken back as far as anybody was told; `least` of them are
+    /// there for certain, for nobody asked for the others to be taken back either.
+    private func farCount(_ channel: Channel, least: Bool = false) -> UInt64 {
         UInt64(
             witness.known.filter { id in
                 guard let submission = witness.submission(of: id), submission.channel == channel,
                     let due = submission.deliverAt
                 else { return false }
                 return due > wall.advanced(byMilliseconds: Self.farMilliseconds / 2)
-                    && !witness.isCancelled(id)
+                    && !(least ? witness.isAskedBack(id) : witness.isCancelled(id))
             }.count
         )
     }
