@@ -240,7 +240,7 @@ def unneeded(original, kind, name, byte):
         return "RocksDB's own notes"
     if "/state/" in name and short.endswith(".log"):
         return "the store's journal: what it ends with is folded from the log again"
-    if "/state/" in name and kind == "flip" and short.endswith(".sst"):
+    if "/state/" in name and (kind == "flip" and short.endswith(".sst") or kind == "truncate" and short.startswith("MANIFEST-")):
         return "no row of the store: all of them were read, and are what the log makes of itself"
     if kind == "delete" and short.endswith((".idx", ".keys")):
         return "a file that is made again"

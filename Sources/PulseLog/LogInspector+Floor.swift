@@ -8,6 +8,9 @@ extension LogInspector {
         _ identity: LogIdentity
     ) throws(LogError) -> Floor? {
         guard let slots = try survey.floor(in: directory) else { return nil }
+        let name = LogFileName.floorName
+        let size = try storage { () throws(StorageError) in try directory.open(name).size() }
+        if size < Floor.fileBytes { add(name, size, "the file is cut short") }
         for slot in slots.unreadable {
             add(LogFileName.floorName, slot * Floor.slotBytes, "the slot fails its checksum")
         }
@@ -28,11 +31,9 @@ extension LogInspector {
     ) throws(LogError) {
         let name = LogFileName.floorName
         if result.problems.contains(where: { $0.file == name }) { return }
-        if survey.hasFloor {
-            // The first programs made the file before they had anything to write into it.
-            let size = try storage { () throws(StorageError) in try directory.open(name).size() }
-            if size < Floor.fileBytes { add(name, size, "the file is cut short") }
-        } else if let header = oldest.header, header.previousNumber != SegmentHeader.noPrevious {
+        // The first programs made the file before they had anything to write into it.
+        if survey.hasFloor { return }
+        if let header = oldest.header, header.previousNumber != SegmentHeader.noPrevious {
             let text =
                 "there is no floor file: nothing says whether the segments before \(oldest.name) were"
                 + " released or are lost"

@@ -42,7 +42,8 @@ package enum DiskFault: Hashable, Sendable, CustomStringConvertible {
 
     static let inputOutputError = StorageError.Reason.failed(code: 5, text: "I/O error")
 
-    private static func name(_ reason: StorageError.Reason) -> String {
+    /// The kind of a failure, whatever its text.
+    static func name(_ reason: StorageError.Reason) -> String {
         switch reason {
         case .noSpace: "ENOSPC"
         case .tooManyFiles: "EMFILE"

@@ -68,8 +68,8 @@ extension World {
         }
     }
 
-    /// What is due long after the run, and was not taken back as far as anybody was told; `least` of them are
-    /// there for certain, for nobody asked for the others to be taken back either.
+    /// What is due long after the run, and was not taken back as far as anybody was told; `least` of
+    /// them are there for certain, for nobody asked for those to be taken back either.
     private func farCount(_ channel: Channel, least: Bool = false) -> UInt64 {
         UInt64(
             witness.known.filter { id in

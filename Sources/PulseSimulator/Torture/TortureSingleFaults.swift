@@ -201,7 +201,8 @@ package struct TortureSingleFaults {
     /// The failure that was made, said as what it is: not damage, not a missing file, not an empty log.
     private func isOfClass(_ error: ShardError, _ expected: [StorageError.Reason]) -> Bool {
         switch error {
-        case .storage(let failure), .log(.storage(let failure)): expected.contains(failure.reason)
+        case .storage(let failure), .log(.storage(let failure)):
+            expected.contains { DiskFault.name($0) == DiskFault.name(failure.reason) }
         default: false
         }
     }
