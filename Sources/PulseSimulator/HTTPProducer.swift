@@ -244,7 +244,7 @@ final class HTTPProducer: SimulatedClient {
             world.witness.cancelled(id, at: world.time)
         case 409:
             world.coverage.saw(.tooLateToCancel)
-            world.witness.notCancellable(id)
+            world.witness.notCancellable(id, sentAt: sentAt)
         case 404 where world.mayNotExist(id): break
         default:
             world.witness.note("P1", "\(id) is known; taking it back is \(answer.status)")

@@ -26,9 +26,9 @@ extension Witness {
         }
     }
 
-    /// It is too late, the node said.
-    mutating func notCancellable(_ id: NotificationID) {
-        if isCancelled(id) {
+    /// It is too late, the node said, to who asked at `sentAt`: answers on two connections may cross.
+    mutating func notCancellable(_ id: NotificationID, sentAt: MonotonicInstant) {
+        if let cancelledAt = stories[id]?.cancelledAt, cancelledAt < sentAt {
             fail("P1", "\(id) was acknowledged as cancelled; asked again, it is too late")
         }
     }
