@@ -291,6 +291,14 @@ package struct SegmentBook: Hashable, Sendable {
 
     /// Bytes of the records of a segment that somebody has not finished, by the mean of their extents,
     /// and of those the ones that are ready.
+    /// Records in a segment, open or not.
+    func records(in segment: UInt64) -> UInt64 {
+        streams.reduce(0) { sum, book in
+            sum
+                + (book.extent(in: segment).map { UInt64($0.end.rawValue - $0.first.rawValue) } ?? 0)
+        }
+    }
+
     package func openBytes(in segment: UInt64) -> (all: Int, ready: Int, isEmpty: Bool) {
         var all = 0
         var ready = 0

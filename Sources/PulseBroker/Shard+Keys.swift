@@ -30,14 +30,18 @@ extension Shard {
         guard latest >= oldest, state.keys.to < end, !Mutant.isOn(.forgetKeysBySize) else {
             return true
         }
-        retention.hasMore = true
-        guard !commands.endsKeys else { return false }
         // A key that is used again must not meet the end of its first use.
-        if let over = try oldestPiece(), over.steady < oldest || isFull {
-            if over.steady >= oldest { statistics.keysForgotten += UInt64(over.digests.count) }
-            commands.append(.keysOver(over))
+        if let over = try oldestPiece(), over.steady < oldest {
+            retention.hasMore = true
+            if !commands.endsKeys { commands.append(.keysOver(over)) }
             return false
         }
+        guard state.keys.count < UInt64(configuration.rememberedKeysMax) else {
+            // What waits for room would make the log larger than it may be, so its keys go with it.
+            statistics.keysForgotten += state.book.records(in: segment.number)
+            return true
+        }
+        retention.hasMore = true
         do throws(LogError) {
             commands.append(.remembered(try keys(until: end, since: oldest)))
         } catch {
@@ -47,8 +51,6 @@ extension Shard {
         }
         return false
     }
-
-    private var isFull: Bool { state.keys.count >= UInt64(configuration.rememberedKeysMax) }
 
     private func oldestPiece() throws(ShardError) -> KeysOver? {
         guard state.keys.count > 0 else { return nil }

@@ -132,19 +132,23 @@ package final class Server {
                 ? max(1024, configuration.concurrency[channel])
                 : configuration.concurrency[channel]
         }
-        return NodeConfiguration(
-            shard: ShardConfiguration(
-                log: LogConfiguration(
-                    segmentBytes: segmentBytes(configuration),
-                    spareSegments: 2
-                ),
-                retry: configuration.retry,
-                idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds,
-                retentionMilliseconds: configuration.retentionMilliseconds,
-                scrubBytesPerSecond: configuration.scrubBytesPerSecond,
-                scrubIntervalMilliseconds: configuration.scrubIntervalMilliseconds,
-                retention: configuration.retention
+        var shard = ShardConfiguration(
+            log: LogConfiguration(
+                segmentBytes: segmentBytes(configuration),
+                spareSegments: 2
             ),
+            retry: configuration.retry,
+            idempotencyWindowMilliseconds: configuration.idempotencyWindowMilliseconds,
+            retentionMilliseconds: configuration.retentionMilliseconds,
+            scrubBytesPerSecond: configuration.scrubBytesPerSecond,
+            scrubIntervalMilliseconds: configuration.scrubIntervalMilliseconds,
+            retention: configuration.retention
+        )
+        // The disk stays within what it may take: a twentieth of that, at some 160 bytes a key.
+        let keys = configuration.retention.bytes / 20 / 160
+        shard.rememberedKeysMax = min(shard.rememberedKeysMax, Int(keys))
+        return NodeConfiguration(
+            shard: shard,
             providers: providers,
             concurrency: [
                 slots(.email, isCatcher: providers.email == .catcher),
