@@ -145,8 +145,10 @@ package final class Server {
             retention: configuration.retention
         )
         // The disk stays within what it may take: a twentieth of that, at some 160 bytes a key.
-        let keys = configuration.retention.bytes / 20 / 160
-        shard.rememberedKeysMax = min(shard.rememberedKeysMax, Int(keys))
+        if configuration.retention.bytes > 0 {
+            let keys = configuration.retention.bytes / 20 / 160
+            shard.rememberedKeysMax = min(shard.rememberedKeysMax, Int(keys))
+        }
         return NodeConfiguration(
             shard: shard,
             providers: providers,
