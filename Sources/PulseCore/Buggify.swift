@@ -5,7 +5,7 @@
 //     if configuration.buggify?.fires(.forceRoll) == true { ... }
 //     configuration.buggify?.saw(.rollDuringSync)
 
-/// Confined to the simulator's one thread, which is what makes the unchecked conformance safe.
+/// `@unchecked Sendable`: confined to the simulator's one thread.
 package final class Buggify: @unchecked Sendable {
     /// Where something unusual may be done.
     package enum Site: Int, CaseIterable, Sendable {

@@ -23,9 +23,10 @@ enum TemplateTag: Hashable, Sendable {
 }
 
 /// Owns a parsed tree of the C++ side.
+///
+/// `@unchecked Sendable`: the tree behind `handle` never changes between init and deinit, and rendering
+/// only reads it.
 final class TemplatePart: @unchecked Sendable {
-    // Unchecked: the tree behind `handle` never changes between init and deinit, and rendering only
-    // reads it.
     private let handle: OpaquePointer
     let tags: [TemplateTag]
     private let escapesHTML: Bool

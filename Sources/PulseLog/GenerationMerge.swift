@@ -8,8 +8,10 @@
 
 import PulseCore
 
-/// A merge that is under way. Belongs to the log's thread, lent to a background job while that runs:
-/// the two take turns, which makes the unchecked conformance safe.
+/// A merge that is under way.
+///
+/// `@unchecked Sendable`: belongs to the log's thread, lent to a background job while that runs; the two
+/// take turns.
 package final class GenerationMerge: @unchecked Sendable {
     enum Outcome {
         /// More pieces are to be performed.

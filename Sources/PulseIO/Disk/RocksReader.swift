@@ -6,9 +6,9 @@ import CRocksDB
 package import PulseCore
 
 /// A `StateStore` of which only the reading half works. Every block is checked against its checksum.
+///
+/// `@unchecked Sendable`: the handles are constant, and RocksDB's may be used from any thread.
 package final class RocksReader: StateStore, @unchecked Sendable {
-    // Unchecked: the handles are constant, and RocksDB's may be used from any thread.
-
     package let path: String
     private let options: OpaquePointer
     private let database: OpaquePointer
