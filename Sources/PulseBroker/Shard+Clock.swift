@@ -115,25 +115,14 @@ extension Shard {
     ) throws(ShardError) -> Bool {
         var body: [UInt8] = []
         Command.clockSet(byMilliseconds: milliseconds, cause).append(to: &body)
-        let result = body.withUnsafeBytes { bytes -> Result<LogPosition, LogError> in
-            do throws(LogError) {
-                return .success(
-                    try log.append(
-                        .command,
-                        stream: .none,
-                        baseOffset: Offset(0),
-                        recordCount: 0,
-                        at: now.wall,
-                        keys: [],
-                        body: bytes
-                    )
-                )
-            } catch { return .failure(error) }
-        }
-        do throws(LogError) {
-            clockWatch.steady.set(by: milliseconds, at: try result.get(), now.wall)
+        do throws(ShardError) {
+            clockWatch.steady.set(
+                by: milliseconds,
+                at: try append(commands: body, at: now),
+                now.wall
+            )
         } catch {
-            guard case .diskFull = error else { throw .log(error) }
+            guard case .log(.diskFull) = error else { throw error }
             return false
         }
         clockWatch.base = now

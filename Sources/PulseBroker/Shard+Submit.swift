@@ -82,8 +82,7 @@ extension Shard {
             into: &batch
         )
         writer.close(in: &batch, compressing: true)
-        var keys = [hash.recipient(submission.user)]
-        if let key = submission.idempotencyKey { keys.append(hash.idempotency(key)) }
+        let keys = keyHashes(user: submission.user, idempotencyKey: submission.idempotencyKey)
         let offset = try append(batch, records: 1, to: stream, keys: keys, at: now)
         return SubmitOutcome(
             kind: .accepted,
@@ -152,9 +151,7 @@ extension Shard {
         at now: Now
     ) throws(ShardError) -> SubmitOutcome? {
         try followClock(now)
-        let oldest = steadyTime(at: now).advanced(
-            byMilliseconds: -configuration.idempotencyWindowMilliseconds
-        )
+        let oldest = oldestKey(at: now)
         let clock = clockWatch.steady
         let since = clock.wall(notAfter: oldest)
         var found: SubmitOutcome?
