@@ -41,17 +41,20 @@ extension Node {
         )
     }
 
-    /// Says what is made of the wall clock when somebody set it, and that keys were given up early.
-    func reportClock(into effects: inout EffectQueue) {
+    /// Says that idempotency keys were given up early.
+    func reportForgottenKeys(into effects: inout EffectQueue) {
         let forgotten = shard.statistics.keysForgotten
-        if forgotten > metrics.keysForgottenTold {
-            metrics.keysForgottenTold = forgotten
-            let fields = [LogEvent.Field("keys", "\(forgotten)")]
-            let message =
-                "idempotency keys were forgotten before their window was over: too many outlived their "
-                + "records; storage.retention_bytes is too small for idempotency.window"
-            effects.append(.log(LogEvent(.warning, message, fields, mayRepeat: true)))
-        }
+        guard forgotten > metrics.keysForgottenTold else { return }
+        metrics.keysForgottenTold = forgotten
+        let fields = [LogEvent.Field("keys", "\(forgotten)")]
+        let message =
+            "idempotency keys were forgotten before their window was over: too many outlived their "
+            + "records; storage.retention_bytes is too small for idempotency.window"
+        effects.append(.log(LogEvent(.warning, message, fields, mayRepeat: true)))
+    }
+
+    /// Says what is made of the wall clock when somebody set it.
+    func reportClock(into effects: inout EffectQueue) {
         for event in shard.takeClockEvents() {
             switch event {
             case .set(let milliseconds):

@@ -154,6 +154,7 @@ package final class Node {
             try writeFloorIfDue(at: now)
             reportLosses(into: &effects)
             reportClock(into: &effects)
+            reportForgottenKeys(into: &effects)
             startJobs(at: now, into: &effects)
             try goOnDraining(at: now, into: &effects)
         } catch {
