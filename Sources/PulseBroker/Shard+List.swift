@@ -157,7 +157,7 @@ extension Shard {
         _ examineMax: Int,
         _ visit: (NotificationStory) -> Bool
     ) throws(ShardError) -> (next: ListPlace?, isWhole: Bool) {
-        var found: [(stream: StreamID, offset: Offset)] = []
+        var found: [(stream: StreamID, place: ListPlace)] = []
         var lastPosition: LogPosition?
         do throws(LogError) {
             try log.lookup(hash.recipient(user)) { position throws(LogError) in
@@ -167,7 +167,7 @@ extension Shard {
                 }
                 if let place, place.position < position { return true }
                 lastPosition = position
-                var here: [(stream: StreamID, offset: Offset)] = []
+                var here: [(stream: StreamID, place: ListPlace)] = []
                 try self.log.read(at: position) { header, body throws(LogError) in
                     guard header.kind == .recordBatch, lists(header.stream, channel) else { return }
                     try self.forEachRecord(in: body, of: header) { record in
@@ -175,7 +175,7 @@ extension Shard {
                         guard let own = record.key, own.elementsEqual(user) else { return }
                         let candidate = ListPlace(position: position, offset: offset)
                         if let place, !candidate.isBefore(place) { return }
-                        here.append((header.stream, offset))
+                        here.append((header.stream, candidate))
                     }
                 }
                 found.append(contentsOf: here.reversed())
@@ -184,16 +184,14 @@ extension Shard {
         } catch { throw .log(error) }
         // The search stopped at its bound: there may be more, although nothing more was found.
         let isCut = found.count >= examineMax
-        var last: ListPlace?
         for (index, entry) in found.enumerated() {
-            guard let story = try storyUnlessLost(at: entry.stream, entry.offset) else { continue }
-            if !visit(story) {
+            let story = try storyUnlessLost(at: entry.stream, entry.place.offset)
+            if let story, !visit(story) {
                 let isMore = index + 1 < found.count || isCut || state.book.keptRecords > 0
-                return (isMore ? story.place : nil, false)
+                return (isMore ? entry.place : nil, false)
             }
-            last = story.place
         }
-        return (isCut ? last : nil, !isCut)
+        return (isCut ? found.last?.place : nil, !isCut)
     }
 
     private func storyUnlessLost(
