@@ -24,6 +24,8 @@ package struct NotificationStory: Sendable {
     package var attempts: Int
     /// Oldest first.
     package var steps: [StoryStep]
+    /// How it ended may lie behind damage that the state was not folded past: `state` is that of before.
+    package var isUncertain: Bool
 }
 
 extension Shard {
@@ -32,9 +34,13 @@ extension Shard {
         let place = try fromLog { () throws(LogError) in try log.locate(stream, offset) }
         if place != nil { return true }
         if try kept(stream, offset) != nil { return true }
-        // Released or lost: while there is damage nobody can tell.
-        if let range = log.damaged.first { throw .log(.damaged(range)) }
+        try refuseIfDamaged()
         return false
+    }
+
+    /// Released or lost: while there is damage nobody can tell.
+    private func refuseIfDamaged() throws(ShardError) {
+        if let range = log.damaged.first { throw .log(.damaged(range)) }
     }
 
     /// Reads one record where it lies.
@@ -46,11 +52,27 @@ extension Shard {
         _ body: (EntryHeader, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) ->
             Result
     ) throws(ShardError) -> Result {
+        if let result = try withRecordIfAny(stream, offset, body) { return result }
+        throw .log(.missing(stream, offset))
+    }
+
+    /// Reads one record where it lies; nil when it was released.
+    ///
+    /// - Throws: ``ShardError`` when it is damaged, or may be in what is.
+    package func withRecordIfAny<Result>(
+        _ stream: StreamID,
+        _ offset: Offset,
+        _ body: (EntryHeader, _ key: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) ->
+            Result
+    ) throws(ShardError) -> Result? {
         var result: Result?
-        let position = try fromLog { () throws(LogError) in try log.locate(stream, offset) }
-        if position == nil, let kept = try kept(stream, offset) { return kept.with(body) }
+        let place = try fromLog { () throws(LogError) in try log.locate(stream, offset) }
+        guard let position = place else {
+            if let kept = try kept(stream, offset) { return kept.with(body) }
+            try refuseIfDamaged()
+            return nil
+        }
         do throws(LogError) {
-            guard let position else { throw LogError.missing(stream, offset) }
             try log.read(at: position) { header, bytes throws(LogError) in
                 let delta = Int(offset.rawValue - header.baseOffset.rawValue)
                 try self.forEachRecord(in: bytes, of: header) { record in
@@ -162,7 +184,8 @@ extension Shard {
             recordPosition: record.position,
             state: state,
             attempts: attempts,
-            steps: steps
+            steps: steps,
+            isUncertain: !state.isFinal && log.damaged.contains { $0.to > self.state.applied }
         )
     }
 
@@ -171,8 +194,7 @@ extension Shard {
         _ stream: StreamID,
         _ offset: Offset
     ) throws(ShardError) -> (position: LogPosition, wall: WallTimestamp, envelope: [UInt8])? {
-        guard try has(stream, offset) else { return nil }
-        return try withRecord(stream, offset) { header, _, value in
+        try withRecordIfAny(stream, offset) { header, _, value in
             (header.position, header.wall, [UInt8](value))
         }
     }
@@ -196,9 +218,9 @@ extension Shard {
         guard let index = group.index(of: key.stream),
             group.streams[index].progress.isDone(key.offset)
         else { return (.ready, attempts) }
-        // The steps of a message that waits long may be gone: its row tells. Behind a gap a step may tell
-        // of a wait that ended in what is lost.
-        if newest == nil || !self.state.gaps.isEmpty {
+        // The steps of a message that waits long may be gone: its row tells. Where there is a gap, or
+        // damage, a step may tell of a wait that ended in what is lost.
+        if newest == nil || !self.state.gaps.isEmpty || log.isDamaged {
             guard let row = try waitingRow(of: key) else {
                 // It ended, and the entry that says how was lost to damage, or still may be restored.
                 if let range = log.damaged.first { throw .log(.damaged(range)) }

@@ -71,6 +71,8 @@ package struct NotificationView: Sendable {
     package var lastAttemptAt: WallTimestamp?
     package var nextAttemptAt: WallTimestamp?
     package var error: String?
+    /// Whether it may have ended, with that in what is damaged.
+    package var isUncertain = false
     package var idempotencyKey: String?
     /// What happened, oldest first; only told on `/v1`.
     package var history: [Event]

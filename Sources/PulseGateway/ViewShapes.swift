@@ -48,6 +48,7 @@ extension NotificationView {
         body.append(json: error)
         body.append(",\"idempotency_key\":")
         body.append(json: idempotencyKey)
+        if isUncertain { body.append(",\"uncertain\":true") }
         if withHistory {
             body.append(",\"history\":")
             body.append(jsonArray: history) { event, body in

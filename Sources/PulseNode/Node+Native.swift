@@ -241,12 +241,11 @@ extension Node {
         let reachesEnd = request.lane == .dead && records.count < Limits.batchRecordsMax
         var isWhole = true
         for record in records {
-            guard try shard.has(record.stream, record.origin) else {
-                next = record.offset.advanced(by: 1)
-                continue
-            }
             let name = shard.id(record.stream, record.origin)
-            let fits = try shard.withRecord(record.stream, record.origin) { header, key, value in
+            let fits = try shard.withRecordIfAny(record.stream, record.origin) {
+                header,
+                key,
+                value in
                 guard writer.fits(keyBytes: key.count, valueBytes: value.count, in: output),
                     writer.count == 0 || output.count - begin < Int(request.bytesMax)
                 else { return false }
@@ -260,7 +259,8 @@ extension Node {
                 )
                 return true
             }
-            guard fits else {
+            // What was released is passed over.
+            guard fits ?? true else {
                 isWhole = false
                 break
             }

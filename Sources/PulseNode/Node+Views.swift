@@ -75,6 +75,10 @@ extension Node {
             if story.state == .scheduled { view.nextAttemptAt = envelope?.deliverAt }
             view.history.append(.init(at: story.acceptedAt, what: "accepted", detail: nil))
             for step in story.steps { describe(step, in: &view) }
+            view.isUncertain = story.isUncertain
+            if story.isUncertain {
+                view.error = "the log is damaged: what became of it behind the damage is not known"
+            }
             return view
         }
     }

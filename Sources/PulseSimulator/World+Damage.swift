@@ -113,9 +113,8 @@ extension World {
             if number != witness.submissionNumber(of: id) {
                 witness.note("P1", "\(id) has another content after: \(damage)")
             }
-            if !isTold, let final = witness.finalState(of: id),
-                final != story.state
-            {
+            // Told or not: an answer that may be overtaken says so itself.
+            if let final = witness.finalState(of: id), final != story.state, !story.isUncertain {
                 witness.note(
                     "P1",
                     "\(id) was \(final.name) and is \(story.state.name) after: \(damage)"

@@ -51,7 +51,7 @@ struct TortureExamination {
             switch ghost.answer(of: shard, record) {
             case .right: findings.right += 1
             case .gone: break
-            case .forgotten where !report.damaged.isEmpty:
+            case .uncertain:
                 // Its outcome was in what is damaged, and that is said.
                 findings.forgotten += 1
             case .forgotten(_, let at) where isUndecidable(at):

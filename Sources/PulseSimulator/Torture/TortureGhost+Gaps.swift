@@ -120,6 +120,7 @@ extension TortureGhost {
                 }
                 forgetOutcome(of: record.id)
                 left.append(record)
+            case .uncertain: broken.append("\(record.id) may have ended, it says")
             case .reported(let error): broken.append("\(record.id) answers \(error)")
             // Retention has let go of it, and its file was still there.
             case .silentlyLost where record.offset < shard.state.book.keptBelow(record.stream):

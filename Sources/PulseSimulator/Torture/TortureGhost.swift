@@ -184,6 +184,7 @@ package struct TortureGhost: Sendable {
             case .reported(let error): broken.append("\(records[index].id) answers \(error)")
             case .forgotten(let what, _), .wrong(let what):
                 broken.append("\(records[index].id) \(what)")
+            case .uncertain: broken.append("\(records[index].id) may have ended, it says")
             case .silentlyLost: broken.append("\(records[index].id) is lost")
             }
         }
@@ -197,6 +198,8 @@ package struct TortureGhost: Sendable {
         /// An error that says so.
         case reported(ShardError)
         case silentlyLost
+        /// Its final outcome is not known any more, and the answer says that it may have one.
+        case uncertain
         /// Its final outcome is not known any more.
         case forgotten(String, at: UInt64)
         case wrong(String)
@@ -210,6 +213,7 @@ package struct TortureGhost: Sendable {
             let hash = story.envelope.withUnsafeBytes { XXH3.hash($0, seed: 0) }
             guard hash == record.envelope else { return .wrong("has another content") }
             if let outcome = outcomes[record.id], story.state != outcome.state {
+                if story.isUncertain { return .uncertain }
                 let change = "was \(outcome.state.name) and is \(story.state.name)"
                 return story.state.isFinal ? .wrong(change) : .forgotten(change, at: outcome.at)
             }
