@@ -116,8 +116,8 @@ let package = Package(
             "pulse",
             path: "Sources/pulse",
             [
-                "PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseServer", "PulseClient",
-                "PulseIO",
+                "PulseCore", "PulseWire", "PulseLog", "PulseBroker", "PulseGateway", "PulseServer",
+                "PulseClient", "PulseIO",
             ]
         ),
         room("PulseBench", ["PulseCore", "PulseWire", "CKernel"]),

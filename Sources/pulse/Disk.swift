@@ -1,6 +1,7 @@
 // `pulse disk`: where the bytes of a running server are, asked over HTTP; of a directory: DiskFiles.swift.
 
 import Glibc
+import PulseGateway
 import PulseIO
 import PulseServer
 
@@ -35,10 +36,17 @@ enum Disk {
         switch invocation.format {
         case .json: Console.print(document)
         case .table:
-            let rows = FlatJSON.rows(of: document).map { [$0.path, $0.value] }
-            for line in Table(rows: rows).lines { Console.print(line) }
+            guard let rows = JSONRows.of(document) else {
+                throw .failed("\(address) answers what is no JSON")
+            }
+            printTable(rows)
         }
         return ExitCode.success
+    }
+
+    static func printTable(_ rows: [(path: String, value: String)]) {
+        let rows = rows.map { [$0.path, Console.safe($0.value)] }
+        for line in Table(rows: rows).lines { Console.print(line) }
     }
 
     private static func document(from address: ListenAddress) throws(CommandFailure) -> String {
@@ -87,42 +95,5 @@ enum Disk {
         }
         socket.close()
         return answer
-    }
-}
-
-/// Objects of numbers, plain texts and objects, as lines: what a server's own document has.
-enum FlatJSON {
-    static func rows(of document: String) -> [(path: String, value: String)] {
-        var rows: [(path: String, value: String)] = []
-        var path: [String] = []
-        var key = ""
-        var token = ""
-        var isQuoted = false
-        func close() {
-            if !key.isEmpty, !token.isEmpty {
-                rows.append(((path + [key]).joined(separator: "."), token))
-            }
-            key = ""
-            token = ""
-        }
-        for character in document {
-            switch character {
-            case "\"": isQuoted.toggle()
-            case _ where isQuoted: token.append(character)
-            case ":":
-                key = token
-                token = ""
-            case "{":
-                if !key.isEmpty { path.append(key) }
-                key = ""
-            case "}":
-                close()
-                if !path.isEmpty { path.removeLast() }
-            case ",": close()
-            case _ where character.isWhitespace: break
-            default: token.append(character)
-            }
-        }
-        return rows
     }
 }

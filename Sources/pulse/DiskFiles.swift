@@ -4,6 +4,7 @@
 import Glibc
 import PulseBroker
 import PulseCore
+import PulseGateway
 import PulseIO
 
 enum DiskFiles {
@@ -20,8 +21,7 @@ enum DiskFiles {
         switch format {
         case .json: Console.print(document.line)
         case .table:
-            let rows = FlatJSON.rows(of: document.line).map { [$0.path, $0.value] }
-            for line in Table(rows: rows).lines { Console.print(line) }
+            Disk.printTable(JSONRows.of(document.line) ?? [])
         }
         guard report.isClean else {
             Console.complain("not everything verifies; see pulse inspect \(root)")

@@ -143,4 +143,12 @@ import Testing
             #expect(text(value) == "\(value)")
         }
     }
+
+    @Test func rowsTellPathsAndPlainValues() throws {
+        let text = #"{"a":1,"b":{"c":"x\"{y","d":null,"e":[1,2]},"f":true}"#
+        let rows = try #require(JSONRows.of(text))
+        #expect(rows.map(\.path) == ["a", "b.c", "b.d", "f"])
+        #expect(rows.map(\.value) == ["1", "x\"{y", "-", "true"])
+        #expect(JSONRows.of(#"{"a":"#) == nil)
+    }
 }
