@@ -300,9 +300,11 @@ package final class Node {
         guard let job = jobs.removeValue(forKey: id) else { return }
         if let failed {
             let fields = [LogEvent.Field("error", "\(failed)")]
-            effects.append(
-                .log(LogEvent(.error, "background job failed", fields, mayRepeat: true))
-            )
+            // Two sentences, or a full disk, which says so often, would hide what else goes wrong.
+            let message =
+                failed.reason == .noSpace
+                ? "background job has no room" : "background job failed"
+            effects.append(.log(LogEvent(.error, message, fields, mayRepeat: true)))
         }
         switch job {
         case .log(let job): try shard.jobFinished(job, failure: failed)
