@@ -27,43 +27,11 @@ import Testing
         )
     }
 
-    /// Turns in which retention does all that it can do now.
-    private func settleDown(_ bench: ShardBench, turns: Int = 40) throws {
-        for _ in 0..<turns {
-            bench.pass(milliseconds: 110)
-            try bench.shard.reachedTime(bench.now)
-            try bench.shard.releaseOldSegments(at: bench.now)
-            try bench.sync()
-        }
-    }
-
-    private func deliverAll(_ bench: ShardBench) throws {
-        while true {
-            let leases = try bench.dispatch(slots: 100)
-            if leases.isEmpty { return }
-            for lease in leases {
-                try bench.shard.settle(lease.id, .delivered(code: 250, detail: ""), at: bench.now)
-            }
-            try bench.sync()
-        }
-    }
-
-    /// Traffic that is delivered at once and has nothing to do with what is looked at.
-    private func traffic(_ bench: ShardBench, _ count: Int = 300) throws {
-        for _ in 0..<count / 20 {
-            for _ in 0..<20 {
-                _ = try bench.submit(user: "bob", text: String(repeating: "x", count: 400))
-            }
-            try bench.sync()
-            try deliverAll(bench)
-        }
-    }
-
     /// Lets a message's segment go: time passes, traffic goes by, retention runs.
     private func letGo(_ bench: ShardBench, _ position: LogPosition) throws {
         bench.pass(milliseconds: 3 * minute)
-        try traffic(bench)
-        try settleDown(bench)
+        try bench.traffic()
+        try bench.retain()
         #expect(bench.shard.log.firstPosition > position, "its segment is gone")
     }
 
@@ -72,7 +40,7 @@ import Testing
         let due = bench.now.wall.advanced(byMilliseconds: year)
         let id = try bench.accept(user: "ada", text: "far", deliverAt: due)
         let before = try bench.story(id)
-        try traffic(bench)
+        try bench.traffic()
         try letGo(bench, before.recordPosition)
         #expect(bench.shard.state.book.keptRecords == 1)
         for stop in [ShardBench.Stop.kill, .powerCut, .tornPowerCut, .clean] {
@@ -96,12 +64,12 @@ import Testing
         try bench.sync()
         #expect(try bench.state(of: id) == .delivered)
         // Its end is told by a row when the entry is gone, and then goes itself.
-        try traffic(bench)
+        try bench.traffic()
         let end = bench.now.wall
         #expect(try bench.state(of: id) == .delivered)
         bench.pass(milliseconds: 3 * minute)
-        try traffic(bench)
-        try settleDown(bench, turns: 80)
+        try bench.traffic()
+        try bench.retain(turns: 80)
         #expect(try bench.shard.story(of: id, withSteps: true)?.state == nil, "\(end)")
         #expect(bench.shard.state.book.keptRecords == 0 && bench.shard.state.book.keptBytes == 0)
         let left = bench.store.rows.filter { [0x6B, 0x78, 0x65, 0x79, 0x77].contains($0.key[0]) }
@@ -142,11 +110,11 @@ import Testing
             try bench.shard.settle(handout.lease.id, wait, at: bench.now)
             try bench.sync()
         }
-        if why != "of a group" { try traffic(bench) }
+        if why != "of a group" { try bench.traffic() }
         if why == "of a group" {
             // Everything else is acknowledged: the group is not idle, only this one stays.
             consumer.map { bench.shard.addCredit(10_000, to: $0) }
-            try traffic(bench)
+            try bench.traffic()
             for handout in try bench.deal() where handout.lease.message.offset.rawValue > 0 {
                 try bench.shard.settle(
                     handout.lease.id,
@@ -167,8 +135,8 @@ import Testing
             try bench.sync()
         }
         bench.pass(milliseconds: 3 * minute)
-        if why != "ready" { try deliverAll(bench) }
-        try settleDown(bench)
+        if why != "ready" { try bench.deliverAll() }
+        try bench.retain()
         #expect(bench.shard.state.book.keptRecords == 1, "\(bench.shard.state.book.segments.count)")
         #expect(bench.shard.log.firstPosition > before.recordPosition)
         try bench.restart(.powerCut)
@@ -206,10 +174,10 @@ import Testing
             for _ in 0..<12 {
                 let due = bench.now.wall.advanced(byMilliseconds: year)
                 far.append(try bench.accept(text: "far \(far.count)", deliverAt: due))
-                try traffic(bench, 40)
+                try bench.traffic(40)
             }
             bench.pass(milliseconds: 3 * minute)
-            try traffic(bench, 40)
+            try bench.traffic(40)
             for _ in 0..<60 {
                 bench.pass(milliseconds: 110)
                 try bench.shard.reachedTime(bench.now)
@@ -226,7 +194,7 @@ import Testing
                     )
                 }
             }
-            try settleDown(bench)
+            try bench.retain()
             #expect(bench.balance.scheduled == 12 && bench.balance.isBalanced)
             #expect(bench.shard.log.segments.count < 8, "seed \(seed)")
         }
@@ -242,7 +210,7 @@ import Testing
         )
         let due = bench.now.wall.advanced(byMilliseconds: 10 * minute)
         for place in 0..<5 { _ = try bench.accept(text: "far", key: "k\(place)", deliverAt: due) }
-        try traffic(bench)
+        try bench.traffic()
         bench.pass(milliseconds: 3 * minute)
         for _ in 0..<30 {
             bench.pass(milliseconds: 1)
@@ -266,8 +234,8 @@ import Testing
         let first = try bench.submit(text: "once", key: "order-17", deliverAt: due)
         try bench.sync()
         let before = try bench.story(first.id)
-        try traffic(bench, 1000)
-        try settleDown(bench)
+        try bench.traffic(1000)
+        try bench.retain()
         #expect(bench.shard.log.firstPosition > before.recordPosition)
         let again = try bench.submit(text: "once", key: "order-17", deliverAt: due)
         #expect(again.kind == .duplicate && again.id == first.id)
@@ -291,8 +259,8 @@ import Testing
         )
         var most = 0
         for _ in 0..<200 {
-            try traffic(bench, 20)
-            try settleDown(bench, turns: 2)
+            try bench.traffic(20)
+            try bench.retain(turns: 2)
             most = max(most, bench.shard.log.usage.total)
         }
         #expect(bench.shard.log.appendPosition.rawValue > 2 << 20)
@@ -310,11 +278,11 @@ import Testing
         }
         try bench.sync()
         bench.pass(milliseconds: 3 * minute)
-        try settleDown(bench)
+        try bench.retain()
         #expect(bench.shard.log.usage.total > 320 << 10)
         for id in ids { #expect(try bench.state(of: id) == .ready) }
-        try deliverAll(bench)
-        try settleDown(bench)
+        try bench.deliverAll()
+        try bench.retain()
         #expect(bench.shard.log.usage.total <= 192 << 10, "\(bench.shard.log.usage)")
         #expect(bench.balance.delivered == 600)
     }
@@ -323,15 +291,15 @@ import Testing
         let bench = try bench()
         let consumer = try bench.subscribe(credit: 0)
         try bench.sync()
-        try traffic(bench)
+        try bench.traffic()
         bench.shard.unsubscribe(consumer)
         let segments = bench.shard.log.segments.count
         bench.pass(milliseconds: minute / 2)
-        try settleDown(bench)
+        try bench.retain()
         #expect(bench.shard.state.groups.last?.expired == 0, "not before its time")
         bench.pass(milliseconds: 3 * minute)
-        try traffic(bench, 20)
-        try settleDown(bench)
+        try bench.traffic(20)
+        try bench.retain()
         let group = try #require(bench.shard.state.groups.last)
         #expect(group.name == "audit" && group.expired > 250)
         #expect(bench.shard.log.segments.count < segments)
@@ -352,9 +320,9 @@ import Testing
         let bench = try bench()
         _ = try bench.subscribe(credit: 0)
         try bench.sync()
-        try traffic(bench)
+        try bench.traffic()
         bench.pass(milliseconds: 3 * minute)
-        try settleDown(bench)
+        try bench.retain()
         #expect(bench.shard.state.groups.last?.expired == 0)
         #expect(bench.shard.log.firstPosition == LogPosition(4096))
     }
@@ -369,13 +337,13 @@ import Testing
             try bench.shard.settle(lease.id, .delivered(code: 0, detail: ""), at: bench.now)
         }
         try bench.sync()
-        try traffic(bench)
+        try bench.traffic()
         bench.pass(milliseconds: 3 * minute)
-        try traffic(bench, 20)
-        try settleDown(bench)
+        try bench.traffic(20)
+        try bench.retain()
         #expect(bench.shard.log.firstPosition == LogPosition(4096), "a text message is required")
         bench.pass(milliseconds: 60 * minute)
-        try settleDown(bench)
+        try bench.retain()
         #expect(bench.shard.log.firstPosition > LogPosition(4096))
     }
 
@@ -386,8 +354,8 @@ import Testing
             retention: 10_000 * minute,
             policy: RetentionPolicy(topics: topics)
         )
-        try traffic(bench, 600)
-        try settleDown(bench)
+        try bench.traffic(600)
+        try bench.retain()
         let kept = bench.shard.log.segments.reduce(0) { $0 + $1.usedBytes }
         #expect(kept > 64 << 10 && kept < 320 << 10, "\(kept)")
     }
@@ -437,10 +405,10 @@ import Testing
         try bench.sync()
         for text in ["three", "four", "five"] { try save(text) }
         let record = try bench.story(far.id)
-        try traffic(bench)
+        try bench.traffic()
         try letGo(bench, record.recordPosition)
         bench.pass(milliseconds: minute)
-        try settleDown(bench)
+        try bench.retain()
         #expect(revisions() == ["two", "five"])
         let found = try bench.shard.templates.revision(
             named: "welcome",
@@ -451,12 +419,12 @@ import Testing
         try bench.restart(.powerCut)
         #expect(bench.shard.templates.revision(named: "welcome")?.row.text == "five")
         bench.pass(milliseconds: 100 * minute)
-        try deliverAll(bench)
+        try bench.deliverAll()
         bench.pass(milliseconds: 3 * minute)
-        try traffic(bench)
-        try settleDown(bench, turns: 80)
+        try bench.traffic()
+        try bench.retain(turns: 80)
         bench.pass(milliseconds: minute)
-        try settleDown(bench)
+        try bench.retain()
         #expect(revisions() == ["five"], "nothing needs the other any more")
     }
 
@@ -469,12 +437,12 @@ import Testing
         }
         let end = bench.shard.log.appendPosition
         bench.pass(milliseconds: 3 * minute)
-        try traffic(bench)
+        try bench.traffic()
         // All of it is open: only a size moves it.
         #expect(bench.balance.scheduled == 20_000)
         bench.configuration.retention = RetentionPolicy(bytes: 192 << 10)
         try bench.restart(.clean)
-        try settleDown(bench, turns: 1500)
+        try bench.retain(turns: 1500)
         #expect(bench.shard.state.book.keptRecords == 20_000)
         #expect(bench.shard.log.firstPosition > end)
         #expect(bench.balance.scheduled == 20_000 && bench.balance.isBalanced)

@@ -56,6 +56,15 @@ import Testing
         return (bench, ids)
     }
 
+    /// Two hours later, what is due then is delivered.
+    private func deliverLater(_ bench: ShardBench, slots: Int) throws {
+        bench.pass(milliseconds: 7_200_000)
+        for lease in try bench.dispatch(slots: slots) {
+            try bench.shard.settle(lease.id, .delivered(code: 250, detail: "ok"), at: bench.now)
+        }
+        try bench.sync()
+    }
+
     @Test(arguments: [false, true])
     func aLostRecordSaysSoWhateverItsState(withoutStore: Bool) throws {
         for lost in 0..<12 {
@@ -82,28 +91,12 @@ import Testing
             }
             // All others come to their end, in every later life too.
             for stop in [ShardBench.Stop.kill, .clean, .powerCut] {
-                bench.pass(milliseconds: 7_200_000)
-                for lease in try bench.dispatch(slots: 3) {
-                    try bench.shard.settle(
-                        lease.id,
-                        .delivered(code: 250, detail: "ok"),
-                        at: bench.now
-                    )
-                }
-                try bench.sync()
+                try deliverLater(bench, slots: 3)
                 try bench.restart(stop)
             }
             var listed = 0
             for _ in 0..<6 {
-                bench.pass(milliseconds: 7_200_000)
-                for lease in try bench.dispatch(slots: 8) {
-                    try bench.shard.settle(
-                        lease.id,
-                        .delivered(code: 250, detail: "ok"),
-                        at: bench.now
-                    )
-                }
-                try bench.sync()
+                try deliverLater(bench, slots: 8)
             }
             #expect(
                 bench.balance.delivered + bench.balance.lost == 12,
@@ -194,15 +187,7 @@ import Testing
             try bench.restart()
             let comment: Comment = "entry \(number) \(entry.1) \(withoutStore)"
             for _ in 0..<8 {
-                bench.pass(milliseconds: 7_200_000)
-                for lease in try bench.dispatch(slots: 8) {
-                    try bench.shard.settle(
-                        lease.id,
-                        .delivered(code: 250, detail: "ok"),
-                        at: bench.now
-                    )
-                }
-                try bench.sync()
+                try deliverLater(bench, slots: 8)
                 try bench.restart()
             }
             let balance = bench.balance

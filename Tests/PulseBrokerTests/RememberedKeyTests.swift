@@ -27,36 +27,16 @@ import Testing
         return bench
     }
 
-    private func deliverAll(_ bench: ShardBench) throws {
-        while true {
-            let leases = try bench.dispatch(slots: 100)
-            if leases.isEmpty { return }
-            for lease in leases {
-                try bench.shard.settle(lease.id, .delivered(code: 250, detail: ""), at: bench.now)
-            }
-            try bench.sync()
-        }
-    }
-
     private func traffic(_ bench: ShardBench, _ count: Int, keyed: Bool = false) throws {
         for number in 0..<count {
             let key = keyed ? "k\(bench.shard.log.appendPosition.rawValue)-\(number)" : nil
             _ = try bench.submit(user: "bob", text: String(repeating: "x", count: 400), key: key)
             guard number % 20 == 0 else { continue }
             try bench.sync()
-            try deliverAll(bench)
+            try bench.deliverAll()
         }
         try bench.sync()
-        try deliverAll(bench)
-    }
-
-    private func settleDown(_ bench: ShardBench, turns: Int = 60) throws {
-        for _ in 0..<turns {
-            bench.pass(milliseconds: 110)
-            try bench.shard.reachedTime(bench.now)
-            try bench.shard.releaseOldSegments(at: bench.now)
-            try bench.sync()
-        }
+        try bench.deliverAll()
     }
 
     private func expectKnown(_ bench: ShardBench, _ id: NotificationID, _ comment: Comment) throws {
@@ -76,12 +56,12 @@ import Testing
         let bench = try bench(seed: seed)
         let id = try bench.accept(text: "once", key: "order-17")
         let position = try bench.story(id).recordPosition
-        try deliverAll(bench)
+        try bench.deliverAll()
         try traffic(bench, 300, keyed: true)
         let stops = [ShardBench.Stop.kill, .powerCut, .tornPowerCut, .clean]
         for round in 0..<24 {
             try traffic(bench, 30)
-            try settleDown(bench, turns: 3)
+            try bench.retain(turns: 3)
             try expectKnown(bench, id, "\(round)")
             try bench.restart(stops[(round + Int(seed)) % stops.count])
             try expectKnown(bench, id, "\(round), restarted")
@@ -98,7 +78,7 @@ import Testing
         try bench.sync()
         for _ in 0..<5 {
             bench.pass(milliseconds: 60 * minute)
-            try settleDown(bench)
+            try bench.retain(turns: 60)
         }
         #expect(bench.shard.state.keys.count == 0)
         #expect(!bench.store.rows.contains { $0.key[0] == 0x71 || $0.key[0] == 0x6A })
@@ -108,15 +88,15 @@ import Testing
     @Test func aKeyThatIsUsedAgainIsRememberedAgain() throws {
         let bench = try bench()
         _ = try bench.accept(text: "once", key: "order-17")
-        try deliverAll(bench)
+        try bench.deliverAll()
         try traffic(bench, 600)
-        try settleDown(bench)
+        try bench.retain(turns: 60)
         bench.pass(milliseconds: 1001 * minute)
         let second = try bench.accept(text: "twice", key: "order-17")
-        try deliverAll(bench)
+        try bench.deliverAll()
         for _ in 0..<8 {
             try traffic(bench, 100)
-            try settleDown(bench)
+            try bench.retain(turns: 60)
             bench.pass(milliseconds: 100 * minute)
             let again = try bench.submit(text: "twice", key: "order-17")
             #expect(again.kind == .duplicate && again.id == second)
@@ -130,7 +110,7 @@ import Testing
         for round in 0..<40 {
             try traffic(bench, 60, keyed: true)
             bench.pass(milliseconds: 150 * minute)
-            try settleDown(bench, turns: 6)
+            try bench.retain(turns: 6)
             let rows = bench.store.rows.filter { $0.key[0] == 0x71 }.count
             most = max(most, rows)
             #expect(rows == Int(bench.shard.state.keys.count), "round \(round)")
@@ -141,11 +121,11 @@ import Testing
     @Test func whatDoesNotFitGoesWithItsRecordAndIsCounted() throws {
         let bench = try bench(keysMax: 200)
         let first = try bench.accept(text: "once", key: "order-17")
-        try deliverAll(bench)
+        try bench.deliverAll()
         var most: UInt64 = 0
         for _ in 0..<20 {
             try traffic(bench, 60, keyed: true)
-            try settleDown(bench, turns: 6)
+            try bench.retain(turns: 6)
             most = max(most, bench.shard.state.keys.count)
         }
         #expect(most <= 200 + 512 && bench.shard.statistics.keysForgotten > 0, "\(most)")

@@ -30,18 +30,6 @@ import Testing
         }
     }
 
-    /// Delivers all that can be delivered now.
-    private func deliverAll(_ bench: ShardBench) throws {
-        while true {
-            let leases = try bench.dispatch(slots: 100)
-            if leases.isEmpty { return }
-            for lease in leases {
-                try bench.shard.settle(lease.id, .delivered(code: 250, detail: ""), at: bench.now)
-            }
-            try bench.sync()
-        }
-    }
-
     private func fill(_ bench: ShardBench, _ count: Int) throws -> [NotificationID] {
         try (0..<count).map { _ in
             try bench.accept(text: String(repeating: "x", count: 400))
@@ -51,7 +39,7 @@ import Testing
     @Test func whatIsFinishedGoesAfterItsTimeAndNotBefore() throws {
         let bench = try bench()
         let old = try fill(bench, 150)
-        try deliverAll(bench)
+        try bench.deliverAll()
         let segments = bench.shard.log.segments.count
         #expect(segments > 3)
         try release(bench)
@@ -69,14 +57,14 @@ import Testing
             #expect(try bench.shard.story(of: old[0], withSteps: true)?.id == nil)
             for id in new { #expect(try bench.state(of: id) == .ready) }
         }
-        try deliverAll(bench)
+        try bench.deliverAll()
         for id in new { #expect(try bench.state(of: id) == .delivered) }
     }
 
     @Test func listsAndGroupsBeginWithWhatIsLeft() throws {
         let bench = try bench()
         _ = try fill(bench, 150)
-        try deliverAll(bench)
+        try bench.deliverAll()
         bench.pass(milliseconds: 3 * minute)
         _ = try fill(bench, 5)
         try release(bench)
@@ -151,10 +139,10 @@ import Testing
         default: break
         }
         _ = try fill(bench, 150)
-        try deliverAll(bench)
+        try bench.deliverAll()
         bench.pass(milliseconds: 3 * minute)
         _ = try fill(bench, 60)
-        try deliverAll(bench)
+        try bench.deliverAll()
         try release(bench)
         let story = try bench.story(id)
         #expect(String(decoding: story.envelope, as: UTF8.self).contains("keep me"))
@@ -168,9 +156,9 @@ import Testing
         let due = bench.now.wall.advanced(byMilliseconds: 5 * minute)
         let id = try bench.accept(deliverAt: due)
         _ = try fill(bench, 150)
-        try deliverAll(bench)
+        try bench.deliverAll()
         bench.pass(milliseconds: 5 * minute + 10)
-        try deliverAll(bench)
+        try bench.deliverAll()
         #expect(try bench.state(of: id) == .delivered)
         _ = try fill(bench, 20)
         try release(bench)
@@ -192,7 +180,7 @@ import Testing
         #expect(try bench.shard.browse(dead, from: Offset(0), count: 1000).count == 80)
         bench.pass(milliseconds: 3 * minute)
         _ = try fill(bench, 80)
-        try deliverAll(bench)
+        try bench.deliverAll()
         try release(bench)
         let left = try bench.shard.browse(dead, from: Offset(0), count: 1000)
         #expect(left.count < 80)
