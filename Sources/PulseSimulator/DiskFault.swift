@@ -14,11 +14,13 @@ package enum DiskFault: Hashable, Sendable, CustomStringConvertible {
     case shortWrite(bytes: Int, StorageError.Reason)
     /// A read ends early although the file goes on.
     case shortRead(bytes: Int)
-    /// What Linux does: the pages are marked clean, the page cache keeps the new bytes, the disk the
-    /// old ones; the error is told once, the next sync succeeds.
+    /// What Linux does: any of the sectors arrived, all pages are marked clean, the page cache keeps the
+    /// new bytes; the error is told once, the next sync succeeds.
     case syncError
     /// Says that it succeeded, and leaves everything pending.
     case lyingSync
+    /// The same for the directory: its names stay on their way.
+    case lyingDirectorySync
     /// One sector of the write, or all of it, never reaches the disk. Nobody is told.
     case lostWrite(sector: Int?)
     /// The write's first sector lands elsewhere: `file` counts the names in order. Its own place
@@ -34,6 +36,7 @@ package enum DiskFault: Hashable, Sendable, CustomStringConvertible {
         case .shortRead(let bytes): "short read \(bytes)"
         case .syncError: "sync error"
         case .lyingSync: "lying sync"
+        case .lyingDirectorySync: "lying sync of the directory"
         case .lostWrite(let sector): "lost write \(sector.map { "sector \($0)" } ?? "whole")"
         case .misdirectedWrite(let file, let sector): "misdirected to file \(file) sector \(sector)"
         case .stall(let milliseconds): "stall \(milliseconds)ms"
@@ -62,6 +65,7 @@ package enum DiskFault: Hashable, Sendable, CustomStringConvertible {
         case .shortRead: operation == .read
         case .syncError: [.sync, .syncDirectory].contains(operation)
         case .lyingSync: operation == .sync
+        case .lyingDirectorySync: operation == .syncDirectory
         case .stall: true
         }
     }
@@ -92,6 +96,7 @@ package struct DiskFaultRates: Sendable {
     package var lostWrite = 0
     package var misdirectedWrite = 0
     package var stall = 0
+    package var lyingDirectorySync = 0
 
     package init() {}
 }
@@ -125,6 +130,7 @@ package struct DiskFaultPlan: Sendable, CustomStringConvertible {
             .misdirectedWrite(file: $0.below(64), sector: $0.below(1 << 16))
         }
         add(rates.stall) { .stall(milliseconds: 100 + Int64($0.below(60_000))) }
+        add(rates.lyingDirectorySync) { _ in .lyingDirectorySync }
         faults.sort { $0.call < $1.call }
     }
 

@@ -26,6 +26,13 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     private var durableNames: Names = [:]
     private var pending: [NameChange] = []
     package var faults = DiskFaults()
+    /// Draws what a call that goes wrong leaves: which sectors of a failed sync arrived, how much of a
+    /// write a kill let through, which clean pages are forgotten. nil: none, nothing, none.
+    package var fate: SeededGenerator?
+    /// Writes of which a kill let some bytes through and not all, and failed syncs of which some
+    /// sectors arrived.
+    package private(set) var tornByKill = 0
+    package private(set) var partlySynced = 0
     /// Bytes that all files together may have; past it making a file fails with "no space".
     package var capacityBytes = Int.max
 
@@ -121,6 +128,25 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
 
     func note(_ violation: String) { violations.append(violation) }
 
+    /// How many bytes of a write are in the page cache when its process dies in it.
+    func drawTear(of bytes: Int) -> Int? {
+        guard let count = fate?.below(bytes + 1), count > 0 else { return nil }
+        if count < bytes { tornByKill += 1 }
+        return count
+    }
+
+    /// How a sync fails: parts of a thousand of its sectors that are lost, and whether the page cache
+    /// shows at once what the disk has.
+    func drawSyncFailure() -> (lostPerThousand: Int, reverts: Bool) {
+        guard let way = fate?.below(6) else { return (1000, false) }
+        if way > 1 { partlySynced += 1 }
+        return ([1000, 1000, 900, 500, 500, 100][way], fate?.below(4) == 0)
+    }
+
+    func drawLoss(perThousand: Int) -> Bool {
+        perThousand >= 1000 || fate?.chance(perThousand: perThousand) ?? true
+    }
+
     package func list() throws(StorageError) -> [String] {
         _ = try call(.list, on: ".")
         return names.keys.sorted()
@@ -175,6 +201,7 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
         if directorySyncFailedInLife == life {
             note("the directory was synced again after its sync had failed")
         }
+        if case .lyingDirectorySync = fault { return }
         if case .syncError = fault {
             // The changes stay on their way: a power loss may still show a prefix of them.
             directorySyncFailedInLife = life
@@ -186,8 +213,15 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
 
     // MARK: - Ends
 
-    /// The process is killed: what it wrote is in the page cache and stays there.
-    package func killProcess() { revive() }
+    /// The process is killed: what it wrote is in the page cache and stays there. Pages that are clean
+    /// and differ from the disk may be forgotten, each at any time; now is one.
+    package func killProcess() {
+        if var random = fate {
+            for name in names.keys.sorted() { names[name]?.evict(&random) }
+            fate = random
+        }
+        revive()
+    }
 
     /// The power is gone: unsynced bytes and names go their own ways.
     package func losePower(_ random: inout SeededGenerator) {
@@ -242,6 +276,7 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     package func clone() -> SimulatedDisk {
         let clone = SimulatedDisk()
         clone.faults = faults
+        clone.fate = fate
         clone.capacityBytes = capacityBytes
         // A file has a name now, another one durably, and may be on its way: it stays one file.
         var clones: [(of: SimulatedFile, clone: SimulatedFile)] = []

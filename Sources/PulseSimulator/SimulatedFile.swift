@@ -3,7 +3,7 @@
 //
 //     write ---> cache view                          read sees this
 //          '---> pending sector writes, in order     power loss: each applied, dropped or torn
-//                     | sync                         failed sync: forgotten, the cache keeps them
+//                     | sync                         failed sync: some arrive, the rest is forgotten
 //                     v
 //                durable bytes                       power loss and dropCache leave these
 
@@ -54,7 +54,17 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
         _ bytes: UnsafeRawBufferPointer,
         at position: Int
     ) throws(StorageError) {
-        let fault = try disk.operate(.write, on: name)
+        let fault: DiskFault?
+        let wasDead = disk.isDead
+        do throws(StorageError) {
+            fault = try disk.operate(.write, on: name)
+        } catch {
+            // Killed in the middle of it: its beginning is in the page cache.
+            if !wasDead, disk.isDead, let count = disk.drawTear(of: bytes.count) {
+                put(UnsafeRawBufferPointer(rebasing: bytes[..<count]), at: position, nil)
+            }
+            throw error
+        }
         var bytes = bytes
         var failure: StorageError.Reason?
         if case .shortWrite(let count, let reason) = fault {
@@ -126,39 +136,63 @@ package final class SimulatedFile: LogFile, @unchecked Sendable {
         switch fault {
         case .lyingSync: return
         case .syncError:
-            for write in pending { stale.insert(write.sector) }
-            pending.removeAll(keepingCapacity: true)
+            loseSync()
             syncFailedInLife = disk.life
             throw StorageError(.sync, file: name, reason: DiskFault.inputOutputError)
         default: break
         }
         while durable.count < cache.count { durable.append(0) }
         for write in pending {
-            if write.isLost {
-                stale.insert(write.sector)
-                continue
-            }
-            let range = range(of: write.sector)
-            durable.withUnsafeMutableBytes { target in
-                cache.withUnsafeBytes { source in
-                    UnsafeMutableRawBufferPointer(rebasing: target[range])
-                        .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[range]))
-                }
-            }
-            if !stale.isEmpty { stale.remove(write.sector) }
+            if write.isLost { stale.insert(write.sector) } else { writeBack(write.sector) }
         }
         pending.removeAll(keepingCapacity: true)
         durableSize = durable.count
     }
 
+    /// The page's newest content reaches the disk, which is as long as the file.
+    private func writeBack(_ sector: Int) {
+        let range = range(of: sector)
+        durable.withUnsafeMutableBytes { target in
+            cache.withUnsafeBytes { source in
+                UnsafeMutableRawBufferPointer(rebasing: target[range])
+                    .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[range]))
+            }
+        }
+        if !stale.isEmpty { stale.remove(sector) }
+    }
+
+    /// A sync fails: any of its sectors arrived, the others never will, and all pages are clean. Most
+    /// file systems go on showing the new bytes, some the old ones.
+    private func loseSync() {
+        let (lostPerThousand, reverts) = disk.drawSyncFailure()
+        if lostPerThousand < 1000 { while durable.count < cache.count { durable.append(0) } }
+        let lost = Set(pending.lazy.filter(\.isLost).map(\.sector))
+        for sector in Set(pending.map(\.sector)).sorted() {
+            if lost.contains(sector) || disk.drawLoss(perThousand: lostPerThousand) {
+                stale.insert(sector)
+            } else {
+                writeBack(sector)
+            }
+        }
+        pending.removeAll(keepingCapacity: true)
+        if reverts { dropCache() }
+    }
+
+    /// Memory was short: some of the clean pages are gone, and what is read next comes from the disk.
+    func evict(_ random: inout SeededGenerator) {
+        for sector in stale.sorted() where random.below(2) == 0 { forget(sector) }
+    }
+
     /// Clean pages are forgotten; those that wait to be written are not.
     package func dropCache() {
         guard !stale.isEmpty else { return }
-        let dirty = Set(pending.map(\.sector))
-        for sector in stale.sorted() where !dirty.contains(sector) {
-            for byte in range(of: sector) { cache[byte] = byte < durable.count ? durable[byte] : 0 }
-            stale.remove(sector)
-        }
+        for sector in stale.sorted() { forget(sector) }
+    }
+
+    private func forget(_ sector: Int) {
+        guard !pending.contains(where: { $0.sector == sector }) else { return }
+        for byte in range(of: sector) { cache[byte] = byte < durable.count ? durable[byte] : 0 }
+        stale.remove(sector)
     }
 
     private func grow(to size: Int) {

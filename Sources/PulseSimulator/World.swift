@@ -168,6 +168,8 @@ package final class World {
         var keeping = root.fork()
         var inputs = root.fork()
         cancelling = inputs.fork()
+        var later = root.fork()
+        if options.hasInputs { disk.fate = later.fork() }
         buggify = options.isPlain ? nil : Buggify(unusual.fork())
         var knobs = Knobs(&dials)
         if !options.isPlain, !options.keepsAll, keeping.chance(perThousand: 450) {

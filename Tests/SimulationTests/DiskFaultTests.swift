@@ -64,6 +64,81 @@ struct DiskFaultTests {
         #expect(try bytes()[512] == 1)
     }
 
+    @Test(
+        "of a failed sync any sectors arrive: the page cache may show one thing, the disk another"
+    )
+    func syncErrorLosesAnySubset() throws {
+        var left: Set<[UInt8]> = []
+        var shown: Set<[UInt8]> = []
+        for seed in UInt64(1)...200 {
+            let disk = SimulatedDisk()
+            disk.fate = SeededGenerator(seed: seed)
+            var random = SeededGenerator(seed: 1)
+            let file = try disk.create("a", bytes: 1536, written: true)
+            try write(1, 1536, to: file, at: 0)
+            try file.sync()
+            try disk.syncDirectory()
+            try write(2, 1536, to: file, at: 0)
+            disk.plan = DiskFaultPlan([
+                PlannedDiskFault(call: disk.callCount + 1, fault: .syncError)
+            ])
+            #expect(throws: StorageError.self) { try file.sync() }
+            #expect(disk.pendingSectors(of: "a") == 0)
+            func sectors() throws -> [UInt8] {
+                let bytes = try #require(disk.bytes(of: "a"))
+                return [bytes[0], bytes[512], bytes[1024]]
+            }
+            shown.insert(try sectors())
+            disk.killProcess()
+            disk.losePower(&random)
+            left.insert(try sectors())
+        }
+        #expect(left.count == 8, "every subset of three sectors")
+        #expect(
+            shown.contains([2, 2, 2]) && shown.count > 2,
+            "most show the new bytes, some the old"
+        )
+    }
+
+    @Test("a kill in the middle of a write leaves its beginning in the page cache")
+    func killTearsWrite() throws {
+        var lengths: Set<Int> = []
+        for seed in UInt64(1)...40 {
+            let disk = SimulatedDisk()
+            disk.fate = SeededGenerator(seed: seed)
+            let file = try disk.create("a", bytes: 2048, written: true)
+            disk.operationsLeft = 0
+            #expect(throws: StorageError.self) { try write(2, 1000, to: file, at: 100) }
+            // What comes after it leaves nothing.
+            #expect(throws: StorageError.self) { try write(3, 10, to: file, at: 1900) }
+            disk.killProcess()
+            let bytes = try #require(disk.bytes(of: "a"))
+            let end = bytes.lastIndex(of: 2).map { $0 + 1 } ?? 100
+            #expect(bytes[100..<end].allSatisfy { $0 == 2 })
+            #expect(bytes[end...].allSatisfy { $0 == 0 })
+            lengths.insert(end - 100)
+        }
+        #expect(lengths.count > 20)
+    }
+
+    @Test("a lying sync of the directory leaves its names on their way")
+    func lyingDirectorySync() throws {
+        var seen: Set<[String]> = []
+        for seed in UInt64(1)...20 {
+            let disk = SimulatedDisk()
+            var random = SeededGenerator(seed: seed)
+            _ = try disk.create("a", bytes: 1, written: true)
+            disk.plan = DiskFaultPlan([
+                PlannedDiskFault(call: disk.callCount + 1, fault: .lyingDirectorySync)
+            ])
+            try disk.syncDirectory()
+            #expect(disk.fileNames == ["a"])
+            disk.losePower(&random)
+            seen.insert(disk.fileNames)
+        }
+        #expect(seen == [[], ["a"]])
+    }
+
     @Test("a lying sync leaves everything pending")
     mutating func lyingSync() throws {
         disk.faults.applied = 0

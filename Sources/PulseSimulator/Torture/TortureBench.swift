@@ -78,6 +78,7 @@ package final class TortureBench {
             idempotencyWindowMilliseconds: retentionMilliseconds,
             retentionMilliseconds: retentionMilliseconds
         )
+        disk.fate = seeds.fork()
         now = Now(
             monotonic: MonotonicInstant(nanoseconds: 5_000_000_000),
             wall: WallTimestamp(milliseconds: 1_795_000_000_000)

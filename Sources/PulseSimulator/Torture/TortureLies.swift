@@ -9,13 +9,16 @@ struct TortureLies {
     let seed: UInt64
 
     private static let steps = 120
-    private static let kinds = ["writes lost", "writes misdirected", "syncs that lied"]
+    private static let kinds = [
+        "writes lost", "writes misdirected", "syncs that lied", "directory syncs that lied",
+    ]
 
     private static func fault(_ kind: Int, _ random: inout SeededGenerator) -> DiskFault {
         switch kind {
         case 0: .lostWrite(sector: random.below(3) == 0 ? nil : random.below(16))
         case 1: .misdirectedWrite(file: random.below(64), sector: random.below(1 << 16))
-        default: .lyingSync
+        case 2: .lyingSync
+        default: .lyingDirectorySync
         }
     }
 
