@@ -23,6 +23,8 @@ package enum Input {
     case synced(SyncTicket)
     /// A deadline asked for with ``Effect/wake(at:)`` may have been reached.
     case timeReached
+    /// A call left long after it was asked for, because the disk held the shell up: its time begins now.
+    case callLeft(CallID)
     case providerAnswered(CallID, ProviderAnswer)
     /// A background job ended; an error is told as text and as whether the disk was full.
     case jobFinished(JobID, failure: StorageError?)

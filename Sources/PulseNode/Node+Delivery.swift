@@ -39,14 +39,13 @@ extension Node {
                 metrics.caught += 1
                 try shard.settle(lease.id, .delivered(code: 0, detail: "caught"), at: now)
             case .call(let request):
-                let call = calls.begin(lease: lease.id, channel: channel, at: now.monotonic)
-                shard.setDeadline(
-                    lease.id,
-                    at: now.monotonic.advanced(
-                        byMilliseconds: request.timeoutMilliseconds
-                            + Self.answerGraceMilliseconds
-                    )
+                let call = calls.begin(
+                    lease: lease.id,
+                    channel: channel,
+                    patienceMilliseconds: request.timeoutMilliseconds
+                        + Self.answerGraceMilliseconds
                 )
+                wait(for: call, at: now)
                 metrics.calls += 1
                 effects.append(.call(call, request))
             case .payloadBad(let reason):
@@ -67,6 +66,15 @@ extension Node {
                 )
             }
         }
+    }
+
+    /// The lease ends when the call is neither answered nor given up by the shell.
+    func wait(for id: CallID, at now: Now) {
+        guard let call = calls[id] else { return }
+        shard.setDeadline(
+            call.lease,
+            at: now.monotonic.advanced(byMilliseconds: call.patienceMilliseconds)
+        )
     }
 
     /// Leaves a message whose record cannot be read, and says so.

@@ -125,6 +125,7 @@ package final class Node {
             try answerDurable(at: now, into: &effects)
             try callOpened(at: now, into: &effects)
         case .timeReached: break
+        case .callLeft(let call): wait(for: call, at: now)
         case .providerAnswered(let call, let answer):
             try providerAnswered(call, answer, at: now, into: &effects)
         case .jobFinished(let job, let failure):

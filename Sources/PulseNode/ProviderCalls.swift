@@ -6,7 +6,8 @@ struct ProviderCalls {
     struct Call {
         var lease: UInt64
         var channel: Channel
-        var startedAt: MonotonicInstant
+        /// Milliseconds after its beginning at which it is taken for lost.
+        var patienceMilliseconds: Int64
     }
 
     private var calls: [CallID: Call] = [:]
@@ -14,10 +15,16 @@ struct ProviderCalls {
 
     var count: Int { calls.count }
 
-    mutating func begin(lease: UInt64, channel: Channel, at now: MonotonicInstant) -> CallID {
+    subscript(_ id: CallID) -> Call? { calls[id] }
+
+    mutating func begin(lease: UInt64, channel: Channel, patienceMilliseconds: Int64) -> CallID {
         let id = CallID(next)
         next += 1
-        calls[id] = Call(lease: lease, channel: channel, startedAt: now)
+        calls[id] = Call(
+            lease: lease,
+            channel: channel,
+            patienceMilliseconds: patienceMilliseconds
+        )
         return id
     }
 

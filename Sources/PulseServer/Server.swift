@@ -295,11 +295,7 @@ package final class Server {
         case .pauseReading(let id): connections[id]?.pauseReading()
         case .resumeReading(let id): connections[id]?.resumeReading()
         case .wake(let instant): wakeAt = instant
-        case .call(let call, let request):
-            switch request {
-            case .smtp: mail?.start(call, request)
-            case .http: caller?.start(call, request)
-            }
+        case .call(let call, let request): start(call, request)
         case .run(let id, let job):
             let directory = data.log
             let store = data.store
@@ -313,6 +309,18 @@ package final class Server {
         case .drained: ending = 0
         case .stop(let code, let reason): stop(code, reason)
         }
+    }
+
+    /// Calls a provider. When the disk held this turn up, the call's time begins now, not when the turn
+    /// did: else the node would take it for lost, and call again, while it is under way.
+    private func start(_ call: CallID, _ request: ProviderRequest) {
+        let held = SystemClocks.monotonic().milliseconds(since: loop.now.monotonic)
+        if held >= Limits.slowSyncMilliseconds { loop.readClock() }
+        switch request {
+        case .smtp: mail?.start(call, request)
+        case .http: caller?.start(call, request)
+        }
+        if held >= Limits.slowSyncMilliseconds { step(.callLeft(call)) }
     }
 
     private func thread(for job: Job) -> BackgroundWorker<(JobID, StorageError?)> {

@@ -36,6 +36,26 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case cancelRefusedForRoom
         case nearlyFullRefused
         case nearlyFullResumed
+        case syncPartlyLost
+        case writeTornByKill
+        case callStalled
+        case loopStalled
+        case stallTold
+        case stallRefused
+        case stallOver
+        case shortReadStopped
+        case shortReadAtStart
+        case exchangedEmpty
+        case exchangedOlder
+        case exchangedForeign
+
+        static func exchanged(_ other: OtherDisk) -> Self {
+            switch other {
+            case .empty: .exchangedEmpty
+            case .older: .exchangedOlder
+            case .another: .exchangedForeign
+            }
+        }
     }
 
     private var counts: [String: Int] = [:]

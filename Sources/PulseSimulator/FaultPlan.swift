@@ -61,6 +61,11 @@ package enum PlannedFault: Sendable, CustomStringConvertible {
     /// There is room for so many segments more, and the node is told of the disk again and again.
     case shortOfRoom(at: MonotonicInstant, milliseconds: Int64, segments: Int)
 
+    /// The first call that this can happen to, `after` calls or more from then on.
+    case call(at: MonotonicInstant, after: Int, DiskFault)
+    /// The process is killed, and another disk is under its path when it starts.
+    case exchangedDisk(at: MonotonicInstant, OtherDisk)
+
     package var description: String {
         func at(_ time: MonotonicInstant) -> String { "@" + TraceWriter.seconds(time) }
         return switch self {
@@ -75,6 +80,8 @@ package enum PlannedFault: Sendable, CustomStringConvertible {
         case .fullDisk(let time, let milliseconds): "full disk \(milliseconds)ms" + at(time)
         case .shortOfRoom(let time, let milliseconds, let segments):
             "room for \(segments) segments, \(milliseconds)ms" + at(time)
+        case .call(let time, let after, let fault): "\(fault) after \(after) calls" + at(time)
+        case .exchangedDisk(let time, let other): "exchanged for \(other.rawValue)" + at(time)
         }
     }
 
@@ -84,7 +91,7 @@ package enum PlannedFault: Sendable, CustomStringConvertible {
         case .crash(let crash): crash.at
         case .clockStep(let step): step.at
         case .failedSync(let at), .stall(let at, _), .fullDisk(let at, _),
-            .shortOfRoom(let at, _, _):
+            .shortOfRoom(let at, _, _), .call(let at, _, _), .exchangedDisk(let at, _):
             at
         case .resets, .slowReaders, .slowSyncs, .configurationErrors: nil
         }
@@ -144,7 +151,7 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
         self.init(faults, disk)
     }
 
-    private init(_ faults: [PlannedFault], _ disk: DiskFaults) {
+    init(_ faults: [PlannedFault], _ disk: DiskFaults) {
         self.faults = faults
         self.disk = disk
         kept = Array(faults.indices.map { $0 + 1 })
@@ -241,7 +248,7 @@ package struct FaultPlan: Sendable, CustomStringConvertible {
         happening.reduce(0) { sum, fault in
             switch fault {
             case .stall(_, let milliseconds), .fullDisk(_, let milliseconds),
-                .shortOfRoom(_, let milliseconds, _):
+                .shortOfRoom(_, let milliseconds, _), .call(_, _, .stall(let milliseconds)):
                 sum + milliseconds
             default: sum
             }

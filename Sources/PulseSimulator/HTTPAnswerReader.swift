@@ -9,11 +9,13 @@ struct HTTPAnswer {
     var hasRetryAfter = false
 
     /// Whether it is a refusal for want of room, in either dialect.
-    var isForRoom: Bool {
-        guard status == 503 else { return false }
-        let text = String(decoding: body, as: UTF8.self)
-        return text.utf8.count > 0
-            && (string(["code"]) == "disk_full" || string(["error"]) == "The server's disk is full")
+    var isForRoom: Bool { isRefusal("disk_full", "The server's disk is full") }
+
+    /// Whether it is a refusal because the disk does not answer.
+    var isForStall: Bool { isRefusal("disk_stalled", "The server's disk does not answer") }
+
+    private func isRefusal(_ code: String, _ error: String) -> Bool {
+        status == 503 && (string(["code"]) == code || string(["error"]) == error)
     }
 
     /// The value of the first string member with one of these names.

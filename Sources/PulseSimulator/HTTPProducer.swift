@@ -205,6 +205,7 @@ final class HTTPProducer: SimulatedClient {
         in world: World
     ) {
         if world.diskIsFull { world.coverage.saw(.fullDiskRefused) }
+        if answer.isForStall { world.checkRefusedForStall(sentAt: sentAt) }
         guard answer.isForRoom else { return }
         world.checkRefusedForRoom(sentAt: sentAt)
         if !answer.hasRetryAfter {

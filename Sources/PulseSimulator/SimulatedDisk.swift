@@ -53,6 +53,8 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     /// What each call was, in order, from the moment this is set to an empty list.
     package var recordedCalls: [StorageError.Operation]?
 
+    /// Set while it is not the process that calls but whoever looks after it: no fault happens.
+    package var holdsFaults = false
     /// Faults to come, by call, the nearest last.
     private var comingFaults: [PlannedDiskFault] = []
     /// Faults that happened, with the call they happened to.
@@ -88,10 +90,12 @@ package final class SimulatedDisk: LogDirectory, @unchecked Sendable {
     ) throws(StorageError) -> DiskFault? {
         callCount += 1
         recordedCalls?.append(operation)
-        guard let next = comingFaults.last, next.call <= callCount,
-            next.fault.applies(to: operation)
+        guard !holdsFaults, let nearest = comingFaults.last, nearest.call <= callCount,
+            let index = comingFaults.lastIndex(where: {
+                $0.call <= callCount && $0.fault.applies(to: operation)
+            })
         else { return nil }
-        comingFaults.removeLast()
+        let next = comingFaults.remove(at: index)
         struck.append((next, "\(operation.rawValue) \(name)"))
         switch next.fault {
         case .error(let reason): throw StorageError(operation, file: name, reason: reason)

@@ -156,6 +156,9 @@ extension Witness {
     /// The provider took the message into its own care.
     package mutating func received(_ call: Int) { calls[call].wasTaken = true }
 
+    /// Whether the node may have ceased to wait for the answer.
+    package func isOverdue(_ call: Int) -> Bool { time > calls[call].deadline }
+
     /// The node was given the answer.
     package mutating func answered(
         _ call: Int,

@@ -88,6 +88,7 @@ extension World {
         nextSyncFails = false
         disk.plan = DiskFaultPlan()
         nextSyncMilliseconds = nil
+        endWaits()
         flushesDone = 0
         node = nil
         life += 1
@@ -130,14 +131,10 @@ extension World {
         guard witness.violations.isEmpty else { return }
         life += 1
         idleTurns = 0
+        startOnOtherDisk()
+        guard witness.violations.isEmpty else { return }
         do throws(ShardError) {
-            let born = try Node(
-                configuration: configuration,
-                directory: disk,
-                store: store,
-                seed: schedule.next(),
-                at: now
-            )
+            let born = try openNode(on: disk, seed: schedule.next())
             node = born
             syncedTo = born.shard.log.durablePosition
             witness.booted(at: time)
@@ -155,6 +152,19 @@ extension World {
             coverage.saw(.deathInRecovery)
             fall(crash)
         }
+    }
+
+    /// The process starts on a disk.
+    func openNode(on disk: SimulatedDisk, seed: UInt64) throws(ShardError) -> Node {
+        disk.holdsFaults = false
+        defer { disk.holdsFaults = true }
+        return try Node(
+            configuration: configuration,
+            directory: disk,
+            store: store,
+            seed: seed,
+            at: now
+        )
     }
 
     /// P1 and P2 after every start: what was acknowledged is there, with its content.

@@ -23,6 +23,13 @@ extension World {
             looksUntil = end
             queue.add(.room, at: end)
             queue.add(.diskLook, at: time)
+        case .call(_, let after, let fault):
+            disk.plan.faults.append(
+                PlannedDiskFault(call: disk.callCount + 1 + after, fault: fault)
+            )
+        case .exchangedDisk(_, let other):
+            otherDisk = other
+            if node != nil { kill(downMilliseconds: 20) }
         case .crash, .clockStep, .resets, .slowReaders, .slowSyncs, .configurationErrors: break
         }
     }
@@ -57,12 +64,18 @@ extension World {
 
     /// Tells the node what room there is, in worlds where the shell looks at the disk at all.
     func tellDisk() {
-        guard looksUntil != nil, node != nil else { return }
+        guard looksUntil != nil || watchesSyncs, node != nil else { return }
+        guard !isBlocked else {
+            deferred.append(.watch(life: life))
+            return
+        }
         var status = DiskStatus(freeBytes: Self.diskBytes, totalBytes: Self.diskBytes)
         if disk.capacityBytes != .max {
             // What is below the least is not for segments.
             status.freeBytes = status.freeBytesLeast + Int64(disk.capacityBytes - usedBytes)
         }
+        status.isStalled = watch.isStallTold
+        status.isSlow = time < watch.slowUntil
         step(.disk(status))
     }
 
@@ -94,20 +107,25 @@ extension World {
 
     /// A sync of the log failed: the process says so and ends with exit code 70.
     func stopAfterFailedSync() {
+        kill(downMilliseconds: 20)
+    }
+
+    /// The process ends here and now.
+    func kill(downMilliseconds: Int64) {
         fall(
             PlannedCrash(
                 kind: .processKill,
                 at: time,
                 afterOperations: 0,
                 fromRename: false,
-                downMilliseconds: 20
+                downMilliseconds: downMilliseconds
             )
         )
     }
 
     /// The node said why it cannot start. On a full disk it is started again later.
     func startLater(after error: ShardError) {
-        guard diskIsFull, error.isForRoom else {
+        guard diskIsFull && error.isForRoom || isShort(error) else {
             witness.note("P1", "the node cannot start again: \(error)")
             return
         }

@@ -17,6 +17,7 @@ extension World {
         switch phase {
         case .busy:
             rememberPast()
+            rememberOlder()
             let last = plan.lastEnd ?? MonotonicInstant(nanoseconds: 0)
             let busyUntil = max(
                 last,
@@ -41,6 +42,7 @@ extension World {
 
     private func becomeCalm() {
         trace("calm")
+        disk.plan = DiskFaultPlan()
         phase = .calm(since: time)
         for (index, client) in clients.enumerated() {
             client.becomeDiligent(in: self)
@@ -145,6 +147,8 @@ extension World {
         checkReplay()
         if !options.isPlain, witness.violations.isEmpty { checkDamage() }
         if let buggify { coverage.add(buggify) }
+        coverage.saw(.syncPartlyLost, disk.partlySynced)
+        coverage.saw(.writeTornByKill, disk.tornByKill)
         phase = .over
         trace("state \(stateHash)")
     }

@@ -13,14 +13,15 @@ extension World {
     /// else it waits for the end of the turn.
     func step(_ input: Input) {
         guard let node else { return }
+        precondition(!isBlocked, "a loop that waits for the disk takes nothing in")
         if case .timeReached = input { idleTurns += 1 } else { idleTurns = 0 }
-        node.step(input, at: now, into: &effects)
+        withFaults { node.step(input, at: now, into: &effects) }
         lookAtNode()
-        if syncIsInFlight { performEffects() } else { planTurn() }
+        if !isHeldUp(endsTurn: false) { goOn(endsTurn: false) }
         fallIfDead()
     }
 
-    private func planTurn() {
+    func planTurn() {
         guard node != nil, !turnIsPlanned else { return }
         turnIsPlanned = true
         let wait = schedule.below(knobs.turnMicroseconds + 1)
@@ -31,9 +32,11 @@ extension World {
         turnIsPlanned = false
         guard let node, !syncIsInFlight else { return }
         counts.turns += 1
-        node.endTurn(at: now, into: &effects)
+        let turnsTime = blockedAt ?? now
+        blockedAt = nil
+        withFaults { node.endTurn(at: turnsTime, into: &effects) }
         lookAtNode()
-        performEffects()
+        if !isHeldUp(endsTurn: true) { goOn(endsTurn: true) }
         fallIfDead()
         if idleTurns > 5000 {
             witness.note("P6", "the node asks for turn after turn and nothing happens")
@@ -75,9 +78,7 @@ extension World {
                 trace("log \(event.level.name) \(event.message) \(event.fields.map(\.value))")
             case .drained: drained()
             case .stop(let code, let reason):
-                if !disk.isDead {
-                    witness.note("P1", "the node stopped by itself, exit \(code): \(reason)")
-                }
+                if !disk.isDead { stopped(code, reason) }
             }
         }
     }
@@ -94,6 +95,7 @@ extension World {
             coverage.saw(.stalled)
         }
         trace("sync \(ticket.rawValue) takes \(wait)us")
+        watchBegins(until: after(microseconds: wait))
         // The disk may have finished well before the process hears of it, or only just.
         let done = schedule.below(wait + 1)
         queue.add(.performSync(life: life, ticket), at: after(microseconds: done))
@@ -105,14 +107,17 @@ extension World {
         let isToFail = nextSyncFails
         if isToFail {
             nextSyncFails = false
-            disk.plan = DiskFaultPlan([
+            disk.plan.faults.append(
                 PlannedDiskFault(call: disk.callCount + 1, fault: .syncError)
-            ])
+            )
         }
         let reach = node.shard.log.pendingSync?.position ?? .zero
         do throws(StorageError) {
+            disk.holdsFaults = false
+            defer { disk.holdsFaults = true }
             try node.shard.log.performSync()
             syncedTo = max(syncedTo, reach)
+            holdSync()
         } catch {
             if disk.isDead {
                 // It dies of something else.
@@ -143,20 +148,26 @@ extension World {
     func perform(_ job: Job, _ id: JobID) {
         guard node != nil else { return }
         var failure: StorageError?
+        let struck = disk.struck.count
         do throws(StorageError) {
+            disk.holdsFaults = false
+            defer { disk.holdsFaults = true }
             try job.perform(in: disk, store: store)
         } catch {
             failure = error
-            if !disk.isDead, !(diskIsFull && error.reason == .noSpace) {
+            let isMade = fellShort(since: struck)
+            if !disk.isDead, !isMade, !(diskIsFull && error.reason == .noSpace) {
                 witness.note("P1", "a job failed on a healthy disk: \(error)")
             }
         }
         trace("job \(id.rawValue) performed")
         if case .flushStore = job, failure == nil { flushesDone += 1 }
+        let stall = takeStall()
         fallIfDead()
         queue.add(
             .jobDone(life: life, id, failure: failure),
             at: after(microseconds: 20 + schedule.below(2000))
+                .advanced(byMilliseconds: stall)
         )
     }
 }

@@ -24,6 +24,7 @@ extension World {
 
     func call(_ id: CallID, _ request: ProviderRequest) {
         counts.calls += 1
+        lateCalls?.append(id)
         let (notification, channel, address, content, timeout) = read(request)
         guard let notification else {
             witness.note("P1", "a provider was called without a notification's identifier")
@@ -55,8 +56,8 @@ extension World {
     func answerCall(_ id: CallID, _ call: Int, _ planned: PlannedAnswer) {
         guard let answer = planned.answer, node != nil else { return }
         trace("call \(id.rawValue) is answered: \(planned.ending.rawValue)")
-        // One that comes when the lease is over changes nothing.
-        if !planned.isTooLate {
+        // One that comes when the lease is over changes nothing; the disk may have held it up.
+        if !planned.isTooLate, !witness.isOverdue(call) {
             witness.answered(
                 call,
                 planned.ending,

@@ -47,6 +47,11 @@ enum Event {
     case diskLook
     case start
     case probe
+    /// A call of the disk that held the node's loop up is back.
+    case unblocked(life: Int, endsTurn: Bool)
+    case callLeft(life: Int, CallID)
+    /// The shell looks whether a sync takes too long.
+    case watch(life: Int)
 }
 
 package final class World {
@@ -102,6 +107,23 @@ package final class World {
     var looksUntil: MonotonicInstant?
     /// When the disk had room again, and whether the node was told.
     var roomSince: (time: MonotonicInstant, wasTold: Bool)?
+    /// The loop is in a call of the disk that takes its time: what comes for the node waits, in order.
+    var isBlocked = false
+    var deferred: [Event] = []
+    /// What the clocks showed when it began to wait: the time of its turn.
+    var blockedAt: Now?
+    /// Calls that leave now and were decided before the wait.
+    var lateCalls: [CallID]?
+    /// Until when a sync that the disk did stays in it.
+    var syncHeldUntil: MonotonicInstant?
+    /// Whether the shell looks how long syncs take and tells the node, and what it saw.
+    let watchesSyncs: Bool
+    var watch = SyncWatch()
+    /// Faults that had struck when this life began.
+    var struckBefore = 0
+    /// The disk that is under the path at the next start, and a copy of some time ago.
+    var otherDisk: OtherDisk?
+    var olderDisk: (disk: SimulatedDisk, end: LogPosition)?
     /// Store flushes that ended in this life of the node.
     var flushesDone: UInt64 = 0
     /// How far the log was durable when the bytes that a client is reading were sent; nil when that
@@ -170,6 +192,7 @@ package final class World {
         cancelling = inputs.fork()
         var later = root.fork()
         if options.hasInputs { disk.fate = later.fork() }
+        watchesSyncs = options.hasInputs && later.chance(perThousand: 500)
         buggify = options.isPlain ? nil : Buggify(unusual.fork())
         var knobs = Knobs(&dials)
         if !options.isPlain, !options.keepsAll, keeping.chance(perThousand: 450) {
@@ -187,6 +210,9 @@ package final class World {
         if options.hasInputs {
             plan = plan.withShortRoom(&inputs, during: knobs.workloadMilliseconds)
         }
+        if options.hasInputs {
+            plan = plan.withCalls(&later, during: knobs.workloadMilliseconds)
+        }
         if let kept = options.faults { plan = plan.keeping(kept) }
         self.plan = plan
         var rules = knobs.rules
@@ -195,6 +221,7 @@ package final class World {
         witness = Witness(rules: rules)
         tracer = TraceWriter(listener: listener)
         disk.faults = plan.disk
+        disk.holdsFaults = true
     }
 
     /// Runs the world to its end, or to the first broken promise.
@@ -209,7 +236,7 @@ package final class World {
             case .crash(let crash): queue.add(.crash(crash), at: crash.at)
             case .clockStep(let step): queue.add(.clockStep(step), at: step.at)
             case .failedSync(let at), .stall(let at, _), .fullDisk(let at, _),
-                .shortOfRoom(let at, _, _):
+                .shortOfRoom(let at, _, _), .call(let at, _, _), .exchangedDisk(let at, _):
                 queue.add(.disk(fault), at: at)
             case .resets, .slowReaders, .slowSyncs, .configurationErrors: break
             }
@@ -261,16 +288,16 @@ package final class World {
 
     // MARK: - What happens
 
-    private func handle(_ event: Event) {
+    func handle(_ event: Event) {
         counts.events += 1
+        if isBlocked, event.isForNode {
+            deferred.append(event)
+            return
+        }
         switch event {
         case .endTurn(let life) where life == self.life: endTurn()
         case .performSync(let life, let ticket) where life == self.life: performSync(ticket)
-        case .synced(let life, let ticket) where life == self.life:
-            syncIsInFlight = false
-            trace("synced \(ticket.rawValue)")
-            step(.synced(ticket))
-            checkDurable()
+        case .synced(let life, let ticket) where life == self.life: synced(ticket)
         case .wake(let life, let serial) where life == self.life && serial == wakeSerial:
             step(.timeReached)
         case .performJob(let life, let id, let job) where life == self.life: perform(job, id)
@@ -278,7 +305,11 @@ package final class World {
             step(.jobFinished(id, failure: failure))
         case .providerAnswers(let life, let id, let call, let planned) where life == self.life:
             answerCall(id, call, planned)
-        case .endTurn, .performSync, .synced, .wake, .performJob, .jobDone, .providerAnswers:
+        case .unblocked(let life, let endsTurn) where life == self.life: unblock(endsTurn)
+        case .callLeft(let life, let call) where life == self.life: step(.callLeft(call))
+        case .watch(let life) where life == self.life: watchSync()
+        case .endTurn, .performSync, .synced, .wake, .performJob, .jobDone, .providerAnswers,
+            .unblocked, .watch, .callLeft:
             break  // Of an earlier life, or replaced.
         case .providerTakes(let call): witness.received(call)
         case .opened(let id): open(id)

@@ -132,6 +132,24 @@ import Testing
         #expect(try bench.metric("pulse_provider_calls") == 0)
     }
 
+    @Test func aCallThatLeftLateIsWaitedForFromThenOn() throws {
+        let bench = try NodeBench()
+        let id = try bench.send()
+        let call = try #require(bench.calls.first)
+        bench.calls = []
+        // The sync that made it possible stalled, and the turn's time is long over when it leaves.
+        bench.now.monotonic = bench.now.monotonic.advanced(byMilliseconds: 60_000)
+        bench.now.wall = bench.now.wall.advanced(byMilliseconds: 60_000)
+        bench.step(.callLeft(call.id))
+        bench.pass(milliseconds: 9_900)
+        #expect(bench.calls.isEmpty, "nobody calls while a call is in flight")
+        #expect(try bench.status(id) == "leased")
+        bench.step(
+            .providerAnswered(call.id, .answered(code: 250, detail: "ok", retryAfterSeconds: nil))
+        )
+        #expect(try bench.status(id) == "delivered")
+    }
+
     @Test func noMoreCallsAtOnceThanTheChannelMay() throws {
         let bench = try NodeBench(concurrency: [3, 8, 8, 8])
         for _ in 0..<10 { _ = try bench.send() }

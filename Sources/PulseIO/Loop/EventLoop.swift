@@ -48,6 +48,9 @@ package final class EventLoop {
     /// Events fetched in one wait; more wait for the next turn, in the kernel's order.
     private static let eventsMax = 512
 
+    /// Reads the clock again in the middle of a turn, when what the turn did took long.
+    package func readClock() { now = SystemClocks.now() }
+
     package init() throws(IOFailure) {
         epoll = OwnedDescriptor(
             takingOver: try SystemCall.require("create an event queue") {
