@@ -141,7 +141,7 @@ let package = Package(
         // Tests, one target a room.
         tests("PulseCoreTests", ["PulseCore"]),
         tests("PulseWireTests", ["PulseCore", "PulseWire"], exclude: ["Vectors"]),
-        tests("PulseClientTests", ["PulseCore", "PulseWire", "PulseClient"]),
+        tests("PulseClientTests", ["PulseCore", "PulseWire", "PulseIO", "PulseClient"]),
         tests("PulseLogTests", ["PulseCore", "PulseLog"]),
         tests("PulseDeliveryTests", ["PulseCore", "PulseDelivery"]),
         tests("PulseGatewayTests", ["PulseCore", "PulseGateway"]),
@@ -168,7 +168,7 @@ let package = Package(
         tests("SimulationTests", ["PulseCore", "PulseLog", "PulseBroker", "PulseSimulator"]),
         tests(
             "IntegrationTests",
-            ["PulseCore", "PulseWire", "PulseClient"],
+            ["PulseCore", "PulseWire", "PulseIO", "PulseClient"],
             exclude: ["Sinks"]
         ),
         tests("BenchTests", ["PulseCore", "PulseBench"]),

@@ -13,6 +13,8 @@ reports=$PWD/$scratch/reports
 rm -rf "$reports"
 # lld: gold, the default linker of the toolchain, cannot link the sanitizer's runtime.
 flags=(--scratch-path "$scratch" --sanitize="$kind" -Xswiftc -use-ld=lld)
+# Optimised, or the tests of properties take hours; our own assertions stay.
+flags+=(-Xswiftc -O -Xswiftc -assert-config -Xswiftc Debug)
 # What locks are made of then: PulseIO's SeenMutex says why.
 [ "$kind" = thread ] && flags+=(-Xswiftc -DTHREAD_SANITIZER)
 swift build --build-tests "${flags[@]}"
