@@ -4,20 +4,33 @@
 import PulseCore
 import PulseLog
 
-/// A segment that should go and cannot yet.
+/// A segment that should go and cannot yet, and what could go with it.
+///
+///      | half open | finished | a little open | finished | young ...
+///        number      '------ behind, past policy -----'
 struct SegmentRoom {
-    var account: SegmentAccount
-    /// Bytes of records that somebody has not finished, and of those the ones that are ready.
-    var openBytes: Int
-    var readyBytes: Int
-    var reason: PastPolicy
+    /// The segment that would be emptied.
+    var number: UInt64
+    /// Bytes of entries in it and in those looked at behind it.
+    private(set) var bytes = 0
+    /// Bytes of them that would have to move.
+    private(set) var movingBytes = 0
 
-    /// Whether copying what is open is worth what is freed. Where the log is too large, only what is
-    /// ready stays: a backlog that is being worked off would be copied for nothing.
-    var isWorthMoving: Bool {
-        let moved = reason == .size ? readyBytes : openBytes
-        return moved * 2 < account.bytes
+    init(number: UInt64) { self.number = number }
+
+    /// Takes in the segment or the next one behind it. Where the log is too large, only what is ready is
+    /// worth sparing: a backlog that is being worked off would be copied for nothing.
+    mutating func add(
+        _ account: SegmentAccount,
+        _ open: (all: Int, ready: Int, isEmpty: Bool),
+        _ reason: PastPolicy
+    ) {
+        bytes += account.bytes
+        movingBytes += reason == .size ? open.ready : open.all
     }
+
+    /// Whether copying what is open is worth what is freed.
+    var isWorthMoving: Bool { movingBytes * 2 < bytes }
 }
 
 extension Shard {
@@ -38,17 +51,17 @@ extension Shard {
             return
         }
         guard room.isWorthMoving else {
-            retention.obstacle = .backlog(segment: room.account.number)
+            retention.obstacle = .backlog(segment: room.number)
             return
         }
         // Moving needs room of its own, which on a full disk belongs to outcomes.
         guard !log.isNearlyFull else { return }
-        retention.obstacle = .evacuating(segment: room.account.number)
+        retention.obstacle = .evacuating(segment: room.number)
         do throws(ShardError) {
-            try evacuate(room.account.number, into: &commands, at: now)
+            try evacuate(room.number, into: &commands, at: now)
         } catch {
             guard error.isUnreadable else { throw error }
-            retention.obstacle = .damaged(segment: room.account.number)
+            retention.obstacle = .damaged(segment: room.number)
         }
     }
 
@@ -227,10 +240,10 @@ extension Shard {
     ) throws(ShardError) -> Bool {
         var left = Self.expiredPerTurn
         for group in state.groups where isAbandoned(group, at: now) {
-            let waiting = try waitingMessages(of: group, upTo: room.account.number, max: left)
+            let waiting = try waitingMessages(of: group, upTo: room.number, max: left)
             left -= waiting.count
             for (stream, progress) in group.streams {
-                guard let extent = state.book.book(of: stream)?.extent(in: room.account.number)
+                guard let extent = state.book.book(of: stream)?.extent(in: room.number)
                 else { continue }
                 var expiry = Expiry(
                     group: group.id,

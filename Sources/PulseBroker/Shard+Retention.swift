@@ -4,7 +4,8 @@
 //                        nothing                   released
 //                        little                    kept: its records become rows  (Shard+Evacuation)
 //                        of groups nobody reads    expired, and said
-//                        much                      backlog: it stays, and so do the segments behind it
+//                        much                      backlog: it stays until as much as it that is
+//                                                  finished lies behind it; then it is kept too
 //
 //      released (a command) --> durable checkpoint past it --> the files go
 //
@@ -81,7 +82,7 @@ struct RowSweep: Sendable {
 }
 
 package enum RetentionObstacle: Hashable, Sendable {
-    /// More than half of it is not finished.
+    /// More than half of it is not finished, and of what lies behind it too.
     case backlog(segment: UInt64)
     /// Its records are being moved into rows.
     case evacuating(segment: UInt64)
@@ -92,6 +93,8 @@ package enum RetentionObstacle: Hashable, Sendable {
 extension Shard {
     /// Milliseconds between checkpoints that are made only to let files go.
     private static let checkpointPauseMilliseconds: Int64 = 100
+    /// Segments behind one that cannot go that are looked at: a look stays short.
+    private static let segmentsBehindMax: UInt64 = 4096
     /// Milliseconds until what a full disk refused is decided again.
     private static let fullPauseMilliseconds: Int64 = 1000
 
@@ -133,7 +136,8 @@ extension Shard {
     /// When to look again; nil while nothing can be decided: what changes that is an input of its own.
     package var retentionDue: MonotonicInstant? { mayDecide ? retention.due : nil }
 
-    /// Looks at the segments, oldest first, up to the first one that cannot go.
+    /// Looks at the segments, oldest first, up to the first one that cannot go; and behind that as far as
+    /// it takes to see that emptying it is worth the copying.
     private func look(
         into commands: inout RetentionCommands,
         at now: Now
@@ -147,27 +151,27 @@ extension Shard {
         )
         var below = state.book.segments.first?.number ?? 0
         let first = below
+        var room: SegmentRoom?
         // The last one may still grow, or have entries that are not folded in.
         for segment in state.book.segments.dropLast() {
             guard let latest = latestSteady(of: segment.number),
                 let reason = verdicts.next(segment, latest: latest)
             else { break }
             let open = state.book.openBytes(in: segment.number)
-            guard open.isEmpty else {
-                let room = SegmentRoom(
-                    account: segment,
-                    openBytes: open.all,
-                    readyBytes: open.ready,
-                    reason: reason
-                )
-                try makeRoom(room, into: &commands, at: now)
-                break
+            if room != nil || !open.isEmpty {
+                var wider = room ?? SegmentRoom(number: segment.number)
+                wider.add(segment, open, reason)
+                room = wider
+                let behind = segment.number - wider.number
+                guard !wider.isWorthMoving, behind < Self.segmentsBehindMax else { break }
+                continue
             }
             guard try hasKeysInRows(segment, latest: latest, into: &commands, at: now) else {
                 break
             }
             below = segment.number + 1
         }
+        if let room { try makeRoom(room, into: &commands, at: now) }
         if below > first { commands.append(.released(below: below)) }
     }
 

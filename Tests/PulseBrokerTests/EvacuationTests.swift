@@ -287,6 +287,31 @@ import Testing
         #expect(bench.balance.delivered == 600)
     }
 
+    /// What is finished behind a backlog goes: the backlog is copied once as much as itself would be freed.
+    @Test(arguments: ["ready", "scheduled"])
+    func aBacklogDoesNotPinWhatIsFinishedBehindIt(_ what: String) throws {
+        let bench = try bench()
+        let due = what == "scheduled" ? bench.now.wall.advanced(byMilliseconds: year) : nil
+        // Nobody leases SMS here: as on a channel without a provider.
+        let text = String(repeating: "b", count: 400)
+        for _ in 0..<200 { _ = try bench.submit(text: text, channel: .sms, deliverAt: due) }
+        try bench.sync()
+        let end = bench.shard.log.appendPosition
+        try bench.traffic(60)
+        bench.pass(milliseconds: 3 * minute)
+        try bench.retain()
+        #expect(bench.shard.log.firstPosition == LogPosition(4096), "it costs more than it frees")
+        try bench.traffic(600)
+        bench.pass(milliseconds: 3 * minute)
+        try bench.traffic(60)
+        try bench.retain(turns: 80)
+        #expect(bench.shard.state.book.keptRecords == 200)
+        #expect(bench.shard.log.firstPosition > end)
+        try bench.restart(.tornPowerCut)
+        let ledger = bench.shard.balance(of: .sms)
+        #expect((what == "ready" ? ledger.ready : ledger.scheduled) == 200)
+    }
+
     @Test func aGroupThatNobodyReadsLosesItsShareAndItIsSaid() throws {
         let bench = try bench()
         let consumer = try bench.subscribe(credit: 0)
@@ -438,7 +463,7 @@ import Testing
         let end = bench.shard.log.appendPosition
         bench.pass(milliseconds: 3 * minute)
         try bench.traffic()
-        // All of it is open: only a size moves it.
+        // Nearly all of it is open: only a size moves it.
         #expect(bench.balance.scheduled == 20_000)
         bench.configuration.retention = RetentionPolicy(bytes: 192 << 10)
         try bench.restart(.clean)
