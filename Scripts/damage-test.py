@@ -20,8 +20,9 @@ the log `pulse repair --accept-loss` comes before the start.
                    [--only N] [--from N] [--minutes M] [--keep]
 
 --all-files: truncates (each way) and deletes every file there is, and swaps each with three others; without
-it one in four. --only does the damage of one number, --from those from a number on, --minutes stops. The same seed draws the same damages of directories
-with the same files. Exit code 0 when all holds, 1 when something does not, 2 when the test could not run.
+it one in four. --only does the damage of one number, --from those from a number on, --minutes stops. The
+same seed draws the same damages of directories with the same files. Exit code 0 when all holds, 1 when
+something does not, 2 when the test could not run.
 """
 
 import argparse
@@ -35,85 +36,41 @@ import pathlib
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+
+from broker import ENVIRONMENT, Broker, Failed
 
 BLOCK = 4096
 BIG, SMALL, LATER = 310, 120, 40
 DAMAGED = 65
+SETTLED = ("delivered", "scheduled")
+# What is true of a notification even when its outcome is in doubt.
+LASTING = ("id", "user", "channel", "to", "created_at")
 SPAN = re.compile(r"^(\d{20})\.seg$")
 
 
-class Failed(Exception):
-    """A promise that was not kept."""
-
-
-class Broker:
-    """The program on a directory; `address` is None when it ended before it was ready."""
+class Server(Broker):
+    """The program on a directory of this test, started at once; `is_up` tells whether it came so far."""
 
     def __init__(self, binary, home):
-        self.output, self.address, self.connection = [], None, None
-        self.process = subprocess.Popen(
-            [binary, "serve", "--dev", "--config", home / "pulse.yaml", "--data", home / "data"]
-            + ["--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
-        )
-        self.ready = threading.Event()
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-        if not self.ready.wait(60):
-            self.end()
-            raise Failed("neither ready nor ended after 60 s")
-
-    def read(self):
-        for line in self.process.stdout:
-            text = line.decode(errors="replace").rstrip()
-            self.output.append(text)
-            found = re.match(r"pulse: ready http=127\.0\.0\.1:(\d+)", text)
-            if found:
-                self.address = ("127.0.0.1", int(found.group(1)))
-                self.ready.set()
-        self.process.wait()
-        self.ready.set()
+        super().__init__(binary, home / "data", ["--dev", "--config", home / "pulse.yaml"])
+        self.connection = None
+        self.try_to_start()
 
     def ask(self, method, path, body=None):
         """Status and document; None and None when the broker is gone."""
-        headers = {"Content-Type": "application/json"} if body else {}
         for _ in range(2):
-            self.connection = self.connection or http.client.HTTPConnection(*self.address, timeout=60)
+            self.connection = self.connection or self.connect()
             try:
-                self.connection.request(method, path, body, headers)
-                response = self.connection.getresponse()
-                text = response.read()
-                return response.status, json.loads(text) if text[:1] in b"{[" else text.decode()
+                return self.connection.ask(method, path, body)
             except (OSError, http.client.HTTPException):
                 self.connection = None
                 if self.process.poll() is not None:
                     return None, None
         return None, None
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            code = self.process.wait(timeout=60)
-        except subprocess.TimeoutExpired as error:
-            raise Failed("it does not stop within 60 s") from error
-        self.reader.join(timeout=5)
-        return code
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.reader.join(timeout=5)
 
 
 class Original:
@@ -124,22 +81,22 @@ class Original:
         home.mkdir()
         # Nothing but what the test asks for reads the log: scrubbing rests.
         (home / "pulse.yaml").write_text("storage:\n  segment_bytes: 16MiB\n  scrub_rate: 0B\n")
-        broker = Broker(binary, home)
+        broker = Server(binary, home)
         try:
             self.write(broker, draw)
             if broker.stop() != 0:
-                raise Failed("the clean stop fails:\n" + "\n".join(broker.output))
+                raise Failed("the clean stop fails:\n" + broker.said(100))
             # Once more, so that there is a checkpoint of before and rows that were merged.
-            broker = Broker(binary, home)
+            broker = Server(binary, home)
             self.wait_for_files()
             for key, id in self.ids.items():
                 status, self.answers[key] = broker.ask("GET", f"/v1/notifications/{id}")
                 if status != 200:
                     raise Failed(f"{id} was acknowledged and is answered {status}")
             if broker.stop() != 0:
-                raise Failed("the clean stop fails:\n" + "\n".join(broker.output))
+                raise Failed("the clean stop fails:\n" + broker.said(100))
         finally:
-            broker.end()
+            broker.kill()
         self.files = sorted(
             str(path.relative_to(home / "data")) for path in (home / "data").rglob("*") if path.is_file()
         )
@@ -150,19 +107,21 @@ class Original:
         kinds = ["big"] * BIG + ["small"] * SMALL + ["later"] * LATER
         draw.shuffle(kinds)
         template = {"channel": "email", "subject": "s", "text": "Grüße {{name}}"}
-        broker.ask("PUT", "/v1/templates/greeting", json.dumps(template))
+        broker.ask("PUT", "/v1/templates/greeting", template)
         for number, kind in enumerate(kinds):
             key = f"key-{number}"
-            body = {"to": {"user": f"u{number % 7}", "email": f"a{number}@example.org"}, "idempotency_key": key}
+            to = {"user": f"u{number % 7}", "email": f"a{number}@example.org"}
+            body = {"to": to, "idempotency_key": key}
             if number % 5 == 0 and kind != "big":
                 body |= {"template": "greeting", "data": {"name": str(number)}}
             else:
                 # Text that no compression makes small.
                 size = 360_000 if kind == "big" else draw.randrange(3_000)
-                body["content"] = {"subject": "s", "text": base64.b64encode(draw.randbytes(size + 1)).decode()}
+                text = base64.b64encode(draw.randbytes(size + 1)).decode()
+                body["content"] = {"subject": "s", "text": text}
             if kind == "later":
                 body["deliver_at"] = far + number
-            self.bodies[key] = json.dumps(body)
+            self.bodies[key] = body
             status, answer = broker.ask("POST", "/v1/notifications", self.bodies[key])
             while status == 503 and answer["code"] == "disk_stalled":
                 time.sleep(1)
@@ -172,7 +131,7 @@ class Original:
             self.ids[key] = answer["id"]
         for key, id in self.ids.items():
             until = time.monotonic() + 60
-            while broker.ask("GET", f"/v1/notifications/{id}")[1]["status"] not in ("delivered", "scheduled"):
+            while broker.ask("GET", f"/v1/notifications/{id}")[1]["status"] not in SETTLED:
                 if time.monotonic() > until:
                     raise Failed(f"{id} is not delivered")
                 time.sleep(0.01)
@@ -188,7 +147,9 @@ class Original:
     def segment_ends(self, binary):
         """For each segment, the byte behind its last entry."""
         done = subprocess.run(
-            [binary, "inspect", "--verify", "-o", "json", self.home / "data"], capture_output=True, check=False
+            [binary, "inspect", "--verify", "-o", "json", self.home / "data"],
+            capture_output=True,
+            check=False,
         )
         document = json.loads(done.stdout)
         if done.returncode != 0 or not document["clean"]:
@@ -240,7 +201,8 @@ def unneeded(original, kind, name, byte):
         return "RocksDB's own notes"
     if "/state/" in name and short.endswith(".log"):
         return "the store's journal: what it ends with is folded from the log again"
-    if "/state/" in name and (kind == "flip" and short.endswith(".sst") or kind == "truncate" and short.startswith("MANIFEST-")):
+    is_in_no_row = {"flip": short.endswith(".sst"), "truncate": short.startswith("MANIFEST-")}
+    if "/state/" in name and is_in_no_row.get(kind):
         return "no row of the store: all of them were read, and are what the log makes of itself"
     if kind == "delete" and short.endswith((".idx", ".keys")):
         return "a file that is made again"
@@ -314,7 +276,8 @@ def drawn(original, flips, all_files, draw):
             for byte in cuts if all_files else [draw.choice(cuts)] if cuts else []:
                 damages.append(Damage("truncate", name, byte=byte))
             damages.append(Damage("delete", name))
-        for other in draw.sample(original.files, 3) if all_files else [draw.choice(original.files)][: chosen]:
+        others = draw.sample(original.files, 3) if all_files else [draw.choice(original.files)][:chosen]
+        for other in others:
             if other != name:
                 damages.append(Damage("swap", name, other))
     return damages
@@ -333,7 +296,7 @@ class Trial:
             capture_output=True,
             check=False,
             timeout=120,
-            env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
+            env=ENVIRONMENT,
         )
         text = (done.stdout + done.stderr).decode(errors="replace")
         if done.returncode < 0:
@@ -362,18 +325,17 @@ class Trial:
             self.counts["needless: " + needless] += 1
 
     def serve(self, damage, is_repaired):
-        broker = Broker(self.binary, self.copy.home)
+        broker = Server(self.binary, self.copy.home)
         try:
             for _ in range(2):
-                if broker.address:
+                if broker.is_up.is_set():
                     break
-                text = "\n".join(broker.output)
+                text = broker.said(1000)
                 code = broker.process.returncode
                 if code == 70 and (self.copy.home / "data/shard-0/state.damaged").exists():
                     # The store was found damaged: the next start makes it again or refuses.
-                    broker.end()
                     self.counts["ended with 70, started again"] += 1
-                    broker = Broker(self.binary, self.copy.home)
+                    broker = Server(self.binary, self.copy.home)
                     continue
                 # A FORMAT that says something else may be another program's: 73.
                 if code != DAMAGED and not (code == 73 and "FORMAT" in str(damage) + text):
@@ -384,11 +346,12 @@ class Trial:
             self.check_answers(broker, is_repaired)
             code = broker.stop()
             if code not in (0, 70):
-                raise Failed(f"serve ends with {code}:\n" + "\n".join(broker.output[-8:]))
-            read_only = any("DAMAGED" in line for line in broker.output)
-            return "served read-only" if read_only else "served, some refused" if self.errors else "served whole"
+                raise Failed(f"serve ends with {code}:\n{broker.said(8)}")
+            if any("DAMAGED" in line for line in broker.output):
+                return "served read-only"
+            return "served, some refused" if self.errors else "served whole"
         finally:
-            broker.end()
+            broker.kill()
 
     def check_answers(self, broker, is_repaired):
         given_up = set()
@@ -398,7 +361,7 @@ class Trial:
                 if answer.get("uncertain"):
                     self.counts["answered with a doubt that is said"] += 1
                     was = self.original.answers[key]
-                    if any(answer[name] != was[name] for name in ("id", "user", "channel", "to", "created_at")):
+                    if any(answer[name] != was[name] for name in LASTING):
                         raise Failed(f"{id} is answered {answer}, was {was}")
                     continue
                 self.counts["answered rightly"] += 1
@@ -420,9 +383,8 @@ class Trial:
                 self.counts["lost, and accepted anew"] += 1
             elif not self.is_refusal(status, answer):
                 raise Failed(f"{key} is answered {status} {answer}")
-        status, answer = broker.ask(
-            "POST", "/v1/notifications", '{"to":{"email":"a@b.example"},"content":{"subject":"s","text":"t"}}'
-        )
+        body = {"to": {"email": "a@b.example"}, "content": {"subject": "s", "text": "t"}}
+        status, answer = broker.ask("POST", "/v1/notifications", body)
         if status == 202:
             if answer["id"] in self.original.ids.values():
                 raise Failed(f"a new notification has the old identifier {answer['id']}")

@@ -16,7 +16,7 @@ to acknowledge. Then, one after the other:
     - the broker stops cleanly and starts: every acknowledged notification is there, and what the
       consumer acknowledged is not delivered to it again.
 
-    full-disk-test.py [--binary .build/release/pulse] [--megabytes 200] [--seed 1]
+    full-disk-test.py [--binary .build/release/pulse] [--megabytes 200]
 
 Exit code 0 when all holds, 1 when something does not, 2 when the test could not run (needs root). Needs
 nothing but the standard library.
@@ -26,45 +26,22 @@ import argparse
 import base64
 import collections
 import http.client
-import importlib.machinery
-import importlib.util
-import json
 import os
-import re
 import shutil
-import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
+
+from broker import Broker, Failed
+from wire import ACKNOWLEDGE, CREDIT, DELIVERY, SUBSCRIBE, Native, Refused, string16
 
 RESUME_SECONDS_MAX = 5.0
 # Acknowledgements that must be answered in each stage of the full disk.
 ACKNOWLEDGED_MIN = 50
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def load_crash_test():
-    """The native protocol is told once, in crash-test.py."""
-    loader = importlib.machinery.SourceFileLoader(
-        "crash_test", os.path.join(HERE, "crash-test.py")
-    )
-    module = importlib.util.module_from_spec(
-        importlib.util.spec_from_loader("crash_test", loader)
-    )
-    loader.exec_module(module)
-    return module
-
-
-wire = load_crash_test()
-
-
-class Failed(Exception):
-    """A promise that was not kept."""
-
 
 # --- The disk ------------------------------------------------------------------------------------
 
@@ -117,82 +94,6 @@ class Disk:
         subprocess.run(["umount", "-l", self.place], check=False)
 
 
-# --- The program ---------------------------------------------------------------------------------
-
-
-class Broker:
-    def __init__(self, binary, folder, disk):
-        self.binary = os.path.abspath(binary)
-        self.data = os.path.join(disk.place, "data")
-        self.http = ("127.0.0.1", wire.free_port())
-        self.native = ("127.0.0.1", wire.free_port())
-        self.output = collections.deque(maxlen=400)
-        self.up = threading.Event()
-        self.process = None
-
-    def start(self):
-        """True when it is ready; False when it ended by itself."""
-        self.process = subprocess.Popen(
-            [self.binary, "serve", "--data", self.data]
-            + ["--http", "%s:%d" % self.http, "--listen", "%s:%d" % self.native],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
-        )
-        ready = threading.Event()
-        ended = threading.Event()
-
-        def read(process):
-            for line in process.stdout:
-                text = line.decode(errors="replace").rstrip()
-                self.output.append(text)
-                if text.startswith("pulse: ready "):
-                    ready.set()
-            ended.set()
-
-        threading.Thread(target=read, args=(self.process,), daemon=True).start()
-        deadline = time.monotonic() + 20
-        while not ready.wait(0.01):
-            if ended.is_set():
-                self.process.wait()
-                return False
-            if time.monotonic() > deadline:
-                raise Failed("the broker is not ready after 20 s")
-        self.up.set()
-        return True
-
-    def kill(self):
-        self.up.clear()
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self):
-        self.up.clear()
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
-
-    def check_alive(self, when):
-        code = self.process.poll()
-        if code is not None:
-            raise Failed(f"the broker ended with {code} {when}")
-
-    def ask(self, method, path, body=None, connection=None):
-        one = connection or http.client.HTTPConnection(*self.http, timeout=10)
-        one.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-        response = one.getresponse()
-        text = response.read()
-        headers = dict(response.getheaders())
-        if connection is None:
-            one.close()
-        return response.status, headers, text.decode()
-
-    def metric(self, name):
-        text = self.ask("GET", "/metrics")[2]
-        found = re.search(rf"^{name} (\d+)$", text, re.M)
-        return int(found.group(1)) if found else None
-
-
 # --- The load ------------------------------------------------------------------------------------
 
 
@@ -209,10 +110,27 @@ class Load:
         self.last_accepted = 0.0
         self.acknowledged = set()
         self.delivered_again = set()
+        # (code, whether it may be tried again) of what was refused over the native protocol.
         self.native_refusals = collections.Counter()
+        self.mistakes = []
+
+    def note_accepted(self, key, id):
+        with self.lock:
+            self.accepted[key] = id
+            self.last_accepted = time.monotonic()
+
+    def note_native(self, refusal):
+        with self.lock:
+            self.native_refusals[refusal.code, refusal.is_retryable] += 1
+
+    def note_mistake(self, failure):
+        with self.lock:
+            self.mistakes.append(str(failure))
 
 
 class Producer(threading.Thread):
+    """Hands in one thing after the other over HTTP, each until it is taken."""
+
     def __init__(self, number, load):
         super().__init__(daemon=True)
         self.number = number
@@ -222,7 +140,7 @@ class Producer(threading.Thread):
     def run(self):
         count = 0
         while not self.load.stopping.is_set():
-            if not self.load.broker.up.wait(0.1):
+            if not self.load.broker.is_up.wait(0.1):
                 continue
             count += 1
             key = f"p{self.number}-{count}"
@@ -234,10 +152,13 @@ class Producer(threading.Thread):
                 except (OSError, http.client.HTTPException):
                     self.connection = None
                     time.sleep(0.05)
+                except Failed as failure:
+                    self.load.note_mistake(failure)
+                    return
 
     def hand_in(self, key, is_large):
         if not self.connection:
-            self.connection = http.client.HTTPConnection(*self.load.broker.http, timeout=10)
+            self.connection = self.load.broker.connect()
         if is_large:
             # What cannot be compressed fills a disk.
             text = base64.b64encode(os.urandom(300_000)).decode()
@@ -247,54 +168,15 @@ class Producer(threading.Thread):
             body = {"to": {"user": key, "push_token": "t" * 40}, "channel": "push"}
             body["content"] = {"text": "small"}
         body["idempotency_key"] = key
-        status, headers, text = self.load.broker.ask(
-            "POST", "/v1/notifications", json.dumps(body), self.connection
-        )
+        status, answer = self.connection.ask("POST", "/v1/notifications", body)
+        if status in (200, 202):
+            self.load.note_accepted(key, answer["id"])
+            return True
         with self.load.lock:
-            if status in (200, 202):
-                self.load.accepted[key] = json.loads(text)["id"]
-                self.load.last_accepted = time.monotonic()
-                return True
-            code = json.loads(text).get("code")
-            self.load.refusals[status, code] += 1
-            if status == 503 and "Retry-After" not in headers:
+            self.load.refusals[status, answer.get("code")] += 1
+            if status == 503 and "Retry-After" not in self.connection.answer_headers:
                 self.load.without_retry_after += 1
         return False
-
-
-class Connection(wire.Native):
-    """Keeps the deliveries that come while an answer is awaited."""
-
-    def __init__(self, address):
-        self.waiting = []
-        super().__init__(address)
-
-    def read_frame(self):
-        (length,) = struct.unpack("<I", self.receive(4))
-        frame = self.receive(length)
-        _, operation, _, correlation = struct.unpack_from("<BBHI", frame, 4)
-        return operation, correlation, frame[12:]
-
-    def ask(self, operation, body):
-        self.send(operation, body)
-        while True:
-            answered, correlation, rest = self.read_frame()
-            if correlation == self.correlation:
-                return answered, rest
-            self.waiting.append((answered, rest))
-
-    def send(self, operation, body):
-        self.correlation += 1
-        checked = struct.pack("<BBHI", 1, operation, 0, self.correlation) + body
-        self.socket.sendall(
-            struct.pack("<II", len(checked) + 4, wire.crc32c(checked)) + checked
-        )
-
-    def next(self):
-        if self.waiting:
-            return self.waiting.pop(0)
-        operation, _, rest = self.read_frame()
-        return operation, rest
 
 
 class Consumer(threading.Thread):
@@ -307,27 +189,29 @@ class Consumer(threading.Thread):
 
     def run(self):
         while not self.load.stopping.is_set():
-            if not self.load.broker.up.wait(0.1):
+            if not self.load.broker.is_up.wait(0.1):
                 continue
             try:
-                self.consume(Connection(self.load.broker.native))
-            except (OSError, ConnectionError):
+                self.consume(Native(self.load.broker.native, "full-disk-test"))
+            except OSError:
                 time.sleep(0.05)
+            except Refused as refusal:
+                self.load.note_native(refusal)
+                time.sleep(0.05)
+            except Failed as failure:
+                self.load.note_mistake(failure)
+                return
 
     def consume(self, native):
-        body = struct.pack("<I", 1) + wire.string16("notify.push") + wire.string16("full-disk")
-        body += struct.pack("<BIIB", 0, 20, 5000, 31)
-        operation, answer = native.ask(0x03, body)
-        if operation != 0x83:
-            self.load.native_refusals[struct.unpack_from("<H", answer)] += 1
-            raise ConnectionError("not subscribed")
+        body = struct.pack("<I", 1) + string16("notify.push") + string16("full-disk")
+        native.ask(SUBSCRIBE, body + struct.pack("<BIIB", 0, 20, 5000, 31))
         native.socket.settimeout(1)
         while not self.load.stopping.is_set():
             try:
                 operation, frame = native.next()
             except TimeoutError:
                 continue
-            if operation != 0x40:
+            if operation != DELIVERY:
                 continue
             for id, token in deliveries(frame):
                 with self.load.lock:
@@ -336,18 +220,15 @@ class Consumer(threading.Thread):
                 self.acknowledge(native, token)
                 with self.load.lock:
                     self.load.acknowledged.add(id)
-                credit = struct.pack("<II", 1, 1)
-                native.send(0x05, credit)
+                native.send(CREDIT, struct.pack("<II", 1, 1))
                 time.sleep(self.pause)
 
     def acknowledge(self, native, token):
         stream, offset, attempt, lease = token
         run = struct.pack("<IqHQBH", stream, offset, attempt, lease, 0, 1)
         native.socket.settimeout(10)
-        operation, answer = native.ask(0x06, struct.pack("<IH", 1, 1) + run)
+        answer = native.ask(ACKNOWLEDGE, struct.pack("<IH", 1, 1) + run)
         native.socket.settimeout(1)
-        if operation != 0x86:
-            raise ConnectionError(f"an acknowledgement was refused: {answer!r}")
         settled, stale = struct.unpack_from("<II", answer)
         if settled != 1 or stale:
             raise ConnectionError("the lease was over")
@@ -374,7 +255,7 @@ def deliveries(frame):
 class Test:
     def __init__(self, arguments, folder):
         self.disk = Disk(folder, arguments.megabytes)
-        self.broker = Broker(arguments.binary, folder, self.disk)
+        self.broker = Broker(arguments.binary, os.path.join(self.disk.place, "data"))
         self.load = Load(self.broker)
         self.began = time.monotonic()
 
@@ -386,7 +267,9 @@ class Test:
         while time.monotonic() < deadline:
             if condition():
                 return
-            self.broker.check_alive(f"while waiting for {what}")
+            code = self.broker.process.poll()
+            if code is not None:
+                raise Failed(f"the broker ended with {code} while waiting for {what}")
             time.sleep(0.02)
         raise Failed(f"{what}: not within {seconds} s")
 
@@ -400,7 +283,7 @@ class Test:
         self.say(f"{len(self.load.acknowledged) - before} acknowledgements answered {when}")
 
     def expect_refusal(self, when):
-        status, _, text = self.broker.ask("GET", "/readyz")
+        status, text = self.broker.ask("GET", "/readyz")
         if status != 503 or text.strip() != "disk_full":
             raise Failed(f"{when}: /readyz says {status} {text!r}")
 
@@ -408,7 +291,7 @@ class Test:
         self.say(f"{self.disk.kind}, {self.disk.free() >> 20} MiB free")
         # What somebody else has on the disk, and will remove one day.
         self.disk.take(self.disk.free() // 3)
-        if not self.broker.start():
+        if not self.broker.try_to_start():
             raise Failed("the broker does not start on an empty disk")
         workers = [Producer(number, self.load) for number in range(4)] + [Consumer(self.load)]
         for worker in workers:
@@ -427,12 +310,12 @@ class Test:
         if (code := self.broker.stop()) != 0:
             raise Failed(f"a clean stop on the full disk ended with {code}")
         self.disk.take()
-        if not self.broker.start():
+        if not self.broker.try_to_start():
             raise Failed("the broker does not start on the full disk, although it has its ballast")
         self.say("stopped and started on the full disk")
         self.expect_acknowledgements("after the stop")
         self.broker.kill()
-        if not self.broker.start():
+        if not self.broker.try_to_start():
             raise Failed("the broker does not start on the full disk after a kill")
         self.say("killed, and started on the full disk")
         self.expect_acknowledgements("after the restart")
@@ -441,7 +324,7 @@ class Test:
         self.disk.take()
         self.expect_acknowledgements("with no byte left, again")
         self.broker.kill()
-        started = self.broker.start()
+        started = self.broker.try_to_start()
         code = self.broker.process.returncode
         if not started and code != 75:
             raise Failed(f"started without any room it ended with {code}, not 75")
@@ -450,7 +333,7 @@ class Test:
         before = len(self.load.accepted)
         gave_back = time.monotonic()
         self.disk.give_back()
-        if not started and not self.broker.start():
+        if not started and not self.broker.try_to_start():
             raise Failed("the broker does not start when there is room again")
         self.wait("new work is taken", 20, lambda: len(self.load.accepted) > before)
         took = self.load.last_accepted - gave_back
@@ -460,7 +343,7 @@ class Test:
         self.wait(
             "no rows wait",
             15,
-            lambda: self.broker.metric("pulse_store_waiting_bytes") == 0,
+            lambda: self.broker.metrics()["pulse_store_waiting_bytes"] == 0,
         )
         self.wait("ballast again", 10, lambda: os.path.exists(self.broker.data + "/ballast"))
         time.sleep(0.5)
@@ -470,18 +353,18 @@ class Test:
 
         if (code := self.broker.stop()) != 0:
             raise Failed(f"a clean stop ended with {code}")
-        if not self.broker.start():
+        if not self.broker.try_to_start():
             raise Failed("the broker does not start after a clean stop")
         self.check_ends()
         if (code := self.broker.stop()) != 0:
             raise Failed(f"the last stop ended with {code}")
 
     def check_ends(self):
-        lost = 0
-        connection = http.client.HTTPConnection(*self.broker.http, timeout=10)
-        for key, id in self.load.accepted.items():
-            status, _, _ = self.broker.ask("GET", f"/v1/notifications/{id}", None, connection)
-            lost += status != 200
+        connection = self.broker.connect()
+        lost = sum(
+            connection.ask("GET", f"/v1/notifications/{id}")[0] != 200
+            for id in self.load.accepted.values()
+        )
         self.say(f"{len(self.load.accepted)} acknowledged notifications, {lost} lost")
         if lost:
             raise Failed(f"{lost} acknowledged notifications are gone")
@@ -490,12 +373,14 @@ class Test:
         others = {key: count for key, count in self.load.refusals.items() if key[1] != "disk_full"}
         if others:
             raise Failed(f"refusals other than disk_full: {others}")
+        if self.load.mistakes:
+            raise Failed("; ".join(self.load.mistakes[:3]))
         if self.load.delivered_again:
             count = len(self.load.delivered_again)
             raise Failed(f"{count} deliveries came again although their acknowledgement was answered")
         self.say(
             f"{len(self.load.acknowledged)} acknowledgements answered, none of them forgotten; "
-            f"{sum(self.load.refusals.values())} submissions refused"
+            f"{self.load.refusals.total()} submissions refused"
         )
 
 
@@ -525,13 +410,12 @@ def main():
         return 0
     except Failed as failure:
         print(f"FAILED: {failure}", flush=True)
-        for line in test.broker.output:
-            print("    " + line)
+        if test:
+            print(textwrap.indent(test.broker.said(400), "    "))
         return 1
     finally:
         if test:
-            if test.broker.process and test.broker.process.poll() is None:
-                test.broker.kill()
+            test.broker.kill()
             test.load.stopping.set()
             test.disk.unmount()
         shutil.rmtree(folder, ignore_errors=True)

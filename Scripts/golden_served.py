@@ -4,15 +4,12 @@
 Notifications over both HTTP interfaces, on every channel and lane; templates with revisions; scheduled
 ones, retries against a port where nobody listens, dead letters; a kill -9 in between and a clean stop.
 """
-import http.client
-import json
 import os
-import re
-import signal
-import subprocess
 import sys
 import tempfile
 import time
+
+from broker import Broker
 
 
 def main():
@@ -24,38 +21,26 @@ def main():
             "retry:\n  base: 50ms\n  factor: 2\n  cap: 200ms\n  attempts: 3\n"
         )
         config.flush()
-        for ending in (signal.SIGKILL, signal.SIGTERM):
-            serve(binary, target, config.name, ending)
+        for run, end in (("SIGKILL", Broker.kill), ("SIGTERM", Broker.stop)):
+            serve(Broker(binary, target, ["--dev", "--config", config.name]), run, end)
     os.remove(os.path.join(target, "LOCK"))
     return 0
 
 
-def serve(binary, target, config, ending):
-    process = subprocess.Popen(
-        [binary, "serve", "--dev", "--config", config, "--data", target]
-        + ["--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def serve(broker, run, end):
     try:
-        for line in process.stdout:
-            match = re.match(r"pulse: ready http=(\S+):(\d+) ", line)
-            if match:
-                break
-        load(http.client.HTTPConnection(match[1], int(match[2]), timeout=10), ending.name)
+        broker.start()
+        load(broker.connect(), run)
+        end(broker)
     finally:
-        process.send_signal(ending)
-        process.communicate()
+        broker.kill()
 
 
 def load(connection, run):
     def ask(method, path, body):
-        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        text = response.read()
-        if response.status not in (200, 201, 202):
-            raise SystemExit(f"{method} {path} was answered {response.status} {text!r}")
+        status, answer = connection.ask(method, path, body)
+        if status not in (200, 201, 202):
+            raise SystemExit(f"{method} {path} was answered {status} {answer!r}")
 
     for revision in range(3):
         template = {"channel": "email", "subject": "Nr. {{n}}", "text": f"{revision}: für {{{{n}}}}"}

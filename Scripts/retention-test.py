@@ -19,17 +19,16 @@ Exit code 0 when all holds, 1 when something does not, 2 when the test itself co
 
 import argparse
 import datetime
-import http.client
-import json
 import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
+
+from broker import Broker, Failed
 
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 STATES = ("scheduled", "ready", "held", "leased", "delivered", "dead", "cancelled")
@@ -59,57 +58,13 @@ def disk_bytes(root):
     return taken
 
 
-class Broker:
-    def __init__(self, binary, data, options):
-        self.binary, self.data, self.options = binary, data, options
-        self.process = None
+def backlog(broker):
+    counts = broker.ask("GET", "/v1/status")[1]["counts"]
+    return sum(value for name, value in counts.items() if name.endswith((".ready", ".leased")))
 
-    def start(self):
-        configuration = self.data.parent / "pulse.yaml"
-        configuration.write_text(
-            "storage:\n"
-            f"  segment_bytes: {self.options.segment}\n"
-            f"  retention_bytes: {self.options.limit}\n"
-        )
-        self.process = subprocess.Popen(
-            [self.binary, "serve", "--dev", "--config", configuration, "--data", self.data,
-             "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"],
-            stdout=subprocess.DEVNULL,
-            stderr=open(self.data.parent / "log", "w"),
-            env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
-        )
-        deadline = time.monotonic() + 30
-        while True:
-            text = (self.data.parent / "log").read_text()
-            found = re.search(r"ready http=(\S+):(\d+) native=(\S+)", text)
-            if found:
-                break
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                print(text[-2000:], file=sys.stderr)
-                raise SystemExit(2)
-            time.sleep(0.02)
-        self.host, self.port, self.native = found[1], int(found[2]), found[3]
 
-    def kill(self):
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def ask(self, method, path, body=None):
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
-        headers = {"Content-Type": "application/json"} if body else {}
-        connection.request(method, path, json.dumps(body) if body else None, headers)
-        response = connection.getresponse()
-        text = response.read().decode()
-        connection.close()
-        return response.status, json.loads(text) if text.startswith("{") else text
-
-    def backlog(self):
-        counts = self.ask("GET", "/v1/status")[1]["counts"]
-        return sum(value for name, value in counts.items() if name.endswith((".ready", ".leased")))
-
-    def log_end(self):
-        found = re.search(r"^pulse_log_end_bytes (\d+)", self.ask("GET", "/metrics")[1], re.M)
-        return int(found[1])
+def log_end(broker):
+    return broker.metrics()["pulse_log_end_bytes"]
 
 
 def main():
@@ -121,7 +76,11 @@ def main():
     parser.add_argument("--bin", default=".build/release")
     options = parser.parse_args()
     root = pathlib.Path(tempfile.mkdtemp(prefix="pulse-retention-"))
-    broker = Broker(f"{options.bin}/pulse", root / "data", options)
+    configuration = root / "pulse.yaml"
+    configuration.write_text(
+        f"storage:\n  segment_bytes: {options.segment}\n  retention_bytes: {options.limit}\n"
+    )
+    broker = Broker(f"{options.bin}/pulse", root / "data", ["--dev", "--config", configuration])
     failures = []
 
     def expect(holds, sentence):
@@ -138,35 +97,33 @@ def main():
         }
         status, answer = broker.ask("POST", "/v1/notifications", far)
         if status != 202:
-            print(f"the notification was refused: {status} {answer}", file=sys.stderr)
-            raise SystemExit(2)
+            raise Failed(f"the notification was refused: {status} {answer}")
         name = answer["id"]
         before = broker.ask("GET", f"/v1/notifications/{name}")[1]
-        began, start = time.monotonic(), broker.log_end()
+        began, start = time.monotonic(), log_end(broker)
         samples = []
-        while broker.log_end() - start < options.traffic:
+        while log_end(broker) - start < options.traffic:
             bench = subprocess.Popen(
-                [f"{options.bin}/pulse-bench", "accept", "--native", "--url", broker.native,
+                [f"{options.bin}/pulse-bench", "accept", "--native", "--url", "%s:%d" % broker.native,
                  "--rate", str(options.rate), "--batch", "16", "--seconds", "4"],
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             )
             while bench.poll() is None:
                 taken = disk_bytes(broker.data)
                 taken["by reason"] = broker.ask("GET", "/v1/disk")[1]
-                samples.append((time.monotonic() - began, broker.log_end() - start, taken))
+                samples.append((time.monotonic() - began, log_end(broker) - start, taken))
                 if samples[-1][1] >= options.traffic:
                     bench.terminate()
                 time.sleep(0.5)
             if bench.returncode in (1, 2, 75):
-                print(bench.stderr.read().decode(), file=sys.stderr)
-                raise SystemExit(2)
+                raise Failed(bench.stderr.read().decode())
             # A backlog is never dropped, so there must be none: deliveries catch up.
-            while broker.backlog() > 20_000:
+            while backlog(broker) > 20_000:
                 time.sleep(0.1)
         for _ in range(10):
             taken = disk_bytes(broker.data)
             taken["by reason"] = broker.ask("GET", "/v1/disk")[1]
-            samples.append((time.monotonic() - began, broker.log_end() - start, taken))
+            samples.append((time.monotonic() - began, log_end(broker) - start, taken))
             time.sleep(0.5)
         seconds, written, _ = samples[-1]
         most = max(taken["log"] + taken["state"] for _, _, taken in samples)
@@ -212,9 +169,11 @@ def main():
             f"{accepted} notifications, {mib(written)} of log in {seconds:.0f} s;"
             f" most on the disk {mib(most)}, the limit {mib(options.limit)}, allowed {mib(bound)}"
         )
+    except Failed as failure:
+        print(failure, file=sys.stderr)
+        return 2
     finally:
-        if broker.process and broker.process.poll() is None:
-            broker.kill()
+        broker.kill()
         shutil.rmtree(root, ignore_errors=True)
     for sentence in failures:
         print(f"FAILED: {sentence}")

@@ -17,71 +17,28 @@ the standard library and fiu-run.
 """
 
 import argparse
-import collections
 import http.client
-import json
 import os
 import random
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 
+from broker import Broker, Failed
+
 PRODUCERS = 4
 # Longer than any run should need: with one sync in a hundred failing, a second is enough.
 SECONDS_MAX = 20
-
-
-class Failed(Exception):
-    """A promise that was not kept."""
-
-
-class Broker:
-    def __init__(self, binary, data, wrapper=()):
-        self.output = collections.deque(maxlen=100)
-        self.address = None
-        self.process = subprocess.Popen(
-            [*wrapper, binary, "serve", "--data", data]
-            + ["--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(os.environ, SWIFT_BACKTRACE="enable=no"),
-            start_new_session=True,
-        )
-        self.ready = threading.Event()
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self):
-        for line in self.process.stdout:
-            text = line.decode(errors="replace").rstrip()
-            self.output.append(text)
-            found = re.match(r"pulse: ready http=127\.0\.0\.1:(\d+)", text)
-            if found:
-                self.address = ("127.0.0.1", int(found.group(1)))
-                self.ready.set()
-        self.ready.set()
-
-    def wait_until_ready(self):
-        if not self.ready.wait(30):
-            raise Failed("the broker is not ready after 30 s")
-        return self.address is not None
-
-    def end(self):
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.reader.join(timeout=5)
+# Of what the broker said, told when something is wrong.
+LINES = 100
 
 
 def produce(broker, number, accepted, lock):
     """Hands in one notification after the other until the broker is gone."""
-    connection = http.client.HTTPConnection(*broker.address, timeout=10)
+    connection = broker.connect()
     count = 0
     while True:
         count += 1
@@ -90,26 +47,19 @@ def produce(broker, number, accepted, lock):
             "content": {"subject": "s", "text": "x" * (count * 37 % 3000)},
         }
         try:
-            connection.request(
-                "POST",
-                "/v1/notifications",
-                json.dumps(body),
-                {"Content-Type": "application/json"},
-            )
-            response = connection.getresponse()
-            text = response.read()
+            status, answer = connection.ask("POST", "/v1/notifications", body)
         except (OSError, http.client.HTTPException):
             return
-        if response.status == 202:
+        if status == 202:
             with lock:
-                accepted.append(json.loads(text)["id"])
+                accepted.append(answer["id"])
 
 
 def load_until_the_end(broker):
     """What was acknowledged before the process ended, and how it ended."""
     accepted = []
     lock = threading.Lock()
-    if broker.wait_until_ready():
+    if broker.try_to_start():
         workers = [
             threading.Thread(target=produce, args=(broker, number, accepted, lock), daemon=True)
             for number in range(PRODUCERS)
@@ -118,11 +68,9 @@ def load_until_the_end(broker):
             worker.start()
         for worker in workers:
             worker.join(timeout=SECONDS_MAX)
-    try:
-        code = broker.process.wait(timeout=SECONDS_MAX)
-    except subprocess.TimeoutExpired as error:
-        raise Failed("the broker did not end although its syncs fail") from error
-    broker.reader.join(timeout=5)
+    code = broker.wait(SECONDS_MAX)
+    if code is None:
+        raise Failed("the broker did not end although its syncs fail")
     return accepted, code
 
 
@@ -130,21 +78,15 @@ def check_after(binary, data, accepted):
     """Starts without faults; the number of acknowledged notifications that are gone."""
     broker = Broker(binary, data)
     try:
-        if not broker.wait_until_ready():
-            raise Failed("the start after it does not succeed:\n" + "\n".join(broker.output))
-        connection = http.client.HTTPConnection(*broker.address, timeout=10)
-        lost = 0
-        for id in accepted:
-            connection.request("GET", f"/v1/notifications/{id}")
-            response = connection.getresponse()
-            response.read()
-            lost += response.status != 200
-        broker.process.send_signal(signal.SIGTERM)
-        if broker.process.wait(timeout=30) != 0:
-            raise Failed("the clean stop after it fails:\n" + "\n".join(broker.output))
+        if not broker.try_to_start():
+            raise Failed(f"the start after it does not succeed:\n{broker.said(LINES)}")
+        connection = broker.connect()
+        lost = sum(connection.ask("GET", f"/v1/notifications/{id}")[0] != 200 for id in accepted)
+        if broker.stop() != 0:
+            raise Failed(f"the clean stop after it fails:\n{broker.said(LINES)}")
         return lost
     finally:
-        broker.end()
+        broker.kill()
 
 
 def run_once(binary, folder, number, draw):
@@ -152,17 +94,17 @@ def run_once(binary, folder, number, draw):
     data = os.path.join(folder, f"data-{number}")
     probability = draw.choice([0.002, 0.005, 0.01, 0.03])
     fault = f"enable_random name=posix/io/sync/fdatasync,probability={probability},failinfo=5"
-    broker = Broker(binary, data, ["fiu-run", "-x", "-c", fault])
+    broker = Broker(binary, data, wrapper=["fiu-run", "-x", "-c", fault])
     try:
         accepted, code = load_until_the_end(broker)
         if code != 70:
-            raise Failed(f"exit code {code}, not 70:\n" + "\n".join(broker.output))
-        was_ready = broker.address is not None
+            raise Failed(f"exit code {code}, not 70:\n{broker.said(LINES)}")
+        was_ready = broker.start_seconds is not None
         reason = next((line for line in reversed(broker.output) if line), "")
-        if "sync" not in " ".join(broker.output) and "I/O error" not in reason:
-            raise Failed("it does not say why:\n" + "\n".join(broker.output))
+        if "sync" not in broker.said(LINES) and "I/O error" not in reason:
+            raise Failed(f"it does not say why:\n{broker.said(LINES)}")
     finally:
-        broker.end()
+        broker.kill()
     lost = check_after(binary, data, accepted)
     if lost:
         raise Failed(f"{lost} of {len(accepted)} acknowledged notifications are gone")
@@ -205,16 +147,17 @@ def run_traced(binary, folder, when):
     data = os.path.join(folder, f"data-traced-{when}")
     trace = os.path.join(folder, "trace")
     fault = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=fdatasync,openat,close,exit_group"]
-    broker = Broker(binary, data, fault + ["-e", f"inject=fdatasync:error=EIO:when={when}+"])
+    fault += ["-e", f"inject=fdatasync:error=EIO:when={when}+"]
+    broker = Broker(binary, data, wrapper=fault)
     try:
         accepted, code = load_until_the_end(broker)
     finally:
-        broker.end()
+        broker.kill()
     if code != 70:
-        raise Failed(f"traced: exit code {code}, not 70:\n" + "\n".join(broker.output))
+        raise Failed(f"traced: exit code {code}, not 70:\n{broker.said(LINES)}")
     failures = check_trace(trace)
     if failures == 0:
-        raise Failed("traced: no sync failed:\n" + "\n".join(broker.output))
+        raise Failed(f"traced: no sync failed:\n{broker.said(LINES)}")
     lost = check_after(binary, data, accepted)
     if lost:
         raise Failed(f"traced: {lost} of {len(accepted)} acknowledged notifications are gone")

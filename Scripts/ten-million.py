@@ -17,30 +17,14 @@ could not run. Needs nothing but the standard library, and pulse-bench beside th
 """
 
 import argparse
-import http.client
-import json
 import os
-import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
-READY = re.compile(r"pulse: ready http=\S+ native=\S+")
-METRIC = re.compile(r'^(\w+)(?:\{(.*)\})? (\S+)$')
-
-
-class Failed(Exception):
-    """It could not be measured."""
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from broker import Broker, Failed
 
 
 def memory(process):
@@ -68,70 +52,29 @@ def folder_bytes(folder):
     return total
 
 
-class Broker:
-    def __init__(self, arguments, folder):
-        self.binary = arguments.binary
-        self.bench = os.path.join(os.path.dirname(arguments.binary), "pulse-bench")
-        self.data = os.path.join(folder, "data")
-        self.http, self.native = free_port(), free_port()
-        self.process = None
+class Subject(Broker):
+    """A broker that is loaded by pulse-bench, and may take an hour to start."""
+
+    def __init__(self, binary, folder):
+        super().__init__(binary, os.path.join(folder, "data"), ["--dev"])
+        self.bench = os.path.join(os.path.dirname(binary), "pulse-bench")
 
     def start(self):
-        """Starts it and returns the seconds from exec to ready."""
-        environment = dict(os.environ, SWIFT_BACKTRACE="enable=no")
-        began = time.monotonic()
-        self.process = subprocess.Popen(
-            [self.binary, "serve", "--dev", "--data", self.data]
-            + ["--http", f"127.0.0.1:{self.http}", "--listen", f"127.0.0.1:{self.native}"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", env=environment,
-        )
-        said = []
-        for line in self.process.stdout:
-            said.append(line.rstrip())
-            if READY.match(line):
-                return time.monotonic() - began
-        raise Failed("the broker did not start:\n" + "\n".join(said[-10:]))
+        return super().start(seconds=3600)
 
-    def end(self, number):
-        began = time.monotonic()
-        self.process.send_signal(number)
-        self.process.stdout.read()
-        self.process.wait(120)
-        return time.monotonic() - began
-
-    def ask(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=60)
-        try:
-            text = json.dumps(body) if body is not None else None
-            connection.request(method, path, text, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
-
-    def metrics(self):
-        """The sums over all channels, and of notifications by state."""
-        sums = {}
-        for line in self.ask("GET", "/metrics")[1].splitlines():
-            found = METRIC.match(line)
-            if not found:
-                continue
-            name, labels, value = found.groups()
-            state = re.search(r'state="(\w+)"', labels or "")
-            key = name + ("." + state.group(1) if state else "")
-            sums[key] = sums.get(key, 0) + float(value)
-        return sums
+    def stop(self):
+        if super().stop(120) is None:
+            raise Failed("the broker did not end within 120 s")
 
     def accepted(self):
-        return int(self.metrics()["pulse_notifications_accepted_total"])
+        return self.metrics()["pulse_notifications_accepted_total"]
 
     def load(self, seconds):
         """As many as it takes for so long; how many it took a second."""
         before = self.accepted()
         began = time.monotonic()
         bench = subprocess.run(
-            [self.bench, "accept", "--native", "--max", "--url", f"127.0.0.1:{self.native}"]
+            [self.bench, "accept", "--native", "--max", "--url", "%s:%d" % self.native]
             + ["--connections", "4", "--depth", "16", "--batch", "16"]
             + ["--seconds", str(seconds), "--warmup", "0", "--json"],
             capture_output=True, text=True,
@@ -145,7 +88,7 @@ class Broker:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             sums = self.metrics()
-            if sum(sums.get(f"pulse_notifications.{s}", 0) for s in ("ready", "leased")) == 0:
+            if sum(sums["pulse_notifications", state] for state in ("ready", "leased")) == 0:
                 return
             time.sleep(1)
         raise Failed("the broker did not come to rest")
@@ -160,14 +103,14 @@ def submission():
 
 
 def submit(broker):
-    status, text = broker.ask("POST", "/v1/notifications", submission())
+    status, answer = broker.ask("POST", "/v1/notifications", submission())
     if status not in (200, 202):
-        raise Failed(f"the first notification: {status} {text}")
-    return status, json.loads(text)["id"]
+        raise Failed(f"the first notification: {status} {answer}")
+    return status, answer["id"]
 
 
 def measure(arguments, folder):
-    broker = Broker(arguments, folder)
+    broker = Subject(arguments.binary, folder)
     rows = []
     try:
         seconds = broker.start()
@@ -188,8 +131,10 @@ def measure(arguments, folder):
             f"  loaded and delivered in {time.monotonic() - began:.0f} s;"
             f" memory {memory(broker.process)[0]:.0f} MiB, highest {memory(broker.process)[1]:.0f}"
         )
-        for label, number in (("a clean stop", signal.SIGTERM), ("kill -9", signal.SIGKILL)):
-            stopping = broker.end(number)
+        for label, end in (("a clean stop", broker.stop), ("kill -9", broker.kill)):
+            ending = time.monotonic()
+            end()
+            stopping = time.monotonic() - ending
             size = folder_bytes(broker.data) / 1e9
             print(f"  ended by {label} in {stopping:.2f} s; {size:.1f} GB on disk", flush=True)
             seconds = broker.start()
@@ -207,9 +152,7 @@ def measure(arguments, folder):
             total = broker.accepted()
         return rows, broker.accepted()
     finally:
-        if broker.process and broker.process.poll() is None:
-            broker.process.kill()
-            broker.process.wait()
+        broker.kill()
 
 
 def main():
@@ -235,7 +178,10 @@ def main():
         if not arguments.keep:
             shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{count:,} notifications; load average {os.getloadavg()[0]:.1f}")
-    print(f"{'start':18}{'ready':>10}{'processor':>11}{'at ready':>12}{'after load':>12}{'highest':>12}{'load':>13}")
+    print(
+        f"{'start':18}{'ready':>10}{'processor':>11}{'at ready':>12}"
+        f"{'after load':>12}{'highest':>12}{'load':>13}"
+    )
     good = True
     for label, seconds, used, resident, loaded, highest, rate in rows:
         line = f"{label:18}{seconds:>8.2f} s{used:>9.2f} s"
