@@ -2,11 +2,12 @@
 """Fills a small disk under the real program, and checks what it does until there is room again.
 
 A 200 MB file system of its own (ext4 in a file; tmpfs where there are no loop devices) is mounted in a
-private mount namespace. Producers over HTTP hand in large mail and small pushes, each with a key; a
-native consumer takes the pushes and acknowledges them, slowly, so that there is always something left
-to acknowledge. Then, one after the other:
+private mount namespace. Producers over HTTP hand in large mail and small pushes, each with a key, and one
+over the native protocol small pushes; a native consumer takes the pushes and acknowledges them, slowly, so
+that there is always something left to acknowledge. Then, one after the other:
 
-    - the log fills the disk: new work is refused with 503 disk_full and Retry-After;
+    - the log fills the disk: new work is refused, over HTTP with 503 disk_full and Retry-After, over the
+      native protocol with the same code and the word that it may be tried again;
     - a file that is not ours takes every byte that is left; acknowledgements are still answered;
     - the broker is stopped, and killed, and started on the full disk each time; acknowledgements are
       still answered;
@@ -37,7 +38,10 @@ import threading
 import time
 
 from broker import Broker, Failed
-from wire import ACKNOWLEDGE, CREDIT, DELIVERY, SUBSCRIBE, Native, Refused, string16
+from wire import (
+    ACKNOWLEDGE, CREDIT, DELIVERY, DISK_FULL, DRAINING, SUBSCRIBE,
+    Native, Refused, notification, string16,
+)
 
 RESUME_SECONDS_MAX = 5.0
 # Acknowledgements that must be answered in each stage of the full disk.
@@ -179,6 +183,21 @@ class Producer(threading.Thread):
         return False
 
 
+class NativeProducer(Producer):
+    """Hands in small pushes over the native protocol."""
+
+    def hand_in(self, key, is_large):
+        try:
+            if not self.connection:
+                self.connection = Native(self.load.broker.native, "full-disk-test")
+            [id] = self.connection.produce("notify.push", [notification(key, "t" * 40, "small", key)])
+        except Refused as refusal:
+            self.load.note_native(refusal)
+            return False
+        self.load.note_accepted(key, id)
+        return True
+
+
 class Consumer(threading.Thread):
     """Takes pushes over the native protocol and acknowledges one after the other."""
 
@@ -293,7 +312,8 @@ class Test:
         self.disk.take(self.disk.free() // 3)
         if not self.broker.try_to_start():
             raise Failed("the broker does not start on an empty disk")
-        workers = [Producer(number, self.load) for number in range(4)] + [Consumer(self.load)]
+        workers = [Producer(number, self.load) for number in range(4)]
+        workers += [NativeProducer(4, self.load), Consumer(self.load)]
         for worker in workers:
             worker.start()
         self.wait("a full disk", 120, lambda: self.load.refusals[503, "disk_full"] > 0)
@@ -373,6 +393,13 @@ class Test:
         others = {key: count for key, count in self.load.refusals.items() if key[1] != "disk_full"}
         if others:
             raise Failed(f"refusals other than disk_full: {others}")
+        refusals = dict(self.load.native_refusals)
+        if not refusals.pop((DISK_FULL, True), 0):
+            raise Failed("the native producer was never refused with disk_full")
+        # A broker that is stopping takes nothing new, and says so to who asks in its last moment.
+        refusals.pop((DRAINING, True), 0)
+        if refusals:
+            raise Failed(f"native refusals other than disk_full, (code, retryable): {refusals}")
         if self.load.mistakes:
             raise Failed("; ".join(self.load.mistakes[:3]))
         if self.load.delivered_again:
@@ -380,7 +407,7 @@ class Test:
             raise Failed(f"{count} deliveries came again although their acknowledgement was answered")
         self.say(
             f"{len(self.load.acknowledged)} acknowledgements answered, none of them forgotten; "
-            f"{self.load.refusals.total()} submissions refused"
+            f"{self.load.refusals.total() + self.load.native_refusals.total()} submissions refused"
         )
 
 

@@ -180,11 +180,11 @@ def main():
     draw = random.Random(arguments.seed)
     folder = tempfile.mkdtemp(prefix="pulse-sync-")
     began = time.monotonic()
-    total = 0
-    ready = 0
+    runs = total = ready = 0
     try:
-        for number in range(arguments.runs):
-            accepted, was_ready = run_once(binary, folder, number, draw)
+        while runs < arguments.runs:
+            accepted, was_ready = run_once(binary, folder, runs, draw)
+            runs += 1
             total += accepted
             ready += was_ready
         print(
@@ -198,7 +198,7 @@ def main():
             print(f"traced: the failed descriptor is not synced again; {accepted} acknowledged, 0 lost")
         return 0
     except Failed as failure:
-        print(f"FAILED after {number} runs (seed {arguments.seed}): {failure}")
+        print(f"FAILED after {runs} runs (seed {arguments.seed}): {failure}")
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
