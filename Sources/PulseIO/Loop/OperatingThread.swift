@@ -1,13 +1,16 @@
-// A thread of the operating system, started with a closure and joined by its owner.
+// A thread of the operating system, started with a closure; joined by its owner, or left to end by itself.
 
 import CKernel
 import Glibc
+import Synchronization
 
 /// A running thread.
 ///
-/// Join it once; it is not stopped for you.
+/// Join it at most once; it is not stopped for you. One that was let go unjoined gives its stack back when
+/// it ends.
 package final class OperatingThread: Sendable {
     private let handle: pthread_t
+    private let isJoined = Atomic(false)
 
     private final class Body {
         let run: @Sendable () -> Void
@@ -43,5 +46,12 @@ package final class OperatingThread: Sendable {
     }
 
     /// Waits until the thread's closure has returned.
-    package func join() { pthread_join(handle, nil) }
+    package func join() {
+        isJoined.store(true, ordering: .relaxed)
+        pthread_join(handle, nil)
+    }
+
+    deinit {
+        if !isJoined.load(ordering: .relaxed) { pthread_detach(handle) }
+    }
 }
