@@ -102,8 +102,17 @@ extension Shard {
         of segment: SegmentAccount,
         since: WallTimestamp
     ) throws(ShardError) -> DiskPin? {
-        let oldest = try fromStore { () throws(StorageError) in
+        let open = try fromStore { () throws(StorageError) in
             try state.oldestOpen(in: segment.number, store)
+        }
+        var oldest: ShardState.OpenMessage?
+        var place = LogPosition(.max)
+        for one in open {
+            let found = try fromLog { () throws(LogError) in
+                try log.locate(one.message.stream, one.message.offset)
+            }
+            guard let found, found < place || oldest == nil else { continue }
+            (oldest, place) = (one, found)
         }
         guard let oldest, let group = state.group(oldest.message.group) else { return nil }
         let reason: DiskPin.Reason =
@@ -126,32 +135,42 @@ extension Shard {
 }
 
 extension ShardState {
-    /// The oldest message of a segment that is not finished, by the first stream that has one.
+    /// A message that somebody has not finished.
+    struct OpenMessage {
+        var message: MessageKey
+        var isWaiting: Bool
+    }
+
+    /// Of each stream the oldest message in a segment that is not finished.
     ///
     /// Those that wait are found by their rows, and only where there is a `store`.
     func oldestOpen(
         in segment: UInt64,
         _ store: (any StateStore)?
-    ) throws(StorageError) -> (message: MessageKey, isWaiting: Bool)? {
+    ) throws(StorageError) -> [OpenMessage] {
+        var found: [OpenMessage] = []
         for stream in book.streams {
             guard let extent = stream.extent(in: segment), extent.open > 0 else { continue }
             let from = max(extent.first, stream.keptBelow)
+            var oldest: OpenMessage?
             if extent.waiting > 0, let store {
                 let start = WaitingRow.key(stream.stream, from)
                 let limit = WaitingRow.key(stream.stream, extent.end)
                 let row = try store.scan(from: start, below: limit, limit: 1).first
                 if let message = row.flatMap({ WaitingRow.message(of: $0.key) }) {
-                    return (message, true)
+                    oldest = OpenMessage(message: message, isWaiting: true)
                 }
             }
             for group in groups where group.topic == stream.stream.topic {
                 guard let index = group.index(of: stream.stream),
                     let open = group.streams[index].progress.nextOpen(from: from),
-                    open < extent.end
+                    open < oldest?.message.offset ?? extent.end
                 else { continue }
-                return (MessageKey(group: group.id, stream: stream.stream, offset: open), false)
+                let message = MessageKey(group: group.id, stream: stream.stream, offset: open)
+                oldest = OpenMessage(message: message, isWaiting: false)
             }
+            if let oldest { found.append(oldest) }
         }
-        return nil
+        return found
     }
 }

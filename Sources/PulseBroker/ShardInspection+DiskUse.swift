@@ -32,7 +32,8 @@ extension ShardInspection {
                 } else if state.book.openBytes(in: number).isEmpty { .retained } else { .open }
             use[reason] += log.segmentBytes
             guard reason == .open, use.pin == nil else { continue }
-            guard let oldest = try state.oldestOpen(in: number, store),
+            // Without an index nobody knows which stream's is the oldest.
+            guard let oldest = try state.oldestOpen(in: number, store).first,
                 let group = state.group(oldest.message.group)
             else { continue }
             use.pin = DiskPin(

@@ -173,4 +173,38 @@ struct ReaderTests {
         #expect(gone.code == 0, "\(gone.output)")
         #expect(gone.counts["records"] == acknowledged - lost, "\(gone.output)")
     }
+
+    @Test(
+        "Reads sealed segments, their links and index files, and a log whose beginning was released",
+        arguments: ["clean", "killed", "served"]
+    )
+    func golden(_ kind: String) throws {
+        let directory = try TemporaryDirectory()
+        let golden = "\(Binary.packageRoot)/Tests/Golden"
+        let version = try #require(TemporaryDirectory.names(in: golden)?.max())
+        let unpack = try ChildProcess(
+            "/usr/bin/env",
+            ["tar", "-xJf", "\(golden)/\(version)/\(kind).tar.xz", "-C", directory.path]
+        )
+        #expect(try unpack.wait() == 0, "\(unpack.output)")
+        let whole = try Self.read(directory.path)
+        #expect(whole.code == 0, "\(whole.output)")
+        #expect(try #require(whole.counts["records"]) > 200)
+        guard kind != "served" else { return }
+        #expect(whole.counts["released"] == (kind == "killed" ? 1 : nil))
+        // The link in a header; a footer, which the next header says again; a page of an index file.
+        let log = directory.file("shard-0/log")
+        let names = try #require(TemporaryDirectory.names(in: log)).sorted()
+        let segments = names.filter { $0.hasSuffix(".seg") }
+        let sealed = try #require(segments.dropLast().last)
+        let index = try #require(names.last { $0.hasSuffix(".idx") })
+        for (name, offset, code) in [
+            (try #require(segments.last), 60, Int32(1)), (sealed, (64 << 10) - 4000, 0),
+            (index, 5000, 1),
+        ] {
+            Self.flip("\(log)/\(name)", at: offset)
+            #expect(try Self.read(directory.path).code == code, "\(name) at \(offset)")
+            Self.flip("\(log)/\(name)", at: offset)
+        }
+    }
 }

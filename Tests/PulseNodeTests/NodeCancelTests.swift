@@ -69,9 +69,16 @@ import Testing
 
     @Test func theDiskIsToldByReasonAndWithWhatPinsIt() throws {
         let bench = try NodeBench(segmentBytes: 32 << 10)
+        // The stream that came first has the younger message.
+        let bulk = String(later(bench).dropLast()) + #","lane":"bulk"}"#
+        let first = try #require(
+            try bench.exchange("POST", "/v1/notifications", bulk).field("id")
+        )
+        #expect(try bench.exchange("POST", "/v1/notifications/\(first)/cancel").status == 200)
         let id = try #require(
             try bench.exchange("POST", "/v1/notifications", later(bench)).field("id")
         )
+        #expect(try bench.exchange("POST", "/v1/notifications", bulk).status == 202)
         let before = try bench.exchange("GET", "/v1/disk")
         #expect(before.status == 200)
         #expect(before.body.contains("\"active\":32768") && before.body.contains("\"pin\":null"))
