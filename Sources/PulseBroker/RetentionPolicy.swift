@@ -22,7 +22,7 @@ package struct RetentionPolicy: Hashable, Sendable {
         }
     }
 
-    /// Bytes of the log's files, spare ones and indexes included; 0 for no limit.
+    /// Bytes of the log's files, spare ones and indexes included, and of the state store's; 0 for no limit.
     package var bytes: Int64
     /// By channel, in the order of `Channel.allCases`.
     package var topics: [Topic]

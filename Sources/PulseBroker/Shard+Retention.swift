@@ -183,7 +183,8 @@ extension Shard {
         return state.clock.latest(wall, of: begin..<end)
     }
 
-    /// Bytes by which the log is larger than it may be, once all that was let go is gone.
+    /// Bytes by which log and rows are larger than they may be, once all that was let go is gone. Rows do
+    /// not go with segments, so half of the limit is the log's, however many rows there are.
     private var excessBytes: Int64 {
         guard configuration.retention.bytes > 0 else { return 0 }
         let usage = log.usage
@@ -194,6 +195,7 @@ extension Shard {
         // Early by some: what is let go stays on the disk until a checkpoint is durable, and that waits
         // for the background's other work.
         let limit = configuration.retention.bytes
+        bytes += min(store.diskBytes, Int(limit / 2))
         let early = max(3 * Int64(log.segmentBytes), limit / 8)
         return Int64(bytes) + early - limit
     }
