@@ -63,7 +63,11 @@ package final class SimulatedStore: StateStore, @unchecked Sendable {
     /// The process is gone, by whatever cause: the memtables with it, but for those that the store
     /// had written out by itself.
     package func crash(_ random: inout SeededGenerator) {
-        let kept = random.below(unflushed.count + 1)
+        crash(keeping: random.below(unflushed.count + 1))
+    }
+
+    /// The same with as many of the batches that were not flushed.
+    package func crash(keeping kept: Int) {
         for batch in unflushed.prefix(kept) { Self.apply(batch, to: &durable) }
         unflushed.removeAll()
         rows = durable

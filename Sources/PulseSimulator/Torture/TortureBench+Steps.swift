@@ -100,7 +100,13 @@ extension TortureBench {
                 stream: place.stream,
                 offset: place.offset,
                 envelope: submission.envelope.withUnsafeBytes { XXH3.hash($0, seed: 0) },
-                durableAt: outcome.durableAt.rawValue
+                durableAt: outcome.durableAt.rawValue,
+                request: TortureGhost.Request(
+                    channel: submission.channel,
+                    key: key,
+                    envelope: submission.envelope,
+                    at: now.wall
+                )
             )
         )
     }

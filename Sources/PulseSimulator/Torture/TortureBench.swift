@@ -18,6 +18,12 @@ package final class TortureBench {
         case clean, kill, powerLoss
     }
 
+    /// What the end of a process leaves of the store: a drawn prefix of what was not flushed, all of it,
+    /// nothing of it, or no store at all, where the log reaches back to its beginning.
+    package enum StoreFate: Sendable, CaseIterable {
+        case drawn, all, flushed, lost
+    }
+
     package var disk: SimulatedDisk
     package var store: SimulatedStore
     package internal(set) var shard: Shard?
@@ -40,6 +46,9 @@ package final class TortureBench {
     var vouchers: [(end: UInt64, for: UInt64)] = []
     var leases: [Lease] = []
     var jobs: [LogJob] = []
+    package var storeFate = StoreFate.drawn
+    /// Idempotency keys that were asked for after starts.
+    package private(set) var keysAsked = 0
     /// Whether the workload ends and starts the process.
     package var restarts = true
     /// What happened, for the statistics: a scenario that never rolls proves little.
@@ -117,7 +126,13 @@ package final class TortureBench {
         jobs = []
         wantsFlush = false
         ticket = nil
-        store.crash(&fate)
+        let drawn = fate.below(store.unflushedCount + 1)
+        switch storeFate {
+        case .lost where ghost.lowest == 0: store = SimulatedStore()
+        case .drawn, .lost: store.crash(keeping: drawn)
+        case .all: store.crash(keeping: store.unflushedCount)
+        case .flushed: store.crash(keeping: 0)
+        }
         if end == .powerLoss { disk.losePower(&fate) } else { disk.killProcess() }
     }
 
@@ -133,6 +148,7 @@ package final class TortureBench {
         }
         violations += try ghost.broken(by: born)
         violations += try ghost.brokenAnswers(of: born, every: 8, from: starts)
+        try askForKeys(of: born)
         shard = born
         guard violations.isEmpty else { return }
         ghost.settleRelease(born)
@@ -176,6 +192,16 @@ package final class TortureBench {
     package func askForAll() throws(ShardError) {
         guard let shard else { return }
         violations += try ghost.brokenAnswers(of: shard, every: 1, from: 0)
+    }
+
+    private func askForKeys(of shard: Shard) throws(ShardError) {
+        let (broken, asked) = try ghost.brokenKeys(
+            of: shard,
+            at: now,
+            windowMilliseconds: configuration.idempotencyWindowMilliseconds
+        )
+        violations += broken
+        keysAsked += asked
     }
 
     func check(_ shard: Shard) {

@@ -25,6 +25,15 @@ package struct TortureGhost: Sendable {
         var envelope: UInt64
         /// Its entry's end, which is no later than this.
         var durableAt: UInt64
+        /// What it was handed in with, and when.
+        var request: Request
+    }
+
+    struct Request: Sendable {
+        var channel: Channel
+        var key: String
+        var envelope: [UInt8]
+        var at: WallTimestamp
     }
 
     /// Ascending by position.
@@ -47,7 +56,7 @@ package struct TortureGhost: Sendable {
     /// Between the moment at which retention begins to let go and the moment at which it says so: what
     /// is below may be gone too.
     private var leavingBelow: UInt64 = 0
-    private var lowest: UInt64 { max(releasedBelow, leavingBelow) }
+    var lowest: UInt64 { max(releasedBelow, leavingBelow) }
 
     package init() {}
 

@@ -73,10 +73,15 @@ package struct TorturePowerCuts {
         result.count("power cuts")
         let disk = bench.disk.clone()
         disk.faults = drawnFaults(&random)
-        disk.losePower(&random)
+        // Now and then it is the process only that dies.
+        if random.below(10) == 0 {
+            result.count("kills among them")
+            disk.killProcess()
+        } else {
+            disk.losePower(&random)
+        }
         if losesFloor { disk.suffer(.delete(file: "floor")) }
-        let store = bench.store.clone()
-        store.crash(&random)
+        let store = leftOfStore(bench, &random, &result)
         let isDeep = random.below(10) == 0
         // A second cut falls into the recovery from the first.
         if isDeep { disk.operationsLeft = random.below(24) }
@@ -100,6 +105,13 @@ package struct TorturePowerCuts {
             guard isDeep, broken.isEmpty, !disk.isDead else { return broken }
             broken = try ghost.brokenAnswers(of: shard, every: 16, from: random.below(16))
             guard broken.isEmpty else { return broken }
+            let keys = try ghost.brokenKeys(
+                of: shard,
+                at: bench.now,
+                windowMilliseconds: bench.configuration.idempotencyWindowMilliseconds
+            )
+            result.count("keys asked for", keys.asked)
+            guard keys.broken.isEmpty else { return keys.broken }
             // What was recovered is promised: another cut must not take it.
             try ghost.promise(shard)
             disk.losePower(&random)
@@ -117,6 +129,25 @@ package struct TorturePowerCuts {
         _ store: SimulatedStore
     ) throws(ShardError) -> Shard {
         try TortureBench.open(disk, store, bench.configuration, seed: 1, at: bench.now)
+    }
+
+    /// A prefix of what was not flushed, mostly; or all of it, nothing, or no store at all where the log
+    /// reaches back to its beginning.
+    private static func leftOfStore(
+        _ bench: TortureBench,
+        _ random: inout SeededGenerator,
+        _ result: inout TortureResult
+    ) -> SimulatedStore {
+        let store = bench.store.clone()
+        switch random.below(8) {
+        case 0: store.crash(keeping: store.unflushedCount)
+        case 1: store.crash(keeping: 0)
+        case 2 where bench.ghost.lowest == 0:
+            result.count("stores lost as well")
+            return SimulatedStore()
+        default: store.crash(&random)
+        }
+        return store
     }
 
     private static func drawnFaults(_ random: inout SeededGenerator) -> DiskFaults {

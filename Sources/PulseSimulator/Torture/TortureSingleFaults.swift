@@ -23,14 +23,15 @@ package struct TortureSingleFaults {
     }
 
     static let ways: [Way] = [
-        Way(name: "EIO", fault: .error(DiskFault.inputOutputError), after: [.kill]),
-        Way(name: "ENOSPC", fault: .error(.noSpace), after: [.kill]),
+        Way(name: "EIO", fault: .error(DiskFault.inputOutputError), after: After.allCases),
+        Way(name: "ENOSPC", fault: .error(.noSpace), after: After.allCases),
         Way(
             name: "short writes",
             fault: .shortWrite(bytes: 700, DiskFault.inputOutputError),
-            after: [.kill, .powerLoss]
+            after: After.allCases
         ),
-        Way(name: "failed syncs", fault: .syncError, after: [.kill, .powerLoss]),
+        Way(name: "short reads", fault: .shortRead(bytes: 100), after: [.kill]),
+        Way(name: "failed syncs", fault: .syncError, after: After.allCases),
         Way(name: "EMFILE", fault: .error(.tooManyFiles), after: [.kill]),
     ]
 
@@ -52,9 +53,11 @@ package struct TortureSingleFaults {
         for call in stride(from: 1, through: storeCalls.count, by: every) {
             for reason in [DiskFault.inputOutputError, .noSpace] {
                 if reason == .noSpace, storeCalls[call - 1] == .storeRead { continue }
-                result.count("points: store")
-                strikeStore(call, reason, &result)
-                guard result.violationCount < 20 else { return result }
+                for after in After.allCases {
+                    result.count("points: store")
+                    strikeStore(call, reason, after, &result)
+                    guard result.violationCount < 20 else { return result }
+                }
             }
         }
         return result
@@ -111,8 +114,10 @@ package struct TortureSingleFaults {
     ) {
         let bench = TortureBench(seed: seed)
         bench.disk.plan = DiskFaultPlan([PlannedDiskFault(call: call, fault: way.fault)])
-        let what = "call \(call), \(way.name), then \(after)"
-        play(bench, after, cutsAfterwards: cutsAfterwards, expected(way.fault), what, &result)
+        bench.disk.fate = SeededGenerator(seed: seed &+ UInt64(call))
+        let fate = Self.storeFate(at: call)
+        let what = "call \(call), \(way.name), then \(after), store \(fate)"
+        play(bench, after, fate, cutsAfterwards, expected(way.fault), what, &result)
         if bench.disk.struck.isEmpty { result.violate("\(what): the fault did not happen") }
         for violation in bench.disk.violations { result.violate("\(what): \(violation)") }
     }
@@ -120,35 +125,49 @@ package struct TortureSingleFaults {
     private func strikeStore(
         _ call: Int,
         _ reason: StorageError.Reason,
+        _ after: After,
         _ result: inout TortureResult
     ) {
         let bench = TortureBench(seed: seed)
-        bench.store.failure = (call, reason)
-        let what = "store call \(call), \(reason)"
-        play(bench, .kill, cutsAfterwards: false, [reason], what, &result)
-        if !bench.store.hasFailed { result.violate("\(what): the fault did not happen") }
+        let store = bench.store
+        store.failure = (call, reason)
+        let fate = Self.storeFate(at: call)
+        let what = "store call \(call), \(reason), then \(after), store \(fate)"
+        play(bench, after, fate, false, [reason], what, &result)
+        if !store.hasFailed { result.violate("\(what): the fault did not happen") }
+    }
+
+    /// The faults of disks meet stores that are behind by all, some or nothing of what was not flushed, and
+    /// stores that are lost.
+    private static func storeFate(at call: Int) -> TortureBench.StoreFate {
+        TortureBench.StoreFate.allCases[call % TortureBench.StoreFate.allCases.count]
     }
 
     private func expected(_ fault: DiskFault) -> [StorageError.Reason] {
         switch fault {
         case .error(let reason), .shortWrite(_, let reason): [reason]
+        case .shortRead(let bytes): [.short(got: bytes)]
         default: [DiskFault.inputOutputError]
         }
     }
 
     /// Runs the scenario through its fault to its end.
+    ///
+    /// - Parameters:
+    ///   - after: How the process ends after the failure, and `fate` what that and all later ends leave of
+    ///     the store.
+    ///   - cutsAfterwards: Whether the power is cut again a little later.
     private func play(
         _ bench: TortureBench,
         _ after: After,
-        cutsAfterwards: Bool,
+        _ fate: TortureBench.StoreFate,
+        _ cutsAfterwards: Bool,
         _ expected: [StorageError.Reason],
         _ what: String,
         _ result: inout TortureResult
     ) {
         var failures = 0
         var step = 0
-        // A read that fails is damage, for as long as it does.
-        let mayDamage = expected.contains(DiskFault.inputOutputError)
         // The last two steps come to rest and ask for everything.
         while step < steps + 2, bench.violations.isEmpty {
             step += 1
@@ -162,13 +181,14 @@ package struct TortureSingleFaults {
                 }
             } catch {
                 failures += 1
-                guard isOfClass(error, expected) || mayDamage && isDamage(error) else {
+                guard isOfClass(error, expected) || isUnreadable(error, bench, expected) else {
                     return result.violate("\(what), step \(step): answered with \(error)")
                 }
                 guard failures == 1 else {
                     return result.violate("\(what), step \(step): failed again with \(error)")
                 }
-                result.count("ends of the process")
+                result.count("ends of the process, store \(fate)")
+                bench.storeFate = fate
                 do throws(ShardError) {
                     try bench.restart(after == .kill ? .kill : .powerLoss)
                     if cutsAfterwards { try goOnAndCut(bench) }
@@ -183,6 +203,7 @@ package struct TortureSingleFaults {
                 try bench.restart(end)
             }
             if bench.violations.isEmpty { try bench.askForAll() }
+            result.count("keys asked for", bench.keysAsked)
         } catch { result.violate("\(what), at the end: \(error)") }
         for violation in bench.violations { result.violate("\(what): \(violation)") }
     }
@@ -194,8 +215,15 @@ package struct TortureSingleFaults {
         try bench.restart(.powerLoss)
     }
 
-    private func isDamage(_ error: ShardError) -> Bool {
-        if case .log(.damaged) = error { true } else { false }
+    /// A read that fails is damage of what was to be read, and of nothing else, for as long as it does.
+    private func isUnreadable(
+        _ error: ShardError,
+        _ bench: TortureBench,
+        _ expected: [StorageError.Reason]
+    ) -> Bool {
+        guard expected.contains(DiskFault.inputOutputError), case .log(.damaged(let range)) = error
+        else { return false }
+        return bench.disk.struck.map(\.call) == ["read \(range.file)"]
     }
 
     /// The failure that was made, said as what it is: not damage, not a missing file, not an empty log.
