@@ -48,6 +48,23 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case exchangedEmpty
         case exchangedOlder
         case exchangedForeign
+        case bitFlipped
+        case sectorDead
+        case fileZeroed
+        case fileCut
+        case fileDeleted
+        case filesSwapped
+        case fileOverwritten
+        case lostWrite
+        case misdirectedWrite
+        case lyingSync
+        case lyingDirectorySync
+        case deathInSpare
+        case deathInIndex
+        case deathInMerge
+        case deathInDiscard
+        case deathInRelease
+        case deathInOtherJob
 
         static func exchanged(_ other: OtherDisk) -> Self {
             switch other {
@@ -89,6 +106,8 @@ package struct Coverage: Sendable, CustomStringConvertible {
     private static let rare: Set<String> = [
         "footerRebuilt", "segmentDropped", "fullDiskResumed", "rollWithoutSpare",
         "staleTokenForgiven", "groupLostItsShare", "cancelRefusedForRoom",
+        // A flush and a scrub change no files: the machine dies in the job after them.
+        "deathInOtherJob", "deathInDiscard", "deathInMerge", "deathInRelease",
     ]
 
     /// Names that a few hundred seeds may well not see.

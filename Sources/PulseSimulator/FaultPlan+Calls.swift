@@ -39,6 +39,22 @@ extension FaultPlan {
             let other = OtherDisk.allCases[random.below(OtherDisk.allCases.count)]
             more.append(.exchangedDisk(at: instant(), other))
         }
+        if random.chance(perThousand: 400) {
+            for _ in 0..<(1 + random.below(2)) {
+                more.append(
+                    .crash(
+                        PlannedCrash(
+                            kind: random.below(2) == 0 ? .powerLoss : .processKill,
+                            at: instant(),
+                            afterOperations: 1 + random.below(12),
+                            fromRename: false,
+                            inJob: true,
+                            downMilliseconds: Int64(5 + random.below(500))
+                        )
+                    )
+                )
+            }
+        }
         return FaultPlan(more, disk)
     }
 }

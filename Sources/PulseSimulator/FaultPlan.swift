@@ -22,11 +22,14 @@ package struct PlannedCrash: Sendable, CustomStringConvertible {
     /// Whether they are counted from the next rename on: the middle of a roll, of a new floor, of
     /// an index.
     package var fromRename: Bool
+    /// Whether they are counted in background jobs only: an index being written, a release, a merge.
+    package var inJob = false
     /// Milliseconds until the node is started again.
     package var downMilliseconds: Int64
 
     package var description: String {
-        "\(kind.rawValue)@\(TraceWriter.seconds(at))+\(afterOperations)ops\(fromRename ? "R" : "")"
+        "\(kind.rawValue)@\(TraceWriter.seconds(at))+\(afterOperations)ops"
+            + (fromRename ? "R" : inJob ? "J" : "")
     }
 }
 

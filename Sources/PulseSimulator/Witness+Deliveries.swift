@@ -104,15 +104,16 @@ extension Witness {
             }
             return
         }
+        let end = call.boot == boot ? nil : boots[call.boot - 1].endedAt
+        let settled = end.map { $0.milliseconds(since: answeredAt) >= rules.settleMilliseconds }
         if ending == .accepted || ending == .permanent {
-            let end = call.boot == boot ? nil : boots[call.boot - 1].endedAt
-            let settled = end.map { $0.milliseconds(since: answeredAt) >= rules.settleMilliseconds }
             if settled ?? true {
                 fail("P3", "\(id) was \(ending.rawValue) by its provider and is called again")
             }
             return
         }
-        guard call.boot == boot, let answeredWall = call.answeredWall else { return }
+        // What was durable when a life ended is waited for in the next ones as well.
+        guard settled ?? true, let answeredWall = call.answeredWall else { return }
         let least = max(rules.backoffLeastMilliseconds, call.askedWait)
         let waited = now.wall.milliseconds - answeredWall.milliseconds
         if waited + clockSetBack < least {

@@ -57,7 +57,10 @@ extension Witness {
         }
         groups[key, default: GroupFacts(channel: channel)].given.insert(id)
         let newest = groups[key]?.newestLease[id] ?? (0, 0)
-        if (boot, lease) > newest { groups[key]?.newestLease[id] = (boot, lease) }
+        guard (boot, lease) > newest else { return }
+        groups[key]?.newestLease[id] = (boot, lease)
+        // Given again: the acknowledgement whose reply was lost did not arrive.
+        groups[key]?.uncertain.remove(id)
     }
 
     /// The acknowledgement was confirmed: durable, never again.
@@ -88,15 +91,19 @@ extension Witness {
     }
 
     /// Messages that a group cannot have finished as far as anybody knows.
+    ///
+    /// - Parameter isFinished: What the node says of one whose acknowledgement was not answered: it
+    ///   arrived, or the message must be given again.
     package func unsettled(
         of name: String,
         _ channel: Channel,
-        but isExcused: (NotificationID) -> Bool = { _ in false }
+        but isExcused: (NotificationID) -> Bool = { _ in false },
+        isFinished: (NotificationID) -> Bool = { _ in true }
     ) -> [NotificationID] {
         guard let group = groups[Self.groupName(name, channel)], group.exists else { return [] }
         return known.filter {
             submission(of: $0)?.channel == channel && group.settled[$0] == nil
-                && !group.uncertain.contains($0) && !isExcused($0)
+                && !(group.uncertain.contains($0) && isFinished($0)) && !isExcused($0)
         }
     }
 

@@ -25,7 +25,9 @@ extension World {
         }
         // When the node is down just now, it dies in the middle of its recovery.
         dying = crash
-        if crash.fromRename {
+        if crash.inJob {
+            operationsOfJob = crash.afterOperations
+        } else if crash.fromRename {
             disk.operationsLeftAfterRename = crash.afterOperations
         } else {
             disk.operationsLeft = crash.afterOperations
@@ -40,6 +42,21 @@ extension World {
             queue.add(.crashAnyway(crash), at: time.advanced(byMilliseconds: 500))
         } else {
             fall(crash)
+        }
+    }
+
+    /// A machine that is to die in a job counts the operations of jobs only.
+    func beginsJob() {
+        if let operationsOfJob { disk.operationsLeft = operationsOfJob }
+    }
+
+    func endsJob(_ job: Job) {
+        guard operationsOfJob != nil else { return }
+        if disk.isDead {
+            coverage.saw(job.deathSight)
+        } else {
+            operationsOfJob = disk.operationsLeft
+            disk.operationsLeft = nil
         }
     }
 
@@ -87,6 +104,7 @@ extension World {
         }
         nextSyncFails = false
         disk.plan = DiskFaultPlan()
+        operationsOfJob = nil
         nextSyncMilliseconds = nil
         endWaits()
         flushesDone = 0
@@ -195,6 +213,20 @@ extension World {
             )
         } catch {
             witness.note("P1", "\(id) cannot be read \(occasion): \(error)")
+        }
+    }
+}
+
+extension Job {
+    /// What dies with the machine.
+    fileprivate var deathSight: Coverage.Sight {
+        switch self {
+        case .log(.prepareSpare): .deathInSpare
+        case .log(.sealIndex): .deathInIndex
+        case .log(.merge): .deathInMerge
+        case .log(.discard): .deathInDiscard
+        case .log(.release): .deathInRelease
+        case .flushStore, .scrub: .deathInOtherJob
         }
     }
 }

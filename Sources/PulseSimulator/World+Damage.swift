@@ -22,7 +22,7 @@ extension World {
     /// What retention let go before any damage.
     private func findGone() {
         gone.removeAll()
-        guard knobs.retention != nil else { return }
+        places.removeAll()
         do throws(ShardError) {
             let shard = try Shard.open(
                 directory: disk.copy(),
@@ -31,11 +31,27 @@ extension World {
                 seed: 1,
                 at: now
             )
-            for id in witness.known where try shard.story(of: id, withSteps: false) == nil {
+            for id in witness.known {
+                if let place = id.place(key: shard.log.identity.key),
+                    let position = try fromLog(shard, place)
+                {
+                    places[id] = position
+                }
+                guard knobs.retention != nil, try shard.story(of: id, withSteps: false) == nil
+                else { continue }
                 if mayBeGone(id, from: shard) { gone.insert(id) }
             }
             logIsWhole = shard.log.firstNumber == 0
         } catch { witness.note("P1", "the log cannot be opened at the end: \(error)") }
+    }
+
+    private func fromLog(
+        _ shard: Shard,
+        _ place: (stream: StreamID, offset: Offset)
+    ) throws(ShardError) -> LogPosition? {
+        do throws(LogError) { return try shard.log.locate(place.stream, place.offset) } catch {
+            throw .log(error)
+        }
     }
 
     /// Something that can happen to one file.
@@ -70,6 +86,7 @@ extension World {
         let isKept = extras.chance(perThousand: 500) || !logIsWhole
         let rows = isKept ? store.copy() : SimulatedStore()
         trace("damage: \(damage), \(rows.count) rows")
+        coverage.saw(damage.sight)
         do throws(ShardError) {
             let shard = try Shard.open(
                 directory: damaged,
@@ -81,7 +98,7 @@ extension World {
             let isTold = !shard.recovery.damaged.isEmpty
             var isWhole = true
             for id in witness.known {
-                if !look(at: id, on: shard, isTold: isTold, "\(damage)") { isWhole = false }
+                if !look(at: id, on: shard, "\(damage)") { isWhole = false }
             }
             coverage.saw(isTold || !isWhole ? .damageTold : .damageHarmless)
             if isTold, damage.isOfHelperFile {
@@ -99,13 +116,17 @@ extension World {
     private func look(
         at id: NotificationID,
         on shard: Shard,
-        isTold: Bool,
         _ damage: String
     ) -> Bool {
         do throws(ShardError) {
             guard let story = try shard.story(of: id, withSteps: true) else {
+                // Only what lies in a range that is told of may be gone, and what went before.
+                let isTold = shard.recovery.damaged.contains { range in
+                    places[id].map { range.from <= $0 && $0 < range.to } ?? true
+                }
                 if !isTold, !gone.contains(id) {
-                    witness.note("P1", "\(id) is silently gone after: \(damage)")
+                    let place = places[id].map { "\($0.rawValue)" } ?? "a row"
+                    witness.note("P1", "\(id) at \(place) is silently gone after: \(damage)")
                 }
                 return false
             }
@@ -142,7 +163,7 @@ extension World {
                 at: now
             )
             for id in witness.known {
-                _ = look(at: id, on: shard, isTold: false, "a cut checkpoint")
+                _ = look(at: id, on: shard, "a cut checkpoint")
             }
             let hash = XXH3.hash(shard.state.encoded(), seed: 0)
             if hash != stateHash {
@@ -186,6 +207,18 @@ extension World {
 }
 
 extension DiskDamage {
+    fileprivate var sight: Coverage.Sight {
+        switch self {
+        case .flipBit: .bitFlipped
+        case .deadSector: .sectorDead
+        case .zeros: .fileZeroed
+        case .truncate: .fileCut
+        case .delete: .fileDeleted
+        case .swap: .filesSwapped
+        case .overwrite: .fileOverwritten
+        }
+    }
+
     /// Whether it befalls a file that the log can do without: an index, a spare, the floor. A sector
     /// that cannot be read may still be told.
     fileprivate var isOfHelperFile: Bool {

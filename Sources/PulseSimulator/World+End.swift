@@ -64,9 +64,16 @@ extension World {
             else { return false }
         }
         return groups.allSatisfy { group in
-            witness.unsettled(of: group.name, group.channel) {
-                isExcused($0, group.name, group.channel)
-            }.isEmpty
+            unsettled(group.name, group.channel).isEmpty
+        }
+    }
+
+    /// What a group has still to finish.
+    private func unsettled(_ name: String, _ channel: Channel) -> [NotificationID] {
+        witness.unsettled(of: name, channel) {
+            isExcused($0, name, channel)
+        } isFinished: {
+            isFinished($0, name, channel)
         }
     }
 
@@ -95,10 +102,7 @@ extension World {
             witness.note("P2", "\(channel.name) ended with \(node.shard.balance(of: channel))")
         }
         for group in groups {
-            let left = witness.unsettled(of: group.name, group.channel) {
-                isExcused($0, group.name, group.channel)
-            }
-            for id in left {
+            for id in unsettled(group.name, group.channel) {
                 witness.note("P3", "group \(group.name) never finished \(id)")
             }
         }
@@ -139,6 +143,7 @@ extension World {
                 witness.known.filter { isExcused($0, group.name, group.channel) }
             )
             witness.checkGroup(group.name, group.channel) { excused.contains($0) }
+            checkExcuses(of: group.name, group.channel)
         }
     }
 
@@ -146,6 +151,7 @@ extension World {
     func finish() {
         checkReplay()
         if !options.isPlain, witness.violations.isEmpty { checkDamage() }
+        if witness.violations.isEmpty { checkLies() }
         if let buggify { coverage.add(buggify) }
         coverage.saw(.syncPartlyLost, disk.partlySynced)
         coverage.saw(.writeTornByKill, disk.tornByKill)

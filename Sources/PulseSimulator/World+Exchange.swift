@@ -69,4 +69,21 @@ extension World {
         default: false
         }
     }
+
+    // MARK: - Disks that lie
+
+    /// After the end of half of the runs: another log, small, on a disk that says yes and does something
+    /// else. Nothing that was acknowledged need survive that, so that no world can go on; that what is lost
+    /// is noticed is looked at here as in the torture.
+    func checkLies() {
+        guard options.hasInputs, extras.chance(perThousand: 500) else { return }
+        let sights: [Coverage.Sight] = [
+            .lostWrite, .misdirectedWrite, .lyingSync, .lyingDirectorySync,
+        ]
+        let trial = extras.below(sights.count)
+        var result = TortureResult("disks that lie")
+        TortureLies(seed: extras.next() >> 16).run(trial: trial, &result)
+        if !result.counts.isEmpty { coverage.saw(sights[trial]) }
+        for violation in result.violations { witness.note("P1", violation) }
+    }
 }

@@ -151,7 +151,11 @@ extension World {
         let struck = disk.struck.count
         do throws(StorageError) {
             disk.holdsFaults = false
-            defer { disk.holdsFaults = true }
+            beginsJob()
+            defer {
+                disk.holdsFaults = true
+                endsJob(job)
+            }
             try job.perform(in: disk, store: store)
         } catch {
             failure = error

@@ -36,13 +36,34 @@ extension World {
     /// Whether a group need not have seen a notification: it began when that was gone, or nobody read
     /// for the group and it lost its share.
     func isExcused(_ id: NotificationID, _ name: String, _ channel: Channel) -> Bool {
-        guard let shard = node?.shard, knobs.retention != nil,
-            let place = id.place(key: shard.log.identity.key),
-            let group = shard.state.group(named: name, on: channel.topic),
-            let index = group.index(of: place.stream),
-            group.streams[index].progress.isDone(place.offset)
+        guard let shard = node?.shard, knobs.retention != nil, isFinished(id, name, channel),
+            let group = shard.state.group(named: name, on: channel.topic)
         else { return false }
         return group.expired > 0 || witness.isOlder(id, than: name, channel)
+    }
+
+    /// Whether the node counts a message as finished for a group.
+    func isFinished(_ id: NotificationID, _ name: String, _ channel: Channel) -> Bool {
+        guard let shard = node?.shard, let place = id.place(key: shard.log.identity.key),
+            let group = shard.state.group(named: name, on: channel.topic),
+            let index = group.index(of: place.stream)
+        else { return false }
+        return group.streams[index].progress.isDone(place.offset)
+    }
+
+    /// P3 at the end: a group did without no more messages than its node says that it lost to retention.
+    func checkExcuses(of name: String, _ channel: Channel) {
+        guard let group = node?.shard.state.group(named: name, on: channel.topic) else { return }
+        let missed = witness.unsettled(of: name, channel) {
+            witness.isOlder($0, than: name, channel)
+        }
+        .filter { isExcused($0, name, channel) }
+        if missed.count > group.expired {
+            witness.note(
+                "P3",
+                "group \(name) did without \(missed.count) messages and lost \(group.expired)"
+            )
+        }
     }
 
     /// What the node keeps of the log, at the end of its life.

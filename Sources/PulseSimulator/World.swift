@@ -134,6 +134,10 @@ package final class World {
     /// Notifications that were not kept to the end; looked up.
     var gone: Set<NotificationID> = []
     var logIsWhole = true
+    /// Where the records of notifications are that are in the log at the end; looked up.
+    var places: [NotificationID: LogPosition] = [:]
+    /// Operations of the next background job after which the machine dies.
+    var operationsOfJob: Int?
     /// Records that were ever moved out of segments.
     var evacuated: UInt64 = 0
     /// Messages that groups had lost to retention when a life ended.

@@ -20,6 +20,8 @@ struct TortureTests {
         expectKept(result)
         #expect(result.count(of: "power cuts") == 400)
         #expect(result.count(of: "torn tails cut") > 0)
+        #expect(result.count(of: "keys asked for") > 0)
+        #expect(result.count(of: "kills among them") > 0)
     }
 
     @Test(
@@ -48,7 +50,11 @@ struct TortureTests {
     func singleFaults() {
         var faults = TortureSingleFaults()
         faults.every = 41
-        expectKept(faults.run())
+        let result = faults.run()
+        expectKept(result)
+        #expect(result.count(of: "points: short reads") > 0)
+        #expect(result.count(of: "ends of the process, store lost") > 0)
+        #expect(result.count(of: "keys asked for") > 100)
         expectKept(faults.runFailedSyncs())
     }
 

@@ -186,6 +186,28 @@ struct WitnessTests {
         expectBroken("P3", "is retried after 1 ms")
     }
 
+    @Test("a retry before its time in the life after the one that was told to wait")
+    mutating func hastyAfterRestart() {
+        accept()
+        let first = call(10)
+        witness.answered(first, .transient, askedWait: 60_000, at: now(20), world: at(20))
+        witness.ended(at: at(9000))
+        witness.booted(at: at(9100))
+        _ = call(9200)
+        expectBroken("P3", "is retried after 9180 ms, the least is 60000")
+    }
+
+    @Test("nothing in a retry after a crash that may have taken the answer")
+    mutating func retryAfterCutOff() {
+        accept()
+        let first = call(10)
+        witness.answered(first, .transient, askedWait: 60_000, at: now(20), world: at(20))
+        witness.ended(at: at(30))
+        witness.booted(at: at(100))
+        _ = call(200)
+        #expect(witness.violations.isEmpty)
+    }
+
     @Test("an attempt too many")
     mutating func tooMany() {
         accept()
@@ -267,6 +289,21 @@ struct WitnessTests {
         #expect(witness.violations.isEmpty)
         witness.given(id, marked: 0, to: "audit", .email, boot: 1, lease: 6)
         expectBroken("P3", "is given it again")
+    }
+
+    @Test(
+        "a message whose acknowledgement was not answered, and which is neither finished nor given again"
+    )
+    mutating func uncertain() {
+        accept()
+        witness.subscribed("audit", .email)
+        witness.given(id, marked: 0, to: "audit", .email, boot: 1, lease: 5)
+        witness.lostReply(id, by: "audit", .email)
+        #expect(witness.unsettled(of: "audit", .email).isEmpty)
+        #expect(witness.unsettled(of: "audit", .email, isFinished: { _ in false }) == [id])
+        // Given again: it did not arrive, and has to be finished after all.
+        witness.given(id, marked: 0, to: "audit", .email, boot: 1, lease: 6)
+        #expect(witness.unsettled(of: "audit", .email) == [id])
     }
 
     @Test("a message that never reached a group")

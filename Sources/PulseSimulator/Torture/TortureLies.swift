@@ -24,12 +24,16 @@ struct TortureLies {
 
     func run(trials: Int, _ result: inout TortureResult) {
         for trial in 0..<trials where result.violationCount < 20 {
-            var random = SeededGenerator(seed: seed &+ UInt64(trial) &* 0x9E37_79B9)
-            let kind = trial % Self.kinds.count
-            let call = 1 + random.below(350)
-            let fault = PlannedDiskFault(call: call, fault: Self.fault(kind, &random))
-            run(fault, Self.kinds[kind], scenario: seed + UInt64(trial % 16), &result)
+            run(trial: trial, &result)
         }
+    }
+
+    func run(trial: Int, _ result: inout TortureResult) {
+        var random = SeededGenerator(seed: seed &+ UInt64(trial) &* 0x9E37_79B9)
+        let kind = trial % Self.kinds.count
+        let call = 1 + random.below(350)
+        let fault = PlannedDiskFault(call: call, fault: Self.fault(kind, &random))
+        run(fault, Self.kinds[kind], scenario: seed + UInt64(trial % 16), &result)
     }
 
     private func run(
