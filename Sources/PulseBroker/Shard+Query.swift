@@ -249,8 +249,9 @@ extension Shard {
     func stepsInLog(of key: MessageKey, all: Bool) throws(LogError) -> [StoryStep] {
         var position = try newestStepInLog(of: key)
         var steps: [StoryStep] = []
-        // What lies before the oldest segment was told in entries that retention has let go.
-        while let at = position, at >= log.firstPosition,
+        // What lies before the oldest segment was told in entries that retention has let go; a repair may
+        // have given one up too.
+        while let at = position, at >= log.firstPosition, !log.isLost(at),
             steps.count < 2 * configuration.retry.attemptsMax + 64
         {
             var found: StoryStep?
@@ -280,7 +281,9 @@ extension Shard {
     }
 
     private func newestStepInLog(of key: MessageKey) throws(LogError) -> LogPosition? {
-        if let intent = state.openIntents[key] { return intent.position }
+        if let intent = state.openIntents[key], !log.isLost(intent.position) {
+            return intent.position
+        }
         var found: LogPosition?
         // No step of a message is older than its record.
         let record = try log.locate(key.stream, key.offset) ?? .zero

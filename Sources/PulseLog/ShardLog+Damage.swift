@@ -1,6 +1,6 @@
 // Damage that is met while the log is in use: noted once, told to whoever asks, never skipped.
 
-import PulseCore
+package import PulseCore
 
 extension ShardLog {
     /// Ranges that are kept; a medium that fails altogether would name thousands.
@@ -22,7 +22,7 @@ extension ShardLog {
     }
 
     /// Whether a gap stands where something at this position was.
-    func isLost(_ position: LogPosition) -> Bool {
+    package func isLost(_ position: LogPosition) -> Bool {
         !gaps.isEmpty && gaps.contains { $0.position <= position && position < $0.to }
     }
 
