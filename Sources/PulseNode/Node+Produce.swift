@@ -35,9 +35,11 @@ extension Node {
             try self.take(batch, request.lane, channel, correlation, at: now)
         }
         switch reply {
-        case .success(let frame):
+        case .success(let reply) where !reply.namesRecords:
+            output += reply.frame
+        case .success(let reply):
             let durableAt = Mutant.isOn(.produceBeforeSync) ? .zero : shard.log.appendPosition
-            wait(.native(conversation.id, frame), durableAt: durableAt)
+            wait(.native(conversation.id, reply.frame), durableAt: durableAt)
         case .failure(let refusal):
             metrics.refused += 1
             // It was to go in as a whole, and did not.
@@ -49,6 +51,13 @@ extension Node {
     private struct BatchRefusal: Error {
         var code: ErrorCode
         var message: String
+    }
+
+    /// The answer to a batch.
+    private struct BatchReply {
+        var frame: [UInt8]
+        /// Whether it names a record of the log, new or found: then it waits until that is durable.
+        var namesRecords: Bool
     }
 
     private func validated(
@@ -81,7 +90,7 @@ extension Node {
         _ channel: Channel,
         _ correlation: UInt32,
         at now: Now
-    ) throws(ShardError) -> [UInt8] {
+    ) throws(ShardError) -> BatchReply {
         // The records point into the batch, or into what it was inflated to.
         defer { withExtendedLifetime(batch) {} }
         var records: [Incoming] = []
@@ -90,6 +99,7 @@ extension Node {
             return true
         }
         var frame: [UInt8] = []
+        var namesRecords = false
         var reply = ProduceReplyWriter(correlation: correlation, in: &frame)
         if let stream = try streamOfAll(records, channel, at: now) {
             var keys: [UInt64] = []
@@ -103,6 +113,7 @@ extension Node {
                 keys: keys,
                 at: now
             )
+            namesRecords = true
             for index in records.indices {
                 reply.append(
                     accepted: shard.id(stream, base.advanced(by: index)),
@@ -115,12 +126,15 @@ extension Node {
                 let taken = try unlessRefused { () throws(ShardError) in
                     try self.takeOne(record, channel, at: now, &reply, &frame)
                 }
-                guard case .failure(let refusal) = taken else { continue }
-                reply.append(refused: refusal.code, refusal.code.title, into: &frame)
+                switch taken {
+                case .success(let namesRecord): namesRecords = namesRecords || namesRecord
+                case .failure(let refusal):
+                    reply.append(refused: refusal.code, refusal.code.title, into: &frame)
+                }
             }
         }
         reply.close(in: &frame)
-        return frame
+        return BatchReply(frame: frame, namesRecords: namesRecords)
     }
 
     /// The one stream all records belong to, when all of them are right and new; else nil.
@@ -149,13 +163,14 @@ extension Node {
         return StreamID(topic: channel.topic, partition: first.partition, lane: first.lane)
     }
 
+    /// - Returns: Whether the answer names a record of the log.
     private func takeOne(
         _ record: Incoming,
         _ channel: Channel,
         at now: Now,
         _ reply: inout ProduceReplyWriter,
         _ frame: inout [UInt8]
-    ) throws(ShardError) {
+    ) throws(ShardError) -> Bool {
         if let problem = record.problem {
             metrics.refused += 1
             reply.append(
@@ -163,7 +178,7 @@ extension Node {
                 "\(problem.field): \(problem.message)",
                 into: &frame
             )
-            return
+            return false
         }
         let outcome = try shard.submit(
             NewNotification(
@@ -186,6 +201,7 @@ extension Node {
                 into: &frame
             )
         }
+        return true
     }
 
     private func check(

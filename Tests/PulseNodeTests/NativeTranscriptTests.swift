@@ -102,6 +102,11 @@ import Testing
         broken[broken.count - 1] ^= 1
         client.produce(broken)
         #expect(try client.verdicts().errors.map(\.code) == [ErrorCode.corruptBatch.rawValue])
+        // Nor does a batch of which no record is taken in; one that names a record waits for it.
+        client.produce(
+            NativeClient.batch((0..<2).map { _ in ("ada", NativeClient.envelope(address: "bad")) })
+        )
+        #expect(try client.verdicts().verdicts.map(\.status) == [.refused, .refused])
         let full: Int64 = 1 << 30
         bench.step(.disk(DiskStatus(freeBytes: full, totalBytes: full, isStalled: true)))
         client.produce(NativeClient.batch([("ada", NativeClient.envelope())]))
