@@ -51,6 +51,31 @@ struct ShutdownTests {
         _ = try broker.submit(Self.submission)
     }
 
+    @Test(
+        "A limit that the log's segments are too large for is refused, and the log stays as it is"
+    )
+    func limitForOtherSegments() throws {
+        let broker = try Broker()
+        let id = try broker.submit(Self.submission)
+        try broker.notification(id, reaching: "delivered")
+        broker.process.send(SIGTERM)
+        #expect(try broker.process.wait() == 0)
+        let limit = "storage: {segment_bytes: 16MiB, retention_bytes: 128MiB}\n"
+        let file = try broker.directory.write("limit.yaml", limit)
+        let second = try ChildProcess(
+            try Binary.pulse(),
+            Broker.arguments(
+                .development,
+                data: broker.directory.file("data"),
+                configuration: file
+            )
+        )
+        #expect(try second.wait() == 2)
+        #expect(second.output.contains("segments have 64MiB each"), "\(second.output)")
+        let third = try Broker(in: broker.directory)
+        try third.notification(id, reaching: "delivered")
+    }
+
     @Test("A taken port is refused with its number")
     func takenPort() throws {
         let broker = try Broker()

@@ -139,6 +139,21 @@ func repositoryFile(_ path: String, here: String = #filePath) -> [UInt8]? {
         #expect(configuration.httpConnectionsMax == 7)
     }
 
+    @Test("The log's size is asked of the segments there are, not of those that are configured")
+    func segmentsThereAre() throws {
+        let file =
+            "data: there\nstorage: {segment_bytes: 16MiB, retention_bytes: 128MiB}\n"
+        let configuration = try load(file).get()
+        #expect(configuration.refusal(ofSegments: 16 << 20) == nil)
+        #expect(configuration.refusal(ofSegments: 4 << 20) == nil)
+        #expect(
+            configuration.refusal(ofSegments: 64 << 20)
+                == "storage.retention_bytes: 128MiB is too little for there, whose segments have "
+                + "64MiB each; must be at least eight of them (512MiB), or 0 for no limit"
+        )
+        #expect(try load("data: there\n").get().refusal(ofSegments: 1 << 30) == nil)
+    }
+
     @Test("Flag before environment before file before default")
     func precedence() throws {
         let file = "data: file\nhttp: {listen: 'file:1'}\nnative: {listen: 'file:2'}\n"

@@ -159,16 +159,32 @@ package struct Configuration: Sendable {
         return RetentionPolicy(bytes: settings.number(.retentionBytes), topics: topics)
     }
 
+    /// One segment is written, some are ready, some are being let go: less cannot be kept.
+    private static func retentionBytesLeast(_ segmentBytes: Int64) -> Int64 { 8 * segmentBytes }
+
+    private static func show(_ bytes: Int64) -> String {
+        ConfigurationKey.retentionBytes.kind.show(.number(bytes))
+    }
+
+    /// Why the log's size cannot be kept within `storage.retention_bytes`, or nil: a log keeps the segment
+    /// size that it was made with, whatever `storage.segment_bytes` says now.
+    package func refusal(ofSegments segmentBytes: Int) -> String? {
+        let least = Self.retentionBytesLeast(Int64(segmentBytes))
+        guard retention.bytes > 0, retention.bytes < least else { return nil }
+        return
+            "storage.retention_bytes: \(Self.show(retention.bytes)) is too little for \(data), whose "
+            + "segments have \(Self.show(Int64(segmentBytes))) each; must be at least eight of them "
+            + "(\(Self.show(least))), or 0 for no limit"
+    }
+
     private static func checkRelations(_ settings: inout ConfigurationSettings) {
-        // One segment is written, some are ready, some are being let go: less cannot be kept.
-        let least = 8 * settings.number(.segmentBytes)
+        let least = Self.retentionBytesLeast(settings.number(.segmentBytes))
         let bytes = settings.number(.retentionBytes)
         if bytes > 0, bytes < least {
             settings.refuse(
                 settings.origin(.retentionBytes),
-                "storage.retention_bytes: must be at least eight segments "
-                    + "(\(ConfigurationKey.retentionBytes.kind.show(.number(least)))), or 0 for no "
-                    + "limit"
+                "storage.retention_bytes: must be at least eight segments (\(Self.show(least))), "
+                    + "or 0 for no limit"
             )
         }
         if settings.number(.segmentBytes).nonzeroBitCount != 1 {
