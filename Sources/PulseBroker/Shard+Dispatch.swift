@@ -288,6 +288,8 @@ extension Shard {
 
     /// Whether a sync was asked for and has not been taken in yet.
     package var isSyncing: Bool { log.pendingSync != nil }
+    /// Whether a job writes how far the log is durable.
+    package var isWritingFloor: Bool { log.isWritingFloor }
 
     package var hasUnsynced: Bool { log.durablePosition < log.appendPosition }
 
@@ -299,12 +301,17 @@ extension Shard {
     /// A background job of the log ended; one that failed is asked for again.
     ///
     /// - Throws: When what failed was a sync: nothing is known of what it covered, and asking the kernel
-    ///   again would be told of a success that is none. The process stops. A file that found no room
-    ///   is thrown away and made anew.
+    ///   again would be told of a success that is none. The process stops, as when the floor cannot be
+    ///   written. A file that found no room is thrown away and made anew.
     package func jobFinished(_ job: LogJob, failure: StorageError?) throws(ShardError) {
         if let failure {
             switch failure.operation {
             case .syncDirectory: throw .storage(failure)
+            // The log can do without a note for want of room, or of descriptors; not on such a medium.
+            case _ where job.subject == .floor:
+                guard [.noSpace, .tooManyFiles].contains(failure.reason) else {
+                    throw .storage(failure)
+                }
             case .sync where failure.reason != .noSpace: throw .storage(failure)
             default: break
             }

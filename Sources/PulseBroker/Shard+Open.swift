@@ -257,7 +257,10 @@ extension Shard {
         checkpointInFlight = nil
     }
 
-    /// Notes on disk how far the log is durable; syncs a small file.
+    /// Asks for a job that notes on disk how far the log is durable.
+    package func requestFloor() { log.requestFloor(into: &logJobs) }
+
+    /// Notes it here and now; syncs a small file.
     package func writeFloor() throws(ShardError) {
         try fromLog { () throws(LogError) in try log.writeFloor() }
     }

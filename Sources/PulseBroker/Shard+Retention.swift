@@ -208,9 +208,7 @@ extension Shard {
             if durableCheckpoint >= first.at {
                 let before = log.firstNumber
                 let below = LogPosition(first.below * UInt64(log.segmentBytes))
-                try fromLog { () throws(LogError) in
-                    try log.releaseSegments(below: below, jobs: &logJobs)
-                }
+                log.releaseSegments(below: below, jobs: &logJobs)
                 if log.firstNumber > before { statistics.releases += 1 }
                 // An index that is being written keeps its segment a moment longer.
                 guard log.firstNumber >= first.below else { return }

@@ -8,21 +8,17 @@ package struct DiskStatus: Hashable, Sendable {
     package var storeWaitingBytes: Int
     /// A sync has been under way for too long.
     package var isStalled: Bool
-    /// Syncs take long: what is synced on the side is synced less often.
-    package var isSlow: Bool
 
     package init(
         freeBytes: Int64,
         totalBytes: Int64,
         storeWaitingBytes: Int = 0,
-        isStalled: Bool = false,
-        isSlow: Bool = false
+        isStalled: Bool = false
     ) {
         self.freeBytes = freeBytes
         self.totalBytes = totalBytes
         self.storeWaitingBytes = storeWaitingBytes
         self.isStalled = isStalled
-        self.isSlow = isSlow
     }
 
     /// With less free than this, new work is refused and no segment is made: what is left is for

@@ -13,7 +13,9 @@ package enum LogJob: Sendable {
     case merge(GenerationMerge)
     /// Remove files whose content is found elsewhere, or of no use any more.
     case discard(names: [String])
-    /// Let go of segments, oldest first.
+    /// Write one slot of the floor, and sync it.
+    case writeFloor(FloorWrite)
+    /// Let go of segments, oldest first. Both slots of the floor have said so.
     case release([ReleasedSegment])
 
     /// What a job is about; enough for the log to know which one ended.
@@ -22,6 +24,7 @@ package enum LogJob: Sendable {
         case index(segment: UInt64)
         case merge(first: UInt64, last: UInt64)
         case discard(names: [String])
+        case floor
         case release(count: Int, spares: [String])
     }
 
@@ -32,6 +35,7 @@ package enum LogJob: Sendable {
         case .merge(let merge):
             .merge(first: merge.range.lowerBound, last: merge.range.upperBound)
         case .discard(let names): .discard(names: names)
+        case .writeFloor: .floor
         case .release(let segments):
             .release(count: segments.count, spares: segments.compactMap(\.spareName))
         }
@@ -54,6 +58,7 @@ package enum LogJob: Sendable {
                 try unlessMissing { () throws(StorageError) in try directory.remove(name) }
             }
             try directory.syncDirectory()
+        case .writeFloor(let write): try write.perform(in: directory)
         case .release(let segments):
             let order = Mutant.isOn(.releaseYoungestFirst) ? segments.reversed() : segments
             for segment in order { try segment.release(in: directory) }
@@ -61,8 +66,19 @@ package enum LogJob: Sendable {
     }
 }
 
+/// One slot of the floor, with what was durable when it was asked for.
+package struct FloorWrite: Hashable, Sendable {
+    let floor: Floor
+    let makesFile: Bool
+
+    func perform(in directory: any LogDirectory) throws(StorageError) {
+        try floor.write(in: directory, makesFile: makesFile)
+    }
+}
+
 /// A segment that retention has let go: its file becomes a spare or is removed, its index goes.
 package struct ReleasedSegment: Hashable, Sendable {
+    let base: UInt64
     package let name: String
     package let indexName: String
     /// The name its file is recycled under, or nil to remove it.

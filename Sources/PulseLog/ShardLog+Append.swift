@@ -229,7 +229,8 @@ extension ShardLog {
     /// background work. After an error nothing more can be appended: close and reopen the log.
     package func flush(jobs: inout [LogJob]) throws(LogError) {
         if !turn.parts.isEmpty { try writeTurn() }
-        if wantsJobs { try requestJobs(into: &jobs) }
+        if wantsRelease { requestRelease(into: &jobs) }
+        if wantsJobs { requestJobs(into: &jobs) }
     }
 
     private func writeTurn() throws(LogError) {
@@ -255,7 +256,7 @@ extension ShardLog {
         writtenChain = chain
     }
 
-    /// Writes and syncs everything, and the floor: the end of a clean run.
+    /// Writes and syncs everything, and the floor unless a note is under way: the end of a clean run.
     package func close() throws(LogError) {
         guard refusal == nil else { return }
         if !turn.parts.isEmpty { try writeTurn() }

@@ -1,4 +1,5 @@
-// Work that may wait: spare files, index files of sealed segments, and letting old segments go.
+// Work that may wait: spare files, index files of sealed segments, and letting old segments go; the
+// floor's part of that is in ShardLog+Floor.
 
 package import PulseCore
 
@@ -9,7 +10,7 @@ extension ShardLog {
     private static let retryMillisecondsMax: Int64 = 4000
 
     /// Adds the jobs that are wanted now and not yet under way.
-    func requestJobs(into jobs: inout [LogJob]) throws(LogError) {
+    func requestJobs(into jobs: inout [LogJob]) {
         guard refusal == nil, latestTime >= jobsNotBefore else { return }
         wantsJobs = false
         while spares.count + sparesComing.count < configuration.spareSegments,
@@ -21,7 +22,7 @@ extension ShardLog {
             tookRoom()
             jobs.append(.prepareSpare(name: name, bytes: geometry.segmentBytes))
         }
-        try requestRelease(into: &jobs)
+        requestRelease(into: &jobs)
         requestIndexes(into: &jobs)
         requestMerge(into: &jobs)
         requestDiscard(into: &jobs)
@@ -68,32 +69,12 @@ extension ShardLog {
         roomBytes = bytes
     }
 
-    /// No file goes before the floor says, durably, that the log begins above it: otherwise nobody could
-    /// tell a released segment from one that was lost.
-    private func requestRelease(into jobs: inout [LogJob]) throws(LogError) {
-        // A damaged log lets nothing go: what is left may be what a repair needs.
-        guard !releasing.isEmpty, !releaseJobPending, !isDamaged else { return }
-        if releaseMarkDue, !Mutant.isOn(.releaseBeforeMark) {
-            do throws(LogError) {
-                try writeReleasedMark()
-            } catch {
-                // Only a floor file that has to be made needs room.
-                guard case .storage(let failed) = error, failed.reason == .noSpace else {
-                    throw error
-                }
-                rest()
-                return
-            }
-            releaseMarkDue = false
-        }
-        releaseJobPending = true
-        jobs.append(.release(releasing))
-    }
-
     /// A job ended. What failed is asked for again, a second or more later.
     package func jobFinished(_ subject: LogJob.Subject, failure: StorageError?) {
+        if subject == .floor { return floorFinished(failure) }
         if failure == nil { failuresInRow = 0 } else { rest() }
         switch subject {
+        case .floor: break
         case .spare(let name):
             sparesComing.remove(name)
             lacksSpares = failure?.reason == .noSpace
@@ -112,7 +93,7 @@ extension ShardLog {
             releaseJobPending = false
             guard failure == nil else { return }
             releasing.removeFirst(count)
-            if !releasing.isEmpty { wantsJobs = true }
+            if !releasing.isEmpty { wantsRelease = true }
             for name in names { sparesComing.remove(name) }
             spares += names
         }
@@ -124,11 +105,11 @@ extension ShardLog {
     /// The caller has made sure that nothing needs them: the state store's checkpoint is above, and
     /// what must outlive them has been copied.
     ///
-    /// The new beginning is noted in the floor and synced before the job is asked for.
+    /// The new beginning is noted in both slots of the floor before a file goes, each in a job of its own.
     package func releaseSegments(
         below: LogPosition,
         jobs: inout [LogJob]
-    ) throws(LogError) {
+    ) {
         // A damaged log keeps all it has until somebody has looked.
         guard refusal == nil, damaged.isEmpty else { return }
         let before = releasing.count
@@ -145,6 +126,7 @@ extension ShardLog {
             }
             releasing.append(
                 ReleasedSegment(
+                    base: oldest.base,
                     name: oldest.name,
                     indexName: LogFileName.name(ofIndex: oldest.base),
                     spareName: spareName
@@ -157,10 +139,9 @@ extension ShardLog {
         }
         guard releasing.count > before else { return }
         noteLatestEntry()
-        releaseMarkDue = true
         streamDirectory.forget(before: (kept.first ?? active).number)
         wantsJobs = true
         // Not held back by an earlier failure: on a full disk this is what helps.
-        try requestRelease(into: &jobs)
+        requestRelease(into: &jobs)
     }
 }

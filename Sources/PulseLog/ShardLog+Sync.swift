@@ -1,4 +1,4 @@
-// Making written bytes durable: the sync and its ticket, and the floor.
+// Making written bytes durable: the sync and its ticket.
 
 package import PulseCore
 
@@ -66,45 +66,5 @@ extension ShardLog {
         durable = Mutant.isOn(.durableAtAppend) ? written : work.position.rawValue
         durableChain = work.chain
         syncInFlight = nil
-    }
-
-    /// Notes on disk how far the log is durable, and where it begins. Called when idle and on a clean
-    /// close, never while somebody waits: it syncs.
-    package func writeFloor() throws(LogError) {
-        guard refusal == nil, floor?.position != durable || floor?.first != firstBase else {
-            return
-        }
-        do throws(LogError) {
-            try writeNextFloor()
-        } catch {
-            // A full disk: the log can do without, and the next one is written when there is room.
-            guard case .storage(let failure) = error, failure.reason == .noSpace else {
-                throw error
-            }
-        }
-    }
-
-    /// Where the oldest segment begins that is neither released nor about to be.
-    var firstBase: UInt64 { (kept.first ?? active).base }
-
-    /// Writes the released mark into both slots, so that either of them alone tells of it.
-    func writeReleasedMark() throws(LogError) {
-        try writeNextFloor()
-        try writeNextFloor()
-    }
-
-    private func writeNextFloor() throws(LogError) {
-        let next = Floor(
-            sequence: (floor?.sequence ?? 0) + 1,
-            identity: identity,
-            position: Mutant.isOn(.floorAhead) ? position : durable,
-            chain: durableChain,
-            first: firstBase
-        )
-        // The log itself is untouched by a failure; a floor that is behind only weakens one check.
-        try storage { () throws(StorageError) in
-            try next.write(in: directory, makesFile: floor == nil)
-        }
-        floor = next
     }
 }

@@ -59,8 +59,8 @@ package final class ShardLog {
     /// leaves them here, because a younger one must never go before an older one.
     var releasing: [ReleasedSegment] = []
     var releaseJobPending = false
-    /// The floor does not say yet that they are released.
-    var releaseMarkDue = false
+    /// Set when the next ``flush(jobs:)`` can go on with them, whatever else failed.
+    var wantsRelease = false
     /// Set when the next ``flush(jobs:)`` has background work to ask for.
     var wantsJobs = true
     /// What ``noteTime(_:)`` was told last, and until when failed work rests.
@@ -76,7 +76,11 @@ package final class ShardLog {
     /// Bytes of the disk that new segments may take; all of them until somebody says.
     package var roomBytes = Int.max
 
+    /// The newest slot that is known to be durable, what the other says of the log's beginning (0 while
+    /// that is not known), and the slot that is being written.
     var floor: Floor?
+    var firstInOtherSlot: UInt64 = 0
+    var floorComing: Floor?
     /// Why nothing can be appended any more; nil while all is well.
     var refusal: LogError?
     /// What recovery found damaged, which makes the log read-only, and what was met since.

@@ -11,6 +11,11 @@ package enum Job: Sendable {
     /// Not to keep other jobs waiting: it reads for long, and nothing depends on it.
     case scrub(ScrubPiece)
 
+    /// Whether it syncs the floor: as a sync of the log, it tells when the disk stalls.
+    package var isFloor: Bool {
+        if case .log(.writeFloor) = self { true } else { false }
+    }
+
     /// Performs the work on the calling thread.
     package func perform(
         in directory: any LogDirectory,

@@ -152,7 +152,7 @@ package final class Node {
             }
             if let ticket = try shard.flush(at: now) { effects.append(.sync(ticket)) }
             if Mutant.isOn(.callBeforeIntent) { try callOpened(at: now, into: &effects) }
-            try writeFloorIfDue(at: now)
+            noteFloorIfDue(at: now)
             reportLosses(into: &effects)
             reportClock(into: &effects)
             reportForgottenKeys(into: &effects)
@@ -195,25 +195,27 @@ package final class Node {
     /// damage; nobody waits for it.
     private static let floorIdleMilliseconds: Int64 = 50
     private static let floorBusyMilliseconds: Int64 = 1000
-    /// Both, while the disk is slow: the note is written where everything else would wait for it.
-    private static let floorSlowMilliseconds: Int64 = 10_000
 
     private func noteFloorDue(at now: Now) {
-        let isSlow = shard.disk?.isSlow ?? false
-        let busy = isSlow ? Self.floorSlowMilliseconds : Self.floorBusyMilliseconds
-        let idle = isSlow ? Self.floorSlowMilliseconds : Self.floorIdleMilliseconds
-        let latest = floorLatest ?? now.monotonic.advanced(byMilliseconds: busy)
+        let latest =
+            floorLatest ?? now.monotonic.advanced(byMilliseconds: Self.floorBusyMilliseconds)
         floorLatest = latest
-        floorDue = min(latest, now.monotonic.advanced(byMilliseconds: idle))
+        floorDue = min(latest, now.monotonic.advanced(byMilliseconds: Self.floorIdleMilliseconds))
     }
 
-    private func writeFloorIfDue(at now: Now) throws(ShardError) {
+    /// Asks for the note in the background.
+    private func noteFloorIfDue(at now: Now) {
         guard let due = floorDue,
             now.monotonic >= due || configuration.shard.log.buggify?.fires(.forceFloor) == true
         else { return }
         floorDue = nil
         floorLatest = nil
-        try shard.writeFloor()
+        // A stop writes its own, at the end.
+        guard drain == .serving else { return }
+        guard shard.isWritingFloor else { return shard.requestFloor() }
+        // The disk is slow: not one after the other without a pause.
+        floorDue = now.monotonic.advanced(byMilliseconds: Self.floorBusyMilliseconds)
+        floorLatest = floorDue
     }
 
     /// Milliseconds until a full disk is asked again.
@@ -362,6 +364,9 @@ package final class Node {
         guard isQuiet || now.monotonic >= until else { return }
         // Closing syncs; a sync that was asked for ends first, it must never be performed twice.
         guard !shard.isSyncing else { return }
+        // The last note is not written beside another one, and not at all when that takes too long: the
+        // next start then only knows less.
+        guard !shard.isWritingFloor || now.monotonic >= until else { return }
         if let unsaved = try shard.close() {
             effects.append(.log(Self.unsaved(unsaved)))
         } else if let saved = shard.savedState {

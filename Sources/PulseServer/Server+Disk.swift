@@ -13,6 +13,8 @@ final class DiskAttendant {
     let watch: DiskWatch
     /// Performs the syncs of a slow disk.
     let syncer: BackgroundWorker<(SyncTicket, StorageError?)>
+    /// Notes how far the log is durable. A stop waits for it, and it for nothing else.
+    let noter: BackgroundWorker<(JobID, StorageError?)>
     private(set) var isSyncingAside = false
     private var began = MonotonicInstant(nanoseconds: 0)
     private var slowUntil = MonotonicInstant(nanoseconds: 0)
@@ -34,11 +36,13 @@ final class DiskAttendant {
             sink.write(event, at: SystemClocks.now().wall)
         }
         syncer = try BackgroundWorker(name: "pulse-sync")
+        noter = try BackgroundWorker(name: "pulse-floor")
     }
 
     func stop() {
         watch.stop()
         syncer.stop()
+        noter.stop(finishing: false)
     }
 
     /// Whether a sync took long lately: the next one may too.
@@ -152,7 +156,7 @@ extension Server {
 
     private func sawDisk(_ report: DiskReport) {
         disk.last = report
-        step(.disk(report.status(isSlow: disk.isSlow(at: loop.now.monotonic))))
+        step(.disk(report.status))
     }
 
     /// Offers the state store the rows that wait for it; whoever writes may be long in coming.
@@ -182,7 +186,7 @@ extension Server {
                 return (Self.ballastJob, nil)
             }
         } else if !exists, report.storeWaitingBytes == 0,
-            report.space.freeBytes >= report.status(isSlow: false).freeBytesEnough + ballast.bytes
+            report.space.freeBytes >= report.status.freeBytesEnough + ballast.bytes
         {
             disk.ballastIsBusy = true
             worker.submit {
@@ -233,16 +237,7 @@ extension Server {
             syncFailed(failure)
             return
         }
-        syncEnded()
-        step(.synced(ticket))
-    }
-
-    /// A sync is back; when it took long, the node hears of it.
-    func syncEnded() {
-        let wasSlow = disk.isSlow(at: loop.now.monotonic)
         disk.syncEnded { log($0) }
-        if let last = disk.last, !wasSlow, disk.isSlow(at: loop.now.monotonic) {
-            step(.disk(last.status(isSlow: true)))
-        }
+        step(.synced(ticket))
     }
 }

@@ -20,13 +20,19 @@ import PulseNode
 /// Why serving could not begin. The message is for a person at a terminal.
 package struct ServerError: Error, CustomStringConvertible {
     package var description: String
-    /// sysexits.h: 65 data, 70 software or storage, 71 descriptors, 73 cannot create, 75 try again.
+    /// 2 configuration; sysexits.h: 65 data, 70 software or storage, 71 descriptors, 73 cannot create,
+    /// 75 try again.
     package var exitCode: Int32
 
     init(_ error: any Error, exitCode: Int32) {
         description = "\(error)"
         self.exitCode = exitCode
     }
+}
+
+/// The configuration asks for what this log cannot do.
+private struct UnfitLog: Error, CustomStringConvertible {
+    var description: String
 }
 
 package final class Server {
@@ -67,6 +73,9 @@ package final class Server {
             var opened = try DataDirectory(path: configuration.data)
             node = try Self.openNode(configuration, version, in: &opened)
             data = opened
+            if let refusal = configuration.refusal(ofSegments: node.shard.log.segmentBytes) {
+                throw UnfitLog(description: refusal)
+            }
             // For people only: a disk too full for a line is no reason not to serve.
             try? DataDirectory.note(
                 version: version,
@@ -78,6 +87,7 @@ package final class Server {
             case let error as DataDirectory.Refusal:
                 throw ServerError(error, exitCode: error.exitCode)
             case let error as ServerError: throw error
+            case let error as UnfitLog: throw ServerError(error, exitCode: 2)
             default: throw ServerError(error, exitCode: 70)
             }
         }
@@ -92,7 +102,7 @@ package final class Server {
 
     private func listen() throws(IOFailure) {
         signals = try Signals(loop: loop) { [unowned self] in self.received($0) }
-        for worker in [worker, scrubber] {
+        for worker in [worker, scrubber, disk.noter] {
             _ = try worker.completions.attach(to: loop) { [unowned self] in
                 for (job, failure) in $0 { self.jobFinished(job, failure) }
             }
@@ -299,7 +309,10 @@ package final class Server {
         case .run(let id, let job):
             let directory = data.log
             let store = data.store
+            let watch = disk.watch
             thread(for: job).submit {
+                if job.isFloor { watch.syncBegan(.floor, at: SystemClocks.monotonic()) }
+                defer { if job.isFloor { watch.syncEnded(.floor) } }
                 do throws(StorageError) {
                     try job.perform(in: directory, store: store)
                     return (id, nil)
@@ -324,7 +337,8 @@ package final class Server {
     }
 
     private func thread(for job: Job) -> BackgroundWorker<(JobID, StorageError?)> {
-        if case .scrub = job { scrubber } else { worker }
+        if case .scrub = job { return scrubber }
+        return job.isFloor ? disk.noter : worker
     }
 
     private func sync(_ ticket: SyncTicket) {
@@ -335,7 +349,7 @@ package final class Server {
             syncFailed(error)
             return
         }
-        syncEnded()
+        disk.syncEnded { log($0) }
         step(.synced(ticket))
     }
 

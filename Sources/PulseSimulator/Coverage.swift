@@ -36,6 +36,8 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case cancelRefusedForRoom
         case nearlyFullRefused
         case nearlyFullResumed
+        /// A life ended while a slot of the floor was being written.
+        case floorCutOff
         case syncPartlyLost
         case writeTornByKill
         case callStalled

@@ -9,7 +9,6 @@ import PulseNode
 /// What the shell sees of the syncs, as `Server+Disk` and `DiskWatch` do.
 struct SyncWatch {
     var began = MonotonicInstant(nanoseconds: 0)
-    var slowUntil = MonotonicInstant(nanoseconds: 0)
     /// The node was told that a sync has not come back.
     var isStallTold = false
     /// When the last such stall was over, as far as the node knows.
@@ -123,7 +122,6 @@ extension World {
         syncHeldUntil = nil
         if watch.isStallTold { watch.over = time }
         watch.isStallTold = false
-        watch.slowUntil = MonotonicInstant(nanoseconds: 0)
         struckBefore = disk.struck.count
         lateCalls = nil
         blockedAt = nil
@@ -145,13 +143,7 @@ extension World {
     }
 
     private func watchEnds() {
-        guard watchesSyncs,
-            time.milliseconds(since: watch.began) >= Limits.slowSyncMilliseconds
-        else { return }
-        let wasSlow = time < watch.slowUntil
-        watch.slowUntil = time.advanced(byMilliseconds: Limits.slowSyncMemoryMilliseconds)
-        if !wasSlow || watch.isStallTold { queue.add(.watch(life: life), at: time) }
-        queue.add(.watch(life: life), at: watch.slowUntil)
+        if watchesSyncs, watch.isStallTold { queue.add(.watch(life: life), at: time) }
     }
 
     /// Looks at the sync under way and tells the node what it makes of it.

@@ -70,6 +70,7 @@ extension World {
     func fall(_ crash: PlannedCrash) {
         trace("\(crash.kind.rawValue) after \(disk.operationCount) operations")
         counts.crashes += 1
+        if node?.shard.isWritingFloor == true { coverage.saw(.floorCutOff) }
         endLife()
         store.crash(&faults)
         if crash.kind == .powerLoss {
@@ -225,6 +226,7 @@ extension Job {
         case .log(.sealIndex): .deathInIndex
         case .log(.merge): .deathInMerge
         case .log(.discard): .deathInDiscard
+        case .log(.writeFloor): .floorCutOff
         case .log(.release): .deathInRelease
         case .flushStore, .scrub: .deathInOtherJob
         }

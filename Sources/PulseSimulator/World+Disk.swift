@@ -75,7 +75,6 @@ extension World {
             status.freeBytes = status.freeBytesLeast + Int64(disk.capacityBytes - usedBytes)
         }
         status.isStalled = watch.isStallTold
-        status.isSlow = time < watch.slowUntil
         step(.disk(status))
     }
 

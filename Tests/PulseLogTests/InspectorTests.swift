@@ -129,7 +129,7 @@ import Testing
             if index % 20 == 19 {
                 try driver.sync()
                 driver.failSpareJobs()
-                try driver.log.releaseSegments(
+                driver.log.releaseSegments(
                     below: driver.log.durablePosition,
                     jobs: &driver.jobs
                 )

@@ -164,10 +164,32 @@ final class LogDriver {
             do throws(StorageError) {
                 try job.perform(in: disk)
                 log.jobFinished(job.subject, failure: nil)
+                // As the next flush does: the floor's slots one by one, then the files.
+                log.requestRelease(into: &jobs)
             } catch {
                 log.jobFinished(job.subject, failure: error)
             }
         }
+    }
+
+    /// Performs the notes in the floor that were asked for, at most so many, and no other job.
+    ///
+    /// - Returns: How many there were.
+    func writeFloors(atMost most: Int = .max) throws(StorageError) -> Int {
+        var count = 0
+        while count < most, let at = jobs.firstIndex(where: { $0.subject == .floor }) {
+            let job = jobs.remove(at: at)
+            try job.perform(in: disk)
+            log.jobFinished(job.subject, failure: nil)
+            log.requestRelease(into: &jobs)
+            count += 1
+        }
+        return count
+    }
+
+    /// Whether files may go now.
+    var wantsFilesGone: Bool {
+        jobs.contains { if case .release = $0 { true } else { false } }
     }
 
     /// Runs background work until none is asked for any more.

@@ -27,12 +27,14 @@ final class NodeBench {
     private(set) var wake: MonotonicInstant?
     private(set) var drained = false
     private(set) var stopped: (code: Int32, reason: String)?
-    private var jobs: [(JobID, Job)] = []
+    private(set) var jobs: [(JobID, Job)] = []
     private var lastConnection: UInt64 = 0
     /// Syncs complete by themselves, as soon as the turn has ended.
     var syncsAtOnce = true
     /// What the store says to its next flush, instead of doing it.
     var failNextFlush: StorageError?
+    /// What the disk says to the next note in the floor.
+    var failNextFloor: StorageError?
 
     static let smtp = SMTPEndpoint(host: "mail.example.org", port: 25, security: .none)
     static var delivering: ProviderSettings {
@@ -102,6 +104,9 @@ final class NodeBench {
                 if case .flushStore = job, let planned = failNextFlush {
                     failNextFlush = nil
                     failure = planned
+                } else if job.isFloor, let planned = failNextFloor {
+                    failNextFloor = nil
+                    failure = planned
                 } else {
                     do throws(StorageError) {
                         try job.perform(in: directory, store: store)
@@ -109,14 +114,7 @@ final class NodeBench {
                 }
                 node.step(.jobFinished(id, failure: failure), at: now, into: &effects)
             } else if !pendingSyncs.isEmpty {
-                let ticket = pendingSyncs.removeFirst()
-                do {
-                    try node.shard.log.performSync()
-                } catch {
-                    stopped = (70, "\(error)")
-                    return
-                }
-                node.step(.synced(ticket), at: now, into: &effects)
+                guard performSync() else { return }
             } else if wake == now.monotonic {
                 wake = nil
                 node.step(.timeReached, at: now, into: &effects)
@@ -128,6 +126,24 @@ final class NodeBench {
             node.checkInvariants()
         }
         Issue.record("the node never comes to rest")
+    }
+
+    /// The oldest sync asked for; false when it fails, which stops the process.
+    private func performSync() -> Bool {
+        let ticket = pendingSyncs.removeFirst()
+        do {
+            try node.shard.log.performSync()
+        } catch {
+            stopped = (70, "\(error)")
+            return false
+        }
+        node.step(.synced(ticket), at: now, into: &effects)
+        return true
+    }
+
+    /// Lets every sync complete that was asked for, and no job.
+    func performSyncs() {
+        while !pendingSyncs.isEmpty, performSync() { endTurn() }
     }
 
     func pass(milliseconds: Int64) {

@@ -22,20 +22,25 @@ package struct DiskReport: Hashable, Sendable {
         self.isStalled = isStalled
     }
 
-    package func status(isSlow: Bool) -> DiskStatus {
+    package var status: DiskStatus {
         DiskStatus(
             freeBytes: space.freeBytes,
             totalBytes: space.totalBytes,
             storeWaitingBytes: storeWaitingBytes,
-            isStalled: isStalled,
-            isSlow: isSlow
+            isStalled: isStalled
         )
     }
 }
 
-/// The thread and what it shares with the loop: when the sync under way began, in an atomic, and
+/// The thread and what it shares with those who sync: when the syncs under way began, in atomics, and
 /// reports in a mailbox.
 package final class DiskWatch: Sendable {
+    /// Whose sync it is; each has one under way at most.
+    package enum Syncer: Sendable {
+        case log
+        case floor
+    }
+
     package let reports: Mailbox<DiskReport>
     private let shared: Shared
     private let thread: OperatingThread
@@ -49,12 +54,26 @@ package final class DiskWatch: Sendable {
     private final class Shared: Sendable {
         let path: String
         /// Monotonic nanoseconds; 0 while no sync is under way.
-        let syncBegan = Atomic<UInt64>(0)
+        let logBegan = Atomic<UInt64>(0)
+        let floorBegan = Atomic<UInt64>(0)
         let stop: OwnedDescriptor
 
         init(path: String, stop: consuming OwnedDescriptor) {
             self.path = path
             self.stop = stop
+        }
+
+        func note(_ began: UInt64, of syncer: Syncer) {
+            switch syncer {
+            case .log: logBegan.store(began, ordering: .relaxed)
+            case .floor: floorBegan.store(began, ordering: .relaxed)
+            }
+        }
+
+        /// When the sync that has been under way for longest began; nil when none is.
+        var oldest: UInt64? {
+            let all = [logBegan.load(ordering: .relaxed), floorBegan.load(ordering: .relaxed)]
+            return all.filter { $0 != 0 }.min()
         }
     }
 
@@ -80,11 +99,12 @@ package final class DiskWatch: Sendable {
         }
     }
 
-    package func syncBegan(at instant: MonotonicInstant) {
-        shared.syncBegan.store(max(1, instant.nanoseconds), ordering: .relaxed)
+    /// From any thread.
+    package func syncBegan(_ syncer: Syncer = .log, at instant: MonotonicInstant) {
+        shared.note(max(1, instant.nanoseconds), of: syncer)
     }
 
-    package func syncEnded() { shared.syncBegan.store(0, ordering: .relaxed) }
+    package func syncEnded(_ syncer: Syncer = .log) { shared.note(0, of: syncer) }
 
     package func stop() {
         var one: UInt64 = 1
@@ -102,11 +122,10 @@ package final class DiskWatch: Sendable {
         var stalledSince: UInt64 = 0
         var tick = 0
         while !waitForStop(shared.stop.rawValue) {
-            let began = shared.syncBegan.load(ordering: .relaxed)
-            let waited = SystemClocks.monotonic().milliseconds(
-                since: MonotonicInstant(nanoseconds: began)
-            )
-            let isStalled = began != 0 && waited >= Limits.stalledSyncMilliseconds
+            let now = SystemClocks.monotonic()
+            let began = shared.oldest ?? now.nanoseconds
+            let waited = now.milliseconds(since: MonotonicInstant(nanoseconds: began))
+            let isStalled = waited >= Limits.stalledSyncMilliseconds
             if isStalled, stalledSince != began {
                 stalledSince = began
                 stalled(waited)

@@ -24,7 +24,7 @@ extension TortureBench {
                 for _ in 0...random.below(4) { try settle(shard) }
                 if random.below(2) == 0 { try commit(shard) }
             case 800..<860: try performJob(shard)
-            case 860..<885: try writeFloor(shard)
+            case 860..<885: requestFloor(shard)
             case 885..<945: try release(shard)
             case 945..<955: try saveTemplate(shard)
             case 955..<975: try performSync()
@@ -177,6 +177,7 @@ extension TortureBench {
         var failure: StorageError?
         do throws(StorageError) { try job.perform(in: disk) } catch { failure = error }
         try shard.jobFinished(job, failure: failure)
+        ghost.vouch(for: shard.log.notedPosition.rawValue)
     }
 
     func flushStore(_ shard: Shard) throws(ShardError) {
@@ -190,9 +191,9 @@ extension TortureBench {
         }
     }
 
-    private func writeFloor(_ shard: Shard) throws(ShardError) {
-        try shard.writeFloor()
-        ghost.vouch(for: shard.log.durablePosition.rawValue)
+    private func requestFloor(_ shard: Shard) {
+        shard.requestFloor()
+        jobs += shard.takeLogJobs()
     }
 
     func release(_ shard: Shard) throws(ShardError) {

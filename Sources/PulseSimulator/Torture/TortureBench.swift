@@ -113,6 +113,8 @@ package final class TortureBench {
     package func finish(_ end: End) throws(ShardError) {
         if end == .clean, let shard {
             if ticket != nil { try completeSync() }
+            // A stop waits for the floor that is being written.
+            while shard.log.isWritingFloor { try performJob(shard) }
             try shard.close()
             ghost.vouch(for: shard.log.durablePosition.rawValue)
             try answerDurable()
