@@ -172,7 +172,7 @@ let package = Package(
             exclude: ["Sinks"]
         ),
         tests("BenchTests", ["PulseCore", "PulseBench"]),
-        tests("FuzzTests", ["FuzzTargets"]),
+        tests("FuzzTests", ["FuzzTargets", "PulseBroker", "PulseCore"]),
         tests("HouseTests", ["PulseCore"]),
     ] + fuzzer,
     cxxLanguageStandard: .cxx20

@@ -1,7 +1,7 @@
 // The fold of entries into state: records and commands in any order, with any content.
 
-import PulseBroker
-import PulseCore
+package import PulseBroker
+package import PulseCore
 import PulseLog
 import TestDoubles
 
@@ -23,29 +23,32 @@ extension FuzzTarget {
             try require(read != nil, "a state that was reached can be read")
             try require(read?.encoded() == first.bytes, "and is the same then")
         },
-        seeds: {
-            var script = Script()
-            script.add(0, bytes: 1)
-            script.add(field: encoded(seedCommands[0]))
-            script.add(1, bytes: 1)
-            script.bytes += [UInt8(seedStream.rawValue & 3), 1, 0, 0]
-            for command in seedCommands.dropFirst() {
-                script.add(0, bytes: 1)
-                script.add(field: encoded(command))
-            }
-            return [script.bytes]
-        }
+        seeds: { [SeedStory.script(SeedStory.whole), SeedStory.script(SeedStory.holed)] }
     )
 
-    static func foldedSeedState() throws -> ShardState {
-        var state = ShardState(segmentBytes: 64 << 20)
-        for seed in try fold.seeds() {
-            var rows = StateBatch()
-            for (header, body) in scriptedEntries(seed) {
-                try body.withUnsafeBytes { _ = try state.apply(header, $0, rows: &rows) }
+    private static let segmentBytes = 64 << 20
+
+    /// The state that a script leads to, and all rows that were put on the way.
+    ///
+    /// - Throws: ``StateError`` when an entry of it is refused.
+    package static func folded(
+        _ script: [UInt8]
+    ) throws -> (state: ShardState, rows: [StateRow]) {
+        var state = ShardState(segmentBytes: segmentBytes)
+        var rows: [StateRow] = []
+        for (header, body) in scriptedEntries(script) {
+            var batch = StateBatch()
+            try body.withUnsafeBytes { _ = try state.apply(header, $0, rows: &batch) }
+            for case .put(let key, let value) in batch.changes {
+                rows.append(StateRow(key: key, value: value))
             }
         }
-        return state
+        return (state, rows)
+    }
+
+    /// The bodies of a script's command entries.
+    package static func commands(ofFold script: [UInt8]) -> [[UInt8]] {
+        scriptedEntries(script).filter { $0.0.kind == .command }.map(\.1)
     }
 
     private struct Folded {
@@ -55,7 +58,7 @@ extension FuzzTarget {
     }
 
     private static func foldAll(_ entries: [(EntryHeader, [UInt8])]) -> Folded {
-        var state = ShardState(segmentBytes: 64 << 20)
+        var state = ShardState(segmentBytes: segmentBytes)
         var rows: [String] = []
         for (header, body) in entries {
             var batch = StateBatch()
@@ -68,7 +71,8 @@ extension FuzzTarget {
         return Folded(bytes: state.encoded(), rows: rows, isWhole: true)
     }
 
-    /// 0, commands; or 1, lane, count, delays: a batch at the next offset of a stream.
+    /// Even, then commands; odd, then place, count and delays: a batch at the next offset of a stream, or
+    /// behind some that are left out; a gap, with how far it reaches and its body; or the next segment.
     private static func scriptedEntries(_ bytes: [UInt8]) -> [(EntryHeader, [UInt8])] {
         guard let template = anyHeader else { return [] }
         var draw = Draw(bytes)
@@ -80,22 +84,34 @@ extension FuzzTarget {
             header.position = LogPosition(position)
             header.wall = WallTimestamp(milliseconds: 500)
             let body: [UInt8]
-            if draw.byte() & 1 == 0 {
+            let operation = draw.byte()
+            if operation == FoldScript.nextSegment {
+                position = (position / UInt64(segmentBytes) + 1) * UInt64(segmentBytes) + 4096
+                continue
+            }
+            if operation == FoldScript.gap {
+                let reach = draw.number(bytes: 4) & ~7
+                body = FoldScript.gapBody(&draw)
+                header.kind = .gap
+                header.recordCount = 0
+                let stored = UInt64(EntryHeader.bytes + (body.count + 7) & ~7)
+                header.baseOffset = Offset(Int64(position + stored + reach))
+            } else if operation & 1 == 0 {
                 body = draw.field()
                 header.kind = .command
                 header.recordCount = 0
                 header.baseOffset = Offset(0)
             } else {
-                let place = draw.byte() & 15
-                let lane = Lane(rawValue: place & 3) ?? .normal
+                let choice = draw.byte()
+                let place = choice & 15
                 header.kind = .recordBatch
                 header.stream = StreamID(
                     topic: TopicID(UInt16(place >> 2) + 1),
                     partition: PartitionID(0),
-                    lane: lane
+                    lane: Lane(rawValue: place & 3) ?? .normal
                 )
                 header.recordCount = Int(draw.byte() & 15) + 1
-                header.baseOffset = Offset(ends[place] ?? 0)
+                header.baseOffset = Offset((ends[place] ?? 0) + Int64(choice >> 4))
                 ends[place] = header.baseOffset.rawValue + Int64(header.recordCount)
                 body = records(header.recordCount, &draw)
             }

@@ -3,7 +3,8 @@
 package import PulseCore
 
 extension Command {
-    private enum Kind: UInt8 {
+    /// What a command begins with.
+    package enum Kind: UInt8, CaseIterable, Sendable {
         case intent = 1
         case delivered = 2
         case held = 3
@@ -83,7 +84,7 @@ extension Command {
         bytes.patch(at: lengthAt, littleEndian: UInt32(bytes.count - lengthAt - 4))
     }
 
-    private var kind: Kind {
+    package var kind: Kind {
         switch self {
         case .intent: .intent
         case .delivered: .delivered
@@ -270,15 +271,19 @@ extension TemplateRow {
         guard let channel = reader.byte().flatMap(Channel.init(rawValue:)),
             let savedAt: Int64 = reader.littleEndian(), let name = reader.string16(),
             let subject = reader.string16(),
-            let textCount: UInt32 = reader.littleEndian(), let text = reader.take(Int(textCount)),
-            let htmlCount: UInt32 = reader.littleEndian(), let html = reader.take(Int(htmlCount))
+            let textCount: UInt32 = reader.littleEndian(),
+            let textBytes = reader.take(Int(textCount)),
+            let htmlCount: UInt32 = reader.littleEndian(),
+            let htmlBytes = reader.take(Int(htmlCount)),
+            let text = String(validating: textBytes, as: UTF8.self),
+            let html = String(validating: htmlBytes, as: UTF8.self)
         else { return nil }
         self.init(
             name: name,
             channel: channel,
             subject: subject,
-            text: text.text,
-            html: html.text,
+            text: text,
+            html: html,
             savedAt: WallTimestamp(milliseconds: savedAt)
         )
     }

@@ -79,7 +79,7 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
                 var fields = ByteReader(value)
                 guard let attempt: UInt16 = fields.littleEndian(),
                     let reason = fields.byte().flatMap(HoldReason.init(rawValue:)),
-                    let position: UInt64 = fields.littleEndian()
+                    let position: UInt64 = fields.littleEndian(), fields.isAtEnd
                 else { return nil }
                 return HeldRow(
                     message: MessageKey(

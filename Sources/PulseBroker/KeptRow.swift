@@ -31,7 +31,8 @@ package enum WaitingRow {
     package static func due(in value: [UInt8]) -> WallTimestamp? {
         value.withUnsafeBytes { bytes -> WallTimestamp? in
             var reader = ByteReader(bytes)
-            return reader.littleEndian(Int64.self).map { WallTimestamp(milliseconds: $0) }
+            guard let due: Int64 = reader.littleEndian(), reader.isAtEnd else { return nil }
+            return WallTimestamp(milliseconds: due)
         }
     }
 
@@ -247,9 +248,11 @@ package struct EndedRow: Hashable, Sendable {
             guard let wall: Int64 = reader.littleEndian(),
                 let rest = reader.take(reader.remaining)
             else { return nil }
-            var found: Command?
-            guard Command.forEach(in: rest, { found = $0 }), let found else { return nil }
-            return StoryStep(at: WallTimestamp(milliseconds: wall), command: found)
+            var found: [Command] = []
+            guard Command.forEach(in: rest, { found.append($0) }), found.count == 1 else {
+                return nil
+            }
+            return StoryStep(at: WallTimestamp(milliseconds: wall), command: found[0])
         }
     }
 

@@ -193,25 +193,18 @@ package struct ShardInspection {
     }
 
     private mutating func count(_ row: StateRow) {
-        let kind = Kind(row.key)
-        switch kind {
-        case .held:
-            guard let held = HeldRow(row) else { return unreadable(row) }
-            if held.reason == .scheduled { rows.scheduled += 1 } else { rows.held += 1 }
-        case .dead:
-            if DeadRow(row) == nil { return unreadable(row) }
-            rows.dead += 1
-        case .template:
-            let template = row.value.withUnsafeBytes { value in
-                var reader = ByteReader(value)
-                return TemplateRow(&reader)
-            }
-            if template == nil { return unreadable(row) }
-            rows.templates += 1
-        case .message: rows.others += 1
-        case .other:
-            if !Self.singleKeys.contains(row.key) { rows.others += 1 }
+        guard !Self.singleKeys.contains(row.key) else { return }
+        guard row.key.first.flatMap(StoredRow.Kind.init(rawValue:)) != nil else {
+            rows.others += 1
             return
+        }
+        guard let stored = StoredRow(row) else { return unreadable(row) }
+        switch stored {
+        case .held(let held):
+            if held.reason == .scheduled { rows.scheduled += 1 } else { rows.held += 1 }
+        case .dead: rows.dead += 1
+        case .template: rows.templates += 1
+        default: rows.others += 1
         }
         guard expected != nil, expected?.removeValue(forKey: row.key) != row.value else { return }
         problems.append("a row is not what the log tells; its key is \(Self.text(row.key))")
@@ -223,19 +216,5 @@ package struct ShardInspection {
 
     private static func text(_ key: [UInt8]) -> String {
         key.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
-    }
-
-    private enum Kind {
-        case held, dead, template, message, other
-
-        init(_ key: [UInt8]) {
-            switch key.first {
-            case 0x68: self = .held
-            case 0x64: self = .dead
-            case 0x74: self = .template
-            case 0x77, 0x6B, 0x78, 0x65, 0x79, 0x71, 0x6A: self = .message
-            default: self = .other
-            }
-        }
     }
 }

@@ -14,6 +14,8 @@ extension ShardState {
     /// Version 3, and behind it the clock and the keys that outlive their records; written only where there
     /// is anything to say of either.
     static let clockVersion: UInt8 = 4
+    /// What a start can begin with.
+    package static let readableVersions: ClosedRange<UInt8> = 1...clockVersion
 
     /// How many of a ledger's fields a version has, in their order.
     private static func ledgerFields(_ version: UInt8) -> Int {
@@ -104,7 +106,7 @@ extension ShardState {
     }
 
     private init?(_ reader: inout ByteReader) {
-        guard let version = reader.byte(), (1...Self.clockVersion).contains(version),
+        guard let version = reader.byte(), Self.readableVersions.contains(version),
             let applied: UInt64 = reader.littleEndian(),
             let streamCount: UInt32 = reader.littleEndian()
         else { return nil }

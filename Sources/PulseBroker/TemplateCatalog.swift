@@ -78,14 +78,15 @@ package struct TemplateCatalog: Sendable {
         return bytes
     }
 
-    private static func revision(from row: StateRow) -> TemplateRevision? {
+    static func revision(from row: StateRow) -> TemplateRevision? {
         guard row.key.count > 10 else { return nil }
         let position = row.key.suffix(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         return row.value.withUnsafeBytes { value in
             var reader = ByteReader(value)
-            return TemplateRow(&reader).map {
-                TemplateRevision(row: $0, position: LogPosition(position))
-            }
+            guard let template = TemplateRow(&reader), reader.isAtEnd,
+                row.key == key(template.name, LogPosition(position))
+            else { return nil }
+            return TemplateRevision(row: template, position: LogPosition(position))
         }
     }
 }

@@ -11,27 +11,27 @@
 //
 // Source: spec/03-storage.md, "Floor".
 
-import PulseCore
+package import PulseCore
 
-struct Floor: Hashable, Sendable {
+package struct Floor: Hashable, Sendable {
     static let magic: UInt64 = 0x524C_4645_534C_5550
     static let slotBytes = 4096
     static let fileBytes = 2 * slotBytes
 
-    var sequence: UInt64
-    var identity: LogIdentity
-    var position: UInt64
+    package var sequence: UInt64
+    package var identity: LogIdentity
+    package var position: UInt64
     /// The chain of the entry that begins, or would begin, at `position`.
-    var chain: UInt32
+    package var chain: UInt32
     /// Where the oldest segment begins that must still exist; nil in a slot of format minor 0.
-    var first: UInt64?
+    package var first: UInt64?
     /// A torn tail that is being cut; nil when none is.
-    var cut: Cut?
+    package var cut: Cut?
 
     /// Everything from `position` on goes; `chain` is the next entry's there.
-    struct Cut: Hashable, Sendable {
-        var position: UInt64
-        var chain: UInt32
+    package struct Cut: Hashable, Sendable {
+        package var position: UInt64
+        package var chain: UInt32
     }
 
     private static let formatMinor: UInt16 = 1
@@ -81,7 +81,7 @@ struct Floor: Hashable, Sendable {
     }
 
     /// Writes this slot and syncs it, making the file when there is none to write into.
-    func write(in directory: any LogDirectory, makesFile: Bool) throws(StorageError) {
+    package func write(in directory: any LogDirectory, makesFile: Bool) throws(StorageError) {
         let buffer = RawBuffer(capacity: Self.fileBytes)
         buffer.zero(0..<Self.fileBytes)
         let start = slot * Self.slotBytes
@@ -97,7 +97,7 @@ struct Floor: Hashable, Sendable {
 
     /// Says the same once more, in the other slot and without an announced cut: then either slot alone
     /// tells of it, and nothing older is left that a damaged slot could bring back.
-    func restated(in directory: any LogDirectory) throws(LogError) -> Floor {
+    package func restated(in directory: any LogDirectory) throws(LogError) -> Floor {
         var next = self
         next.sequence += 1
         next.cut = nil
@@ -107,20 +107,20 @@ struct Floor: Hashable, Sendable {
     }
 
     /// What the file's two slots hold.
-    struct Slots {
-        var best: Floor?
+    package struct Slots {
+        package var best: Floor?
         /// The other slot, where it verifies.
-        var other: Floor?
+        package var other: Floor?
         /// Slots that hold bytes but do not verify: one may be a write that a crash cut short.
-        var unreadable: [Int] = []
+        package var unreadable: [Int] = []
         /// The medium could not read one of them: what it says is not known.
         var isUnread = false
         /// Nothing newer than `best` can have been there: the other slot holds what was written just
         /// before it, or was never written.
-        var isWhole = false
+        package var isWhole = false
     }
 
-    static func read(_ file: any LogFile) throws(LogError) -> Slots {
+    package static func read(_ file: any LogFile) throws(LogError) -> Slots {
         var slots = Slots()
         let buffer = RawBuffer(capacity: fileBytes)
         buffer.zero(0..<fileBytes)
@@ -159,10 +159,10 @@ struct Floor: Hashable, Sendable {
 
 extension Floor.Slots {
     /// Where the log must begin. Only two whole slots say so: a damaged one may have said more.
-    var first: UInt64? { isWhole ? best?.first : nil }
+    package var first: UInt64? { isWhole ? best?.first : nil }
 
     /// - Throws: ``LogError/foreign(file:byte:expected:found:)`` when it is another log's.
-    func owned(by identity: LogIdentity) throws(LogError) -> Floor.Slots {
+    package func owned(by identity: LogIdentity) throws(LogError) -> Floor.Slots {
         guard let floor = best, floor.identity != identity else { return self }
         throw .foreign(
             file: LogFileName.floorName,
