@@ -12,7 +12,7 @@ FORMATTED = Package.swift Sources Tests Fuzz examples
 .PHONY: help setup build release run test sim torture torture-long soak mutants crash-test \
 	crash-test-long ten-million full-disk-test sync-failure-test damage-test damage-test-long \
 	retention-test retention-test-long bench bench-accept fuzz fuzz-all \
-	fuzz-minimise asan tsan fmt lint check clean
+	fuzz-check fuzz-minimise asan tsan fmt lint check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ fuzz: ## Fuzz one reader: TARGET=name SECONDS=60 (spec/10-fuzzing.md)
 fuzz-all: ## Fuzz every reader: MINUTES=20 each
 	Scripts/fuzz.sh build
 	Scripts/fuzz.sh all $(or $(MINUTES),20)
+
+fuzz-check: ## Check that the fuzzers build and that each runs
+	Scripts/fuzz.sh check
 
 fuzz-minimise: ## Fold what fuzzers found into the corpus
 	Scripts/fuzz.sh minimise

@@ -19,8 +19,8 @@ package struct FuzzTarget: Sendable {
 
     /// All of them, in the order of the table in spec/10-fuzzing.md.
     package static let all: [FuzzTarget] = [
-        .batch, .recovery, .index, .state, .command, .fold, .frame, .session, .client, .http, .json,
-        .envelope, .template, .configuration, .mail,
+        .batch, .recovery, .floor, .index, .state, .rows, .command, .fold, .frame, .session,
+        .client, .http, .json, .envelope, .template, .configuration, .mail,
     ]
 
     package static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }

@@ -104,7 +104,11 @@ package struct HeldQueue: Sendable {
         until: MonotonicInstant? = nil
     ) {
         // A day at most: a far row comes round again, and a wait cannot overflow.
-        var wait = min(max(0, row.due.milliseconds - now.wall.milliseconds), 86_400_000)
+        let isDue = row.due <= now.wall
+        let (ahead, isFar) = row.due.milliseconds.subtractingReportingOverflow(
+            now.wall.milliseconds
+        )
+        var wait = isDue ? 0 : min(isFar ? .max : ahead, 86_400_000)
         if Mutant.isOn(.heldEarly) { wait = max(0, wait - 1000) }
         var instant = now.monotonic.advanced(byMilliseconds: wait)
         if let until { instant = min(instant, max(until, now.monotonic)) }

@@ -44,9 +44,11 @@ extension Shard {
         balance.ready = UInt64(
             open - origins.fresh + queue.waitingFromHeld + queue.waitingFromScheduled
         )
-        balance.held = ledger.heldRows - UInt64(queue.waitingFromHeld + origins.held)
-        balance.scheduled =
-            ledger.scheduledRows - UInt64(queue.waitingFromScheduled + origins.scheduled)
+        // A damaged store may show rows that nobody counted: the ledger does not balance then.
+        let held = UInt64(queue.waitingFromHeld + origins.held)
+        let scheduled = UInt64(queue.waitingFromScheduled + origins.scheduled)
+        balance.held = ledger.heldRows - min(held, ledger.heldRows)
+        balance.scheduled = ledger.scheduledRows - min(scheduled, ledger.scheduledRows)
         return balance
     }
 

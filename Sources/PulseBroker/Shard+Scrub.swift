@@ -130,7 +130,7 @@ extension Shard {
             var reader = ByteReader(bytes)
             guard let pass: UInt64 = reader.littleEndian(),
                 let began: Int64 = reader.littleEndian(), let isReached = reader.byte(),
-                let reached: UInt64 = reader.littleEndian(), reader.isAtEnd
+                let reached: UInt64 = reader.littleEndian(), reader.isAtEnd, pass < .max
             else { return none }
             return ScrubProgress(
                 pass: pass,

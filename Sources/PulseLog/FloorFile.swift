@@ -37,6 +37,7 @@ package struct Floor: Hashable, Sendable {
     private static let formatMinor: UInt16 = 1
     /// Byte 45 has the major number less one, so that slots of the first programs have 1.
     static let formatMajor: UInt16 = 1
+    package static let sequenceMax = UInt64(Int64.max)
     private static let cutFlag: UInt16 = 1
 
     /// The slot this sequence number is written to.
@@ -67,6 +68,8 @@ package struct Floor: Hashable, Sendable {
             CRC32C.of(UnsafeRawBufferPointer(start: bytes, count: 4092))
                 == bytes.little(4092, as: UInt32.self)
         else { return nil }
+        // Nobody has written so many: one more would not be the next.
+        guard bytes.little(8, as: UInt64.self) <= sequenceMax else { return nil }
         let minor: UInt8 = bytes.little(44)
         let flags: UInt16 = bytes.little(46)
         return Floor(

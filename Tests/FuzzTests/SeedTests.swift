@@ -52,4 +52,11 @@ import Testing
         let versions = try seeds("state").map { $0[0] }
         #expect(versions.max() == ShardState.readableVersions.upperBound)
     }
+
+    @Test func `rows of every kind are among the seeds, and each is read`() throws {
+        let rows = try FuzzTarget.seedRows()
+        let kinds = rows.compactMap { StoredRow($0)?.kind }
+        #expect(kinds.count == rows.count)
+        #expect(Set(kinds) == Set(StoredRow.Kind.allCases))
+    }
 }
