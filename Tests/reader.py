@@ -50,7 +50,7 @@ COMMANDS = {1: "intent " + STEP, 2: "delivered " + STEP + "code:i detail:s", 9: 
             5: "template channel:B saved:q name:s subject:s text:t html:t", 8: "kept stream:I offset:q row:r",
             6: "group group:H topic:H name:s count:I starts:r", 13: "clock_set milliseconds:q cause:B",
             14: "told wall:q end:r", 15: "remembered to:Q count:I keys:r", 16: "keys_over to:Q count:I keys:r",
-            11: "expired group:H stream:I from:q to:q count:I rows:r"}
+            11: "expired group:H stream:I from:q to:q count:I rows:r", 17: "settled rows:r"}
 def commands(body):
     at = 0
     while at < len(body):

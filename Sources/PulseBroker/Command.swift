@@ -109,6 +109,8 @@ package enum Command: Hashable, Sendable {
     case keysOver(KeysOver)
     /// The wall clock is ahead of steady time by so many milliseconds more, from this entry on.
     case clockSet(byMilliseconds: Int64, ClockCause)
+    /// The first start after a repair: where streams go on, and counts are settled here.
+    case settled(Reckoning)
 
     /// What every command about a message carries.
     package struct Step: Hashable, Sendable {
@@ -152,8 +154,18 @@ package enum Command: Hashable, Sendable {
             .dead(let step, _, _, _, _), .cancelled(let step):
             step
         case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot,
-            .clockSet, .told, .remembered, .keysOver:
+            .clockSet, .told, .remembered, .keysOver, .settled:
             nil
+        }
+    }
+
+    /// The highest number of a group that the command takes to exist; nil when it names none.
+    var latestGroup: GroupID? {
+        switch self {
+        case .told(_, let command): command.latestGroup
+        case .kept(let record): (record.ready + record.waiting).max()
+        case .expired(let expiry): expiry.group
+        default: step?.message.group
         }
     }
 }

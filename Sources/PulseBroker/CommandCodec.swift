@@ -21,6 +21,7 @@ extension Command {
         case told = 14
         case remembered = 15
         case keysOver = 16
+        case settled = 17
     }
 
     /// Appends this command, framed.
@@ -80,6 +81,7 @@ extension Command {
             command.append(to: &bytes)
         case .remembered(let piece): piece.append(to: &bytes)
         case .keysOver(let over): over.append(to: &bytes)
+        case .settled(let reckoning): reckoning.append(to: &bytes)
         }
         bytes.patch(at: lengthAt, littleEndian: UInt32(bytes.count - lengthAt - 4))
     }
@@ -102,6 +104,7 @@ extension Command {
         case .told: .told
         case .remembered: .remembered
         case .keysOver: .keysOver
+        case .settled: .settled
         }
     }
 
@@ -201,6 +204,8 @@ extension Command {
             command = KeyPiece(&reader).map { .remembered($0) }
         case .keysOver:
             command = KeysOver(&reader).map { .keysOver($0) }
+        case .settled:
+            command = Reckoning(&reader).map { .settled($0) }
         }
         return reader.isAtEnd ? command : nil
     }

@@ -13,7 +13,7 @@ package struct SavedState: Hashable, Sendable {
         hash = encoded.withUnsafeBytes { XXH3.hash($0, seed: 0) }
     }
 
-    init(_ state: ShardState) { self.init(state.applied, encoded: state.encoded()) }
+    package init(_ state: ShardState) { self.init(state.applied, encoded: state.encoded()) }
 
     /// Sixteen hexadecimal digits.
     package var hashText: String {

@@ -1,25 +1,79 @@
-// After a repair: the state learns what is lost, and its rows and counts are brought in line with what the
-// log still says. Once, at the first start after the repair.
+// After a repair: the state learns what is lost, the log learns what the state knew, and rows and counts
+// are brought in line with what the log says. Decided once, at the first start after the repair, and
+// written down as the command `settled`: every later fold does it again at that place.
 
 import PulseCore
 import PulseLog
 
 extension Shard {
-    /// Takes in gaps that lie below what was folded already, and settles the counts.
-    func settleGaps() throws(ShardError) {
+    /// Takes in gaps that lie below what was folded already.
+    func foldLateGaps() {
         for gap in log.gaps where gap.position < state.applied { state.fold(gap) }
-        guard state.isUnsettled, !log.isReadOnly else { return }
+    }
+
+    /// What is known where the log ends, for the log to tell: an unsettled state is settled when it has
+    /// folded that in. Nil when there is nothing to tell, or it was told.
+    func reckoningIfDue() throws(ShardError) -> Reckoning? {
+        guard !state.gaps.isEmpty else { return nil }
+        let reckoning = try reckoning()
+        // A state that an older program has settled may know of offsets to be left out.
+        let leavesOut = reckoning.streams.contains { $0.end < $0.next }
+        return state.isUnsettled || leavesOut ? reckoning : nil
+    }
+
+    private func reckoning() throws(ShardError) -> Reckoning {
+        var streams: [Reckoning.Stream] = []
+        for (stream, end) in state.streams {
+            let lostFrom = try firstUntold(of: stream, end)
+            let newest = try fromLog { () throws(LogError) in
+                lostFrom > Offset(0) ? try placeOf(stream, lostFrom.advanced(by: -1)) : nil
+            }
+            let next = end.advanced(by: Int(state.reserved(stream, newest: newest ?? .zero)))
+            streams.append(
+                Reckoning.Stream(
+                    stream: stream,
+                    gap: lostFrom < next ? state.gapBehind(newest ?? .zero) : .zero,
+                    lostFrom: lostFrom,
+                    end: end,
+                    next: next
+                )
+            )
+        }
+        return Reckoning(accepted: state.ledgers.map(\.accepted), streams: streams)
+    }
+
+    /// From where on neither the log, nor a row, nor a gap tells of a stream's records; its end when all
+    /// are told of.
+    private func firstUntold(
+        of stream: StreamID,
+        _ end: Offset
+    ) throws(ShardError) -> Offset {
+        guard stream.lane != .dead else { return end }
+        var first = end
+        while first > state.book.keptBelow(stream) {
+            let newest = first.advanced(by: -1)
+            guard state.lostRange(stream, newest) == nil, try !has(stream, newest) else { break }
+            first = newest
+        }
+        return first
+    }
+
+    /// Brings rows and counts in line with the log as far as it is folded in, right behind `settled`.
+    func settle() throws(ShardError) {
+        isSettlementDue = false
+        // Damage that was met since may hide what a row depends on: the start after its repair settles.
+        guard !log.isReadOnly else { return }
         var batch = StateBatch()
         var scheduled = [UInt64](repeating: 0, count: Channel.allCases.count)
         var held = scheduled
         var waiting: [HeldRow] = []
         try settleKept(into: &batch)
         try forEachRow(from: [0x68], below: [0x69]) { row throws(ShardError) in
-            guard let row = HeldRow(row), let group = state.group(row.message.group) else { return }
-            guard try isCurrent(row) else {
-                HeldRow.delete(row.message, due: row.due, from: &batch)
-                return
-            }
+            guard let row = HeldRow(row) else { return }
+            // Of a group whose creation is lost nothing waits.
+            guard let group = state.group(row.message.group),
+                group.index(of: row.message.stream) != nil, try isCurrent(row)
+            else { return HeldRow.delete(row.message, due: row.due, from: &batch) }
             waiting.append(row)
             guard group.isDelivery, let channel = Channel(topic: group.topic) else { return }
             let index = Int(channel.rawValue) - 1
@@ -63,32 +117,20 @@ extension Shard {
         batch = changes
     }
 
-    /// Where each stream goes on: behind its end, and behind what gaps may have swallowed of it.
-    func reserveOffsets() throws(ShardError) {
-        for (stream, end) in state.streams {
-            var newest: LogPosition?
-            if end > Offset(0) {
-                newest = try fromLog { () throws(LogError) in
-                    try placeOf(stream, end.advanced(by: -1))
-                }
-            }
-            let count = state.reserved(stream, newest: newest ?? .zero)
-            nextOffsets[stream] = Offset(end.rawValue + count)
-        }
-    }
-
-    /// The offset of the stream's next record.
+    /// The offset of the stream's next record: behind its end, which a settled state knows; one that nobody
+    /// knows of begins behind what gaps may have swallowed of it.
     func nextOffset(of stream: StreamID) -> Offset {
-        nextOffsets[stream] ?? Offset(state.reserved(stream, newest: .zero))
+        if let next = nextOffsets[stream] { return next }
+        return max(state.end(of: stream), state.leftOut(by: stream))
     }
 
-    /// Whether a row still says where its message is, as far as the log tells.
+    /// Whether a row still says where its message is, as far as the log tells that is folded in.
     private func isCurrent(_ row: HeldRow) throws(ShardError) -> Bool {
         let message = row.message
         guard state.lostRange(message.stream, message.offset) == nil,
             try has(message.stream, message.offset)
         else { return false }
-        let newest = try newestCommand(of: message)
+        let newest = try newestCommand(of: message, below: state.applied)
         switch newest {
         case .delivered, .dead, .cancelled: return false
         case .held(_, let due, _, _, _): return due == row.due

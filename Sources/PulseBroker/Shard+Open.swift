@@ -70,8 +70,8 @@ extension Shard {
         )
         shard.scrubbing = Scrubbing(try scrubProgress(in: store, at: now))
         if let range = loaded.unread { shard.holdUpgrade(because: range) }
+        shard.foldLateGaps()
         try shard.applyDurable(at: now)
-        try shard.settleGaps()
         shard.restored = RestoredState(
             state: SavedState(shard.state),
             replayedFrom: loaded.state.applied,
@@ -79,7 +79,6 @@ extension Shard {
         )
         shard.isOpening = false
         shard.clockWatch = ClockWatch(shard.state.clock, at: now)
-        try shard.reserveOffsets()
         if shard.recovery.damaged.isEmpty { try shard.begin(at: now) }
         do throws(StorageError) {
             shard.addQueues(at: now)
@@ -192,6 +191,9 @@ extension Shard {
     /// Writes the command that a process began, and the delivery groups when they do not exist yet.
     private func begin(at now: Now) throws(ShardError) {
         try findClock(at: now)
+        if let reckoning = try reckoningIfDue() {
+            Command.settled(reckoning).append(to: &turnCommands)
+        }
         Command.started(at: now.wall).append(to: &turnCommands)
         var next = UInt16(state.groups.count + 1)
         for channel in Channel.allCases
@@ -207,7 +209,7 @@ extension Shard {
         guard let ticket = try flush(at: now) else {
             // A full disk: what there is is served, and this is written when there is room. A log that
             // was never begun cannot be.
-            guard state.groups.count >= Channel.allCases.count else {
+            guard state.groups.count >= Channel.allCases.count, !state.isUnsettled else {
                 throw .log(.diskFull(file: "of the first entries"))
             }
             return

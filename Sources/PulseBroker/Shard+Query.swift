@@ -157,6 +157,8 @@ extension Shard {
         guard place.offset < state.end(of: place.stream) else {
             // What lies behind damage was not folded in: that it never was cannot be said.
             if let range = log.damaged.first { throw .log(.damaged(range)) }
+            // Nothing tells of its stream: it may have begun, and ended, in a gap.
+            if place.offset < state.leftOut(by: place.stream) { throw .lost(id) }
             return nil
         }
         if state.lostRange(place.stream, place.offset) != nil { throw .lost(id) }
@@ -246,8 +248,12 @@ extension Shard {
         return [last]
     }
 
-    func stepsInLog(of key: MessageKey, all: Bool) throws(LogError) -> [StoryStep] {
-        var position = try newestStepInLog(of: key)
+    func stepsInLog(
+        of key: MessageKey,
+        all: Bool,
+        below end: LogPosition = LogPosition(.max)
+    ) throws(LogError) -> [StoryStep] {
+        var position = try newestStepInLog(of: key, below: min(end, log.durablePosition))
         var steps: [StoryStep] = []
         // What lies before the oldest segment was told in entries that retention has let go; a repair may
         // have given one up too.
@@ -276,11 +282,26 @@ extension Shard {
         try newestStep(of: key)?.command
     }
 
+    /// The newest command about a message in an entry below a position.
+    func newestCommand(
+        of key: MessageKey,
+        below end: LogPosition
+    ) throws(ShardError) -> Command? {
+        let steps = try fromLog { () throws(LogError) in
+            try stepsInLog(of: key, all: false, below: end)
+        }
+        if let last = steps.last { return last.command }
+        return try endOfKept(key)?.command
+    }
+
     func newestStep(of key: MessageKey) throws(ShardError) -> StoryStep? {
         try steps(of: key, all: false).last
     }
 
-    private func newestStepInLog(of key: MessageKey) throws(LogError) -> LogPosition? {
+    private func newestStepInLog(
+        of key: MessageKey,
+        below end: LogPosition
+    ) throws(LogError) -> LogPosition? {
         if let intent = state.openIntents[key], !log.isLost(intent.position) {
             return intent.position
         }
@@ -289,7 +310,7 @@ extension Shard {
         let record = try log.locate(key.stream, key.offset) ?? .zero
         try log.lookup(hash.message(key.stream, key.offset), notBelow: record) {
             position throws(LogError) in
-            guard position < self.log.durablePosition else { return true }
+            guard position < end else { return true }
             try self.log.read(at: position) { header, body in
                 guard header.kind == .command else { return }
                 _ = Command.forEach(in: body) { command in

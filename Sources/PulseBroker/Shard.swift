@@ -141,6 +141,8 @@ package final class Shard {
     package internal(set) var restored: RestoredState?
     /// What opening found; damage that the first folding met is added.
     package internal(set) var recovery: RecoveryReport
+    /// The entry that was folded in last settles the counts: before another is.
+    var isSettlementDue = false
     /// Until the state has caught up with the log for the first time.
     var isOpening = true
 
@@ -229,19 +231,23 @@ package final class Shard {
             var rows = StateBatch()
             isWhole = try fold(into: &rows)
             addQueues(at: now)
-            guard !rows.changes.isEmpty else { continue }
-            // With the rows goes how far they reach: a store can be told from one of another moment.
-            if !Mutant.isOn(.rowsWithoutApplied) {
-                rows.put(Self.appliedKey, Self.encoded(state.applied))
-            }
-            do throws(StorageError) {
-                try store.write(rows)
-                // Before the rows are noted: a lease that is over must not hide its own new row from
-                // a queue that is laid out anew.
-                closeSettled()
-                try noteHeld(rows, at: now)
-            } catch { throw .storage(error) }
+            if !rows.changes.isEmpty { try write(&rows, at: now) }
+            if isSettlementDue { try settle() }
         }
+    }
+
+    private func write(_ rows: inout StateBatch, at now: Now) throws(ShardError) {
+        // With the rows goes how far they reach: a store can be told from one of another moment.
+        if !Mutant.isOn(.rowsWithoutApplied) {
+            rows.put(Self.appliedKey, Self.encoded(state.applied))
+        }
+        do throws(StorageError) {
+            try store.write(rows)
+            // Before the rows are noted: a lease that is over must not hide its own new row from
+            // a queue that is laid out anew.
+            closeSettled()
+            try noteHeld(rows, at: now)
+        } catch { throw .storage(error) }
     }
 
     /// Folds durable entries until the rows are many; answers whether none is left.
@@ -268,7 +274,8 @@ package final class Shard {
                     failure = .state(error)
                     return false
                 }
-                return true
+                if self.isSettlementDue { isWhole = false }
+                return isWhole
             }
         } catch {
             // What lies before the damage is served, read-only. Recovery told of it, or it lies in a sealed
@@ -318,6 +325,7 @@ package final class Shard {
             case .released:
                 // What the book let go: behind a gap that may be less than the command says.
                 retention.pending.append((state.book.releasedBelow, header.endPosition))
+            case .settled: isSettlementDue = state.isUnsettled
             default: break
             }
         }
@@ -336,6 +344,7 @@ package final class Shard {
         for case .put(let key, let value) in rows.changes {
             guard let row = HeldRow(StateRow(key: key, value: value)) else { continue }
             let index = Int(row.message.group.rawValue) - 1
+            guard queues.indices.contains(index) else { continue }
             let waiting = queues[index].waiting
             try queues[index].held.add(row, at: now, from: store) { message in
                 waiting[message] != nil || self.leases.holds(message)

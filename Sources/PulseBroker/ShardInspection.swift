@@ -106,6 +106,10 @@ package struct ShardInspection {
     private mutating func foldTail(_ log: LogReader) throws(ShardError) {
         var changed: [[UInt8]: [UInt8]?] = [:]
         var folded = state
+        // A repair may have been below what was folded in: the next start takes that in first.
+        do throws(LogError) {
+            for gap in try log.gaps(below: state.applied) { folded.fold(gap) }
+        } catch { throw .log(error) }
         try fold(log, into: &folded) { key, value in changed.updateValue(value, forKey: key) }
         state = folded
         self.changed = changed

@@ -2,8 +2,8 @@
 // first gap until the state was settled against the rows, commands may speak of things that the state has
 // not seen. They are taken as true, and nothing is counted below zero.
 //
-//     fold ... gap ... commands behind it ...  end of the log  -> settled: counts are taken from the rows
-//              '------- unsettled ------------------------'
+//     fold ... gap ... commands behind it ... `settled` ...     counts are taken from the rows, there and
+//              '------- unsettled ------------'                 in every later fold too
 //
 // Source: spec/03-storage.md, "Gap".
 
@@ -101,21 +101,78 @@ extension ShardState {
         self.lost.append(range)
     }
 
-    /// A stream goes on behind offsets that were left out for a gap which may have swallowed its newest.
+    /// A stream that nobody knew of begins, or goes on, behind offsets that were left out for a gap which
+    /// may have swallowed its newest. What lies before those was there.
     mutating func loseReserved(_ stream: StreamID, from first: Offset, to next: Offset) {
-        let marks = lost.filter { $0.stream == .none }
-        let most = marks.reduce(0) { $0 + $1.count }
-        guard let mark = marks.last, first < next, next.rawValue - first.rawValue <= most else {
+        let most = reserved(stream, newest: .zero)
+        guard let mark = lost.last(where: { $0.stream == .none }), most > 0, first < next else {
             return
         }
-        let range = LostRange(
-            gap: mark.gap,
-            stream: stream,
-            first: first,
-            next: next,
-            isExact: false
+        let reserved = max(first, Offset(next.rawValue - most))
+        if isUnsettled {
+            loseUntold(stream, from: first, to: reserved)
+        } else if reserved > first {
+            return
+        }
+        lose(
+            LostRange(
+                gap: mark.gap,
+                stream: stream,
+                first: reserved,
+                next: next,
+                isExact: false
+            )
         )
-        lose(range)
+    }
+
+    /// What the first start after a repair knew of the streams holds in every fold.
+    mutating func takeIn(_ reckoning: Reckoning) {
+        for told in reckoning.streams {
+            guard told.stream.lane != .dead else {
+                // Dead letters have rows of their own: nothing is lost with an offset.
+                if told.next > end(of: told.stream) { extend(told.stream, to: told.next) }
+                continue
+            }
+            loseUntold(told.stream, from: end(of: told.stream), to: told.lostFrom)
+            for (first, next, isExact) in [
+                (told.lostFrom, told.end, true), (told.end, told.next, false),
+            ] where lostRange(told.stream, first) == nil {
+                lose(
+                    LostRange(
+                        gap: told.gap,
+                        stream: told.stream,
+                        first: first,
+                        next: next,
+                        isExact: isExact
+                    )
+                )
+            }
+        }
+        for (index, accepted) in reckoning.accepted.enumerated()
+        where ledgers.indices.contains(index) {
+            ledgers[index].accepted = max(ledgers[index].accepted, accepted)
+        }
+    }
+
+    /// A command speaks of a group that exists. Behind a gap its creation may be lost: nobody knows its
+    /// name any more, and no other group gets its number.
+    mutating func expectGroup(
+        _ id: GroupID?,
+        at position: LogPosition
+    ) throws(StateError) {
+        guard let id, Int(id.rawValue) > groups.count || id.rawValue == 0 else { return }
+        guard isUnsettled, id.rawValue > 0, id.rawValue < .max else {
+            throw StateError(position: position, problem: .groupUnknown(id))
+        }
+        addLostGroups(before: GroupID(id.rawValue + 1))
+    }
+
+    /// Groups of which only the number is known: they have no topic, and nothing is open for them.
+    mutating func addLostGroups(before id: GroupID) {
+        while Int(id.rawValue) > groups.count + 1 {
+            let lost = GroupID(UInt16(groups.count + 1))
+            groups.append(GroupState(id: lost, topic: TopicID(0), name: "", streams: []))
+        }
     }
 
     /// How many offsets a stream leaves out before it goes on: its newest records, and how many they
@@ -123,9 +180,21 @@ extension ShardState {
     func reserved(_ stream: StreamID, newest: LogPosition) -> Int64 {
         // Dead letters have rows of their own, and no identifiers.
         guard stream.lane != .dead else { return 0 }
-        let told = lost.last { $0.stream == stream }?.gap ?? .zero
+        let told = lost.reduce(.zero) { $1.stream == stream ? max($0, $1.gap) : $0 }
         return lost.filter { $0.stream == .none && $0.gap > max(newest, told) }
             .reduce(0) { $0 + $1.count }
+    }
+
+    /// Where a stream begins that nothing tells of; 0 for one that is known.
+    func leftOut(by stream: StreamID) -> Offset {
+        guard streamIndex[stream] == nil else { return Offset(0) }
+        return Offset(reserved(stream, newest: .zero))
+    }
+
+    /// The gap that may have swallowed what came behind a position.
+    func gapBehind(_ newest: LogPosition) -> LogPosition {
+        let marks = lost.filter { $0.stream == .none && $0.gap > newest }
+        return marks.map(\.gap).max() ?? gaps.filter { $0 > newest }.max() ?? gaps.last ?? .zero
     }
 
     /// Counts rows as they are, and what is in no place any more as lost.

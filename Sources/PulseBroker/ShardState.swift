@@ -211,6 +211,7 @@ package struct ShardState: Sendable {
         rows: inout StateBatch
     ) throws(StateError) {
         let position = header.position
+        try expectGroup(command.latestGroup, at: position)
         switch command {
         case .intent(let step):
             openIntents[step.message] = OpenIntent(attempt: step.attempt, position: position)
@@ -266,10 +267,7 @@ package struct ShardState: Sendable {
             if isUnsettled {
                 // Made before by the first gap, or after others that are lost.
                 guard Int(id.rawValue) > groups.count else { return }
-                while Int(id.rawValue) > groups.count + 1 {
-                    let lost = GroupID(UInt16(groups.count + 1))
-                    groups.append(GroupState(id: lost, topic: TopicID(0), name: "", streams: []))
-                }
+                addLostGroups(before: id)
             }
             guard Int(id.rawValue) == groups.count + 1 else {
                 throw StateError(position: position, problem: .groupOutOfTurn(id))
@@ -327,6 +325,11 @@ package struct ShardState: Sendable {
         case .keysOver(let over): keys.forget(over, rows: &rows)
         case .clockSet(let milliseconds, _):
             clock.set(by: milliseconds, at: position, header.wall)
+        case .settled(let reckoning):
+            guard reckoning.streams.allSatisfy({ $0.next.rawValue < Self.offsetMax }) else {
+                throw StateError(position: position, problem: .impossibleCount)
+            }
+            takeIn(reckoning)
         }
     }
 
@@ -419,7 +422,7 @@ package struct ShardState: Sendable {
 extension Command {
     fileprivate var isNotable: Bool {
         switch self {
-        case .templatePut, .cancelled, .expired, .released: true
+        case .templatePut, .cancelled, .expired, .released, .settled: true
         case .delivered, .dead, .intent, .held, .groupCreated, .started, .kept, .forgot,
             .clockSet, .told, .remembered, .keysOver:
             false

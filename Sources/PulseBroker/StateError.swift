@@ -9,6 +9,7 @@ package struct StateError: Error, Hashable, Sendable, CustomStringConvertible {
         case offsetGap(StreamID, expected: Offset, found: Offset)
         case doneTwice(MessageKey)
         case groupOutOfTurn(GroupID)
+        case groupUnknown(GroupID)
         case impossibleOffset(Offset)
         case neverWaited(MessageKey)
         case releasedUnfinished(UInt64)
@@ -29,6 +30,7 @@ package struct StateError: Error, Hashable, Sendable, CustomStringConvertible {
                 "offset \(key.offset.rawValue) of stream \(key.stream.rawValue) ends twice for "
                     + "group \(key.group.rawValue)"
             case .groupOutOfTurn(let id): "group \(id.rawValue) is created out of turn"
+            case .groupUnknown(let id): "it speaks of group \(id.rawValue), which nobody created"
             case .impossibleOffset(let offset):
                 "it names offset \(offset.rawValue), which cannot be"
             case .neverWaited(let key):

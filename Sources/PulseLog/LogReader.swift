@@ -59,6 +59,29 @@ package struct LogReader {
         return end
     }
 
+    /// The gaps that begin below a position.
+    package func gaps(below position: LogPosition) throws(LogError) -> [Gap] {
+        var found: [Gap] = []
+        for base in segments where base < position.rawValue {
+            let candidate = try SegmentCandidate(
+                name: LogFileName.name(ofSegment: base),
+                base: base,
+                in: directory,
+                identity: identity,
+                geometry: geometry
+            )
+            if let footer = candidate.footer, footer.gaps == 0 { continue }
+            let end = min(base + UInt64(segmentBytes), position.rawValue)
+            try forEach(in: LogPosition(base)..<LogPosition(end)) { entry in
+                if case .entry(let header, let body) = entry, let gap = Gap(header, body) {
+                    found.append(gap)
+                }
+                return true
+            }
+        }
+        return found
+    }
+
     private func walk(
         _ base: UInt64,
         _ range: Range<LogPosition>,

@@ -32,12 +32,16 @@ struct LossLedger {
         var hole: Int
         /// Its loss in ``fixed`` that `next` ends, in the hole that was noted last.
         var fixed: Int?
+        /// What ``leftOut`` was then.
+        var leftOut: Int64
     }
 
     /// Whether the log goes back to its beginning: then the first offset of every stream is known to be 0.
     private let isWhole: Bool
     private var holes: [Hole] = []
     private var ends: [StreamID: End] = [:]
+    /// Offsets that every stream leaves out when it goes on behind the gaps of earlier repairs.
+    private var leftOut: Int64 = 0
     private var order: [StreamID] = []
     private var fixed: [(hole: Int, loss: Gap.Loss)] = []
     private var open: [Open] = []
@@ -52,13 +56,21 @@ struct LossLedger {
     /// Notes a batch that is whole, or what an earlier gap says of one.
     mutating func note(_ stream: StreamID, _ base: Offset, next: Offset) {
         noteJump(of: stream, to: base)
-        ends[stream] = End(next: max(next, ends[stream]?.next ?? next), hole: holes.count)
+        ends[stream] = End(
+            next: max(next, ends[stream]?.next ?? next),
+            hole: holes.count,
+            leftOut: leftOut
+        )
     }
 
     /// What an earlier repair said of a hole is known.
     mutating func note(_ gap: Gap) {
-        for loss in gap.losses where loss.stream != .none {
-            note(loss.stream, loss.first, next: loss.next)
+        for loss in gap.losses {
+            if loss.stream == .none {
+                leftOut += loss.next.rawValue - loss.first.rawValue
+            } else {
+                note(loss.stream, loss.first, next: loss.next)
+            }
         }
     }
 
@@ -84,7 +96,7 @@ struct LossLedger {
             )
             fixed.append((hole, loss))
         }
-        ends[header.stream] = End(next: next, hole: hole, fixed: place)
+        ends[header.stream] = End(next: next, hole: hole, fixed: place, leftOut: leftOut)
     }
 
     /// Says how large the hole of this place is, once that is known.
@@ -95,18 +107,19 @@ struct LossLedger {
     }
 
     /// A batch begins at `base`: what lies between is lost. Of a stream's first batch in a log whose
-    /// beginning was released nobody here can tell how much was released and how much is lost.
+    /// beginning was released nobody here can tell how much was released and how much is lost. Of what lies
+    /// between, the last may have been left out only, for a gap of an earlier repair.
     private mutating func noteJump(of stream: StreamID, to base: Offset) {
         if ends[stream] == nil { order.append(stream) }
-        let known = ends[stream] ?? End(next: Offset(0), hole: 0)
+        let known = ends[stream] ?? End(next: Offset(0), hole: 0, leftOut: 0)
         guard base > known.next, known.hole < holes.count else { return }
-        let loss = Gap.Loss(
-            stream: stream,
-            first: known.next,
-            next: base,
-            isExact: ends[stream] != nil || isWhole
-        )
-        open.append(Open(loss: loss, from: known.hole, upTo: holes.count))
+        let given = max(known.next, Offset(base.rawValue - (leftOut - known.leftOut)))
+        let isExact = ends[stream] != nil || isWhole
+        for (first, next, isExact) in [(known.next, given, isExact), (given, base, false)]
+        where first < next {
+            let loss = Gap.Loss(stream: stream, first: first, next: next, isExact: isExact)
+            open.append(Open(loss: loss, from: known.hole, upTo: holes.count))
+        }
     }
 
     /// Every loss in a hole with room for it, in the order of the log.
@@ -119,7 +132,7 @@ struct LossLedger {
         var open = open
         // Streams that no file tells of any more may have gone on in a hole too, or begun there.
         if let last = holes.lastIndex(where: \.isPartlyUnknown),
-            let loss = reservation(.none, End(next: Offset(0), hole: 0))
+            let loss = reservation(.none, End(next: Offset(0), hole: 0, leftOut: 0))
         {
             open.append(Open(loss: loss, from: last, upTo: holes.count))
         }

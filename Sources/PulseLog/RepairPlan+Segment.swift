@@ -89,10 +89,12 @@ extension RepairPlanner {
                     if entry.kind == .gap { gapCount += 1 }
                     tally.count(entry.wall)
                     wall = entry.wall
+                    // What an earlier gap stands for is nothing, and need not be readable.
+                    let end = at + entry.storedBytes
                     if kept.last?.upperBound == at {
-                        kept[kept.count - 1] = kept[kept.count - 1].lowerBound..<scanner.byte
+                        kept[kept.count - 1] = kept[kept.count - 1].lowerBound..<end
                     } else {
-                        kept.append(at..<scanner.byte)
+                        kept.append(at..<end)
                     }
                     if holes.last?.bytes.upperBound == at {
                         holes[holes.count - 1].nextChain = entry.chain

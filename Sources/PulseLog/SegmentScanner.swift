@@ -188,22 +188,38 @@ func readThrough(
     } catch {
         guard error.isUnreadable else { throw .storage(error) }
     }
-    // One bad sector must not hide the rest: block by block.
+    // One bad sector must not hide the rest, nor may it depend on where a read begins what it hides.
+    return try readPieces(of: SegmentGeometry.blockBytes, file, into: target, at: start, lost)
+}
+
+/// The smallest part of a file that a medium loses.
+private let sectorBytes = 512
+
+private func readPieces(
+    of pieceBytes: Int,
+    _ file: any LogFile,
+    into target: UnsafeMutableRawBufferPointer,
+    at start: Int,
+    _ lost: (Range<Int>) -> Void
+) throws(LogError) -> Int {
     var got = 0
     while got < target.count {
-        let block = SegmentGeometry.blockBytes
-        let count = min(block - (start + got) % block, target.count - got)
+        let count = min(pieceBytes - (start + got) % pieceBytes, target.count - got)
         let piece = UnsafeMutableRawBufferPointer(rebasing: target[got..<got + count])
+        var part = count
         do throws(StorageError) {
-            let part = try file.read(into: piece, at: start + got)
-            got += part
-            guard part == count else { return got }
+            part = try file.read(into: piece, at: start + got)
         } catch {
             guard error.isUnreadable else { throw .storage(error) }
-            for index in piece.indices { piece[index] = 0 }
-            lost(start + got..<start + got + count)
-            got += count
+            if pieceBytes > sectorBytes {
+                part = try readPieces(of: sectorBytes, file, into: piece, at: start + got, lost)
+            } else {
+                for index in piece.indices { piece[index] = 0 }
+                lost(start + got..<start + got + count)
+            }
         }
+        got += part
+        guard part == count else { return got }
     }
     return got
 }

@@ -26,6 +26,11 @@ extension ShardLog {
         !gaps.isEmpty && gaps.contains { $0.position <= position && position < $0.to }
     }
 
+    /// The gap that begins before a position and goes on behind it: what it names is no more.
+    func gap(over position: LogPosition) -> Gap? {
+        gaps.isEmpty ? nil : gaps.first { $0.position < position && position < $0.to }
+    }
+
     /// The error for promised bytes that do not verify. Notes the range when it is new.
     func damage(_ segment: Segment, _ position: UInt64, _ reason: String) -> LogError {
         if let known = knownDamage(at: position) { return .damaged(known) }

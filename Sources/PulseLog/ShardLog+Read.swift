@@ -14,7 +14,8 @@ extension ShardLog {
     ) throws(LogError) -> R {
         let at = position.rawValue
         guard let segment = segment(at: at), at & 7 == 0,
-            geometry.byte(of: at) >= geometry.entriesStart, at < segment.end
+            geometry.byte(of: at) >= geometry.entriesStart, at < segment.end,
+            gap(over: position) == nil
         else { throw .noEntry(at: position) }
         let room = geometry.entriesEnd - geometry.byte(of: at)
         if at >= written, let pointer = turn.pointer(to: at) {
@@ -59,15 +60,16 @@ extension ShardLog {
 
     /// Visits all entries from `from` on, in order, verified and with their chain checked, until
     /// the append position or until `visit` answers false. Starts at the oldest entry when `from`
-    /// is older and what lay before was released. Throws ``LogError/damaged(_:)`` at damage: nothing is
-    /// ever skipped.
+    /// is older and what lay before was released, and where the log goes on when it lies in a gap.
+    /// Throws ``LogError/damaged(_:)`` at damage: nothing is ever skipped.
     ///
     /// `visit` may read; it must not append.
     package func scan(
         from: LogPosition,
         _ visit: (EntryHeader, UnsafeRawBufferPointer) throws(LogError) -> Bool
     ) throws(LogError) {
-        let start = max(from.rawValue, firstPosition.rawValue)
+        var start = max(from.rawValue, firstPosition.rawValue)
+        if let gap = gap(over: from) { start = gap.to.rawValue }
         let window = RawBuffer(capacity: min(SegmentScanner.windowBytes, geometry.segmentBytes))
         var previous: Segment?
         for segment in kept where segment.end > start {
@@ -75,7 +77,7 @@ extension ShardLog {
                 throw damage(previous, previous.end, "the next segment is missing")
             }
             let base = segment.base + UInt64(geometry.entriesStart)
-            try expectNoLoss(from: previous?.end ?? from.rawValue, to: base)
+            try expectNoLoss(from: previous?.end ?? max(from.rawValue, start), to: base)
             guard try scan(segment, from: max(start, base), window, visit) else { return }
             previous = segment
         }

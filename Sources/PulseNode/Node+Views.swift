@@ -112,8 +112,7 @@ extension Node {
             view.nextAttemptAt = nil
             event("cancelled", nil)
         case .templatePut, .groupCreated, .started, .kept, .released, .expired, .forgot, .told,
-            .remembered, .keysOver,
-            .clockSet:
+            .remembered, .keysOver, .clockSet, .settled:
             break
         }
     }

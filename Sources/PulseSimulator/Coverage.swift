@@ -36,6 +36,10 @@ package struct Coverage: Sendable, CustomStringConvertible {
         case cancelRefusedForRoom
         case nearlyFullRefused
         case nearlyFullResumed
+        case repaired
+        case repairedWithoutLoss
+        case repairedWithoutStore
+        case lossTold
         /// A life ended while a slot of the floor was being written.
         case floorCutOff
         case syncPartlyLost
@@ -107,7 +111,8 @@ package struct Coverage: Sendable, CustomStringConvertible {
     /// `staleTokenForgiven` needs a client that repeats an acknowledgement, which none does yet.
     private static let rare: Set<String> = [
         "footerRebuilt", "segmentDropped", "fullDiskResumed", "rollWithoutSpare",
-        "staleTokenForgiven", "groupLostItsShare", "cancelRefusedForRoom",
+        "staleTokenForgiven", "groupLostItsShare", "cancelRefusedForRoom", "repaired",
+        "repairedWithoutLoss", "repairedWithoutStore", "lossTold",
         // A flush and a scrub change no files: the machine dies in the job after them.
         "deathInOtherJob", "deathInDiscard", "deathInMerge", "deathInRelease",
     ]

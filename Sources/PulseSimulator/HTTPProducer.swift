@@ -156,7 +156,9 @@ final class HTTPProducer: SimulatedClient {
                 world.witness.note("P1", "template \(name) was refused with \(answer.status)")
             }
         case .status(let id):
-            let isGone = answer.status == 404 && world.mayNotExist(id)
+            let isGone =
+                answer.status == 404 && world.mayNotExist(id)
+                || answer.status == 410 && world.witness.mayBeLost(id)
             if answer.status != 200, !isGone {
                 world.witness.note("P1", "\(id) was acknowledged; asked for it: \(answer.status)")
             }
@@ -247,6 +249,7 @@ final class HTTPProducer: SimulatedClient {
             world.coverage.saw(.tooLateToCancel)
             world.witness.notCancellable(id, sentAt: sentAt)
         case 404 where world.mayNotExist(id): break
+        case 410 where world.witness.mayBeLost(id): break
         default:
             world.witness.note("P1", "\(id) is known; taking it back is \(answer.status)")
         }

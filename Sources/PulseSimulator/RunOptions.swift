@@ -20,6 +20,9 @@ package struct RunOptions: Sendable, Equatable {
 
     /// Nobody cancels, and the disk is never nearly full: seeds from before that stay the same runs.
     package var leavesOutInputs = false
+    /// The log of a stopped node is damaged and repaired now and then: asked for by name as long as it
+    /// finds what is not mended.
+    package var repairs = false
 
     package init() {}
 
@@ -58,6 +61,7 @@ package struct RunOptions: Sendable, Equatable {
         if isPlain { text += " --plain" }
         if keepsAll { text += " --keep-all" }
         if leavesOutInputs { text += " --no-inputs" }
+        if repairs { text += " --repairs" }
         return text
     }
 }

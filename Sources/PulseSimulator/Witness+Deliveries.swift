@@ -68,6 +68,9 @@ extension Witness {
         }
         learn(number, id, from: "a provider")
         let submission = submissions[number]
+        if stories[id]?.isLost == true {
+            fail("P1", "\(id) is called lost, and its provider is called")
+        }
         if isCancelled(id) {
             fail("P1", "\(id) was acknowledged as cancelled, and its provider is called")
         }
@@ -82,7 +85,9 @@ extension Witness {
         }
         let earlier = stories[id]?.callIndexes ?? []
         for other in earlier { checkFollows(calls[other], id, at: now, world: world) }
-        checkInTime(id, submission, earlier, at: now, world: world)
+        if stories[id]?.isBlurred == false {
+            checkInTime(id, submission, earlier, at: now, world: world)
+        }
         let paused = earlier.filter { calls[$0].ending == .misconfigured }.count
         if earlier.count + 1 > rules.attemptsMax + paused {
             fail("P3", "\(id) is called for the \(earlier.count + 1)th time")
@@ -185,7 +190,7 @@ extension Witness {
     /// P3 at the end: how often a provider took one notification, against the reasons there were.
     package mutating func checkTaken() {
         for id in known {
-            guard let story = stories[id] else { continue }
+            guard let story = stories[id], !story.isBlurred else { continue }
             let own = story.callIndexes.map { calls[$0] }
             let taken = own.filter(\.wasTaken).count
             let reasons = own.filter { call in

@@ -49,6 +49,9 @@ extension Witness {
             return
         }
         learn(number, id, from: "a consumer")
+        if stories[id]?.isLost == true, repairs > 0, boot >= repairedBoot {
+            fail("P1", "\(id) is called lost, and group \(name) is given it")
+        }
         let key = Self.groupName(name, channel)
         if let settled = groups[key]?.settled[id],
             boot > settled.boot || boot == settled.boot && lease > settled.lease

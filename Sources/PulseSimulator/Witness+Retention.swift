@@ -11,6 +11,7 @@ extension Witness {
 
     /// Whether a key may have been forgotten since it was first sent: never because of size.
     func isForgotten(_ keyGroup: Int) -> Bool {
+        if loosenedKeys.contains(keyGroup) { return true }
         guard let retention = rules.retention, let since = keysSince[keyGroup] else { return false }
         guard retention.ageMilliseconds != nil else { return false }
         // A clock that is set makes nothing older.
@@ -24,7 +25,8 @@ extension Witness {
         }
         let submission = submissions[story.number]
         // Attempts may be used up though none was seen: a crash between intent and call counts as one.
-        let isUncalled = submission.channel.isCalled && story.callIndexes.isEmpty
+        let isUncalled =
+            submission.channel.isCalled && story.callIndexes.isEmpty && !story.isBlurred
         if isUncalled, story.cancelAskedAt == nil, boots.count <= rules.attemptsMax {
             return false
         }

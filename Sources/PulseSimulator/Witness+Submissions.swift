@@ -75,6 +75,8 @@ extension Witness {
                     "\(whom) says that \(id) is submission \(number), but it was \(story.number)"
                 )
             }
+            // An answer that was on its way when the repair gave it up.
+            if story.isLost { return }
         } else {
             stories[id] = Story(number: number)
             known.append(id)

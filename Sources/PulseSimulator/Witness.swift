@@ -63,6 +63,13 @@ package struct Witness {
     var wall = WallTimestamp(milliseconds: 0)
     /// By key group: when it was first sent.
     var keysSince: [Int: MonotonicInstant] = [:]
+    /// Repairs that gave something up, and the notifications that are called lost.
+    package internal(set) var repairs = 0
+    var lostCount = 0
+    /// The first boot after the last of them.
+    var repairedBoot = 0
+    /// Key groups whose record a repair may have given up.
+    var loosenedKeys: Set<Int> = []
     /// The log let something go.
     package var hasReleased = false
 
@@ -100,6 +107,10 @@ package struct Witness {
         var cancelAskedAt: MonotonicInstant?
         /// When somebody was told that it is taken back.
         var cancelledAt: MonotonicInstant?
+        /// A repair gave it up.
+        var isLost = false
+        /// A repair may have given up some of its steps.
+        var isBlurred = false
     }
 
     struct Boot {
@@ -175,6 +186,8 @@ package struct Witness {
             // A repeat that came when its key was forgotten is another notification.
             untold += Int(repeats(on: channel))
         }
+        // Lost ones count on, and what somebody hands in again because of it is another.
+        if repairs > 0 { untold += lostCount + Int(balance.lost) }
         if balance.accepted < told || balance.accepted > told + untold {
             fail(
                 "P2",

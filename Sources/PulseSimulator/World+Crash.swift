@@ -147,6 +147,7 @@ extension World {
     func start() {
         guard node == nil else { return }
         if counts.crashes > 0, schedule.chance(perThousand: 300) { checkReplay() }
+        considerRepair()
         guard witness.violations.isEmpty else { return }
         life += 1
         idleTurns = 0
@@ -213,6 +214,7 @@ extension World {
                 occasion
             )
         } catch {
+            if case .lost = error, witness.mayBeLost(id) { return witness.giveUp(id) }
             witness.note("P1", "\(id) cannot be read \(occasion): \(error)")
         }
     }

@@ -128,7 +128,10 @@ extension World {
                     deliveredAt: deliveredAt,
                     endOfRun: wall.advanced(byMilliseconds: Self.farMilliseconds / 2)
                 )
-            } catch { witness.note("P1", "\(id) cannot be read at the end: \(error)") }
+            } catch {
+                if case .lost = error, witness.mayBeLost(id) { continue }
+                witness.note("P1", "\(id) cannot be read at the end: \(error)")
+            }
         }
         for channel in Channel.allCases {
             witness.checkAccepted(channel, node.shard.balance(of: channel))
@@ -173,8 +176,9 @@ extension World {
                 seed: 1,
                 at: now
             )
-            // What retention has let go cannot be replayed: the store is the truth then.
-            guard withStore.log.firstNumber == 0 else {
+            // What retention has let go cannot be replayed, nor what a repair has given up and the store
+            // knows: the store is the truth then.
+            guard withStore.log.firstNumber == 0, !knowsMoreThanLog else {
                 stateHash = XXH3.hash(withStore.state.encoded(), seed: 0)
                 return
             }

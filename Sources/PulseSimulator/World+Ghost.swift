@@ -130,7 +130,10 @@ extension World {
                         "\(id) was called \(calls) times and has \(story.attempts) attempts"
                     )
                 }
-            } catch { witness.note("P1", "\(id) cannot be read: \(error)") }
+            } catch {
+                if case .lost = error, witness.mayBeLost(id) { continue }
+                witness.note("P1", "\(id) cannot be read: \(error)")
+            }
         }
     }
 

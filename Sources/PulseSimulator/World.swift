@@ -75,6 +75,12 @@ package final class World {
     /// For cancellations.
     var cancelling: SeededGenerator
 
+    /// For damage that is repaired in the middle, and how often that happens.
+    var repairing: SeededGenerator
+    var repairsLeft = 0
+    /// The state store knew of what a repair gave up: the log alone tells less.
+    var knowsMoreThanLog = false
+
     /// Nil in a plain run.
     let buggify: Buggify?
     package internal(set) var coverage = Coverage()
@@ -197,6 +203,7 @@ package final class World {
         var later = root.fork()
         if options.hasInputs { disk.fate = later.fork() }
         watchesSyncs = options.hasInputs && later.chance(perThousand: 500)
+        repairing = root.fork()
         buggify = options.isPlain ? nil : Buggify(unusual.fork())
         var knobs = Knobs(&dials)
         if !options.isPlain, !options.keepsAll, keeping.chance(perThousand: 450) {
@@ -205,6 +212,9 @@ package final class World {
         }
         if options.hasInputs, inputs.chance(perThousand: 500) {
             knobs.cancelPerThousand = 50 + inputs.below(250)
+        }
+        if options.repairs, repairing.chance(perThousand: 500) {
+            repairsLeft = 1 + repairing.below(2)
         }
         self.knobs = knobs
         var plan = FaultPlan(&planning, during: knobs.workloadMilliseconds)

@@ -20,7 +20,7 @@ struct Options {
     static let usage = """
         usage: pulse-sim --seed N [--verbose] [--until EVENT] [--faults 1,4|none]
                          [--clients 0,2] [--submissions N] [--plain] [--keep-all]
-                         [--no-inputs]
+                         [--no-inputs] [--repairs]
                pulse-sim --seed N --shrink       the smallest part of it that still fails
                pulse-sim --seeds A..B [--first-failure] [--coverage]
                pulse-sim torture [quick|long|faults|syncs|cuts|damage|metadata|cases|repairs]
@@ -59,6 +59,7 @@ struct Options {
             case "--plain": run.isPlain = true
             case "--keep-all": run.keepsAll = true
             case "--no-inputs": run.leavesOutInputs = true
+            case "--repairs": run.repairs = true
             case "--faults": run.faults = try Self.numbers(try value(of: option))
             case "--clients": run.clients = try Self.numbers(try value(of: option))
             case "--submissions": run.submissionsMax = try Self.number(try value(of: option))

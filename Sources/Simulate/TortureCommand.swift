@@ -19,9 +19,7 @@ struct TortureOptions {
     var scenarios = 1
     var seed: UInt64 = 1
 
-    static let standard = ["faults", "syncs", "cuts", "damage", "metadata", "cases"]
-    /// Repairs are asked for by name until what they found is mended.
-    static let all = standard + ["repairs"]
+    static let all = ["faults", "syncs", "cuts", "damage", "metadata", "cases", "repairs"]
 
     /// - Throws: A sentence about what is wrong.
     init(_ arguments: [String]) throws(OptionError) {
@@ -29,9 +27,9 @@ struct TortureOptions {
         if let first = rest.first, !first.hasPrefix("--") {
             rest.removeFirst()
             switch first {
-            case "quick": kinds = Self.standard
+            case "quick": kinds = Self.all
             case "long":
-                kinds = Self.standard
+                kinds = Self.all
                 cuts = 100_000
                 flips = 10_000
                 scenarios = 10
@@ -40,7 +38,7 @@ struct TortureOptions {
                 kinds = [first]
             }
         } else {
-            kinds = Self.standard
+            kinds = Self.all
         }
         while let option = rest.popFirst() {
             let text = rest.popFirst()

@@ -46,8 +46,8 @@ enum CommandText {
             return [("command", .text("began")), ("time", .text(wall.rfc3339))]
         case .cancelled(let step):
             return named("cancelled", step)
-        case .kept, .released, .expired, .forgot, .told, .clockSet, .remembered,
-            .keysOver:
+        case .kept, .released, .expired, .forgot, .told, .clockSet, .remembered, .keysOver,
+            .settled:
             return ofRetention(command)
         }
     }
@@ -81,6 +81,10 @@ enum CommandText {
             ]
         case .keysOver(let over):
             return [("command", .text("keys_over")), ("keys", .number(over.digests.count))]
+        case .settled(let reckoning):
+            return [
+                ("command", .text("settled")), ("streams", .number(reckoning.streams.count)),
+            ]
         case .told(let wall, let end):
             return [
                 ("command", .text("told")), ("time", .text(wall.rfc3339)),

@@ -128,6 +128,24 @@ import Testing
             .keysOver(KeysOver(to: LogPosition(0x1000), digests: [digest])),
             "10 1C000000 0010000000000000 01000000 \(digestHex)"
         )
+        try check(
+            .settled(
+                Reckoning(
+                    accepted: [5, 0],
+                    streams: [
+                        Reckoning.Stream(
+                            stream: stream,
+                            gap: LogPosition(0x1000),
+                            lostFrom: Offset(3),
+                            end: Offset(4),
+                            next: Offset(0x0104)
+                        )
+                    ]
+                )
+            ),
+            "11 39000000 02 0500000000000000 0000000000000000 01000000 02000100 0010000000000000"
+                + "0300000000000000 0400000000000000 0401000000000000"
+        )
         let nested = try bytes("0E 16000000 0000000000000000 0E 09000000 0000000000000000 0E")
         #expect(!nested.withUnsafeBytes { Command.forEach(in: $0) { _ in } })
         try check(

@@ -428,6 +428,7 @@ extension Command {
         case .told: "told"
         case .remembered: "remembered"
         case .keysOver: "keysOver"
+        case .settled: "settled"
         }
     }
 }

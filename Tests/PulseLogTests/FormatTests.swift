@@ -97,6 +97,33 @@ import Testing
         #expect(bytes[8] == 2 && bytes[4096 + 8] == 1)
     }
 
+    /// Of what was lost nothing is known: offsets of every stream are left out.
+    @Test func theGapThatMaySwallowAnything() throws {
+        let driver = try LogDriver()
+        try driver.append(filler: .init(repeating: 7, count: 100), count: 2)
+        try driver.sync()
+        try driver.log.close()
+        let name = "00000000000000000000.seg"
+        driver.disk.damage(name) { $0[4096 + 10] ^= 1 }
+        _ = try LogRepair.perform(
+            try LogRepair.plan(driver.disk),
+            in: driver.disk,
+            trash: TestDisk(),
+            stamp: "S",
+            at: WallTimestamp(milliseconds: 1_800_000_000_000)
+        )
+        let bytes = driver.disk.bytes(of: name)
+        expect(
+            bytes[4096 + 64..<4096 + 123],
+            """
+            01 00 01 00 00 50 5c 18 a3 01 00 00 ff ff ff ff \
+            00 00 00 00 00 00 00 00 00 04 00 00 00 00 00 00 \
+            00 18 00 30 30 30 30 30 30 30 30 30 30 30 30 30 \
+            30 30 30 30 30 30 30 2e 73 65 67
+            """
+        )
+    }
+
     @Test func theGapAndTheHeaderThatARepairMade() throws {
         let driver = try LogDriver()
         for byte in 0..<4 {

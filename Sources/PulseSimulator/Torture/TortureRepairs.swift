@@ -25,6 +25,12 @@ package struct TortureRepairs {
         for number in 0..<scenarios {
             let own = seed + UInt64(number)
             do throws(ShardError) { try scenario(own, &result) } catch {
+                // Whatever vouched for the newest entries was hit as well. The state store knows of them:
+                // the start is refused, and nothing is lost in silence.
+                if case .storeAhead = error {
+                    result.count("refusals because the state store reaches further")
+                    continue
+                }
                 result.violate("seed \(own), a healthy disk: \(error)")
             }
         }
@@ -113,7 +119,9 @@ package struct TortureRepairs {
         let again = try fromPlan(bench.disk)
         if !again.isClean { result.violate("\(what): not whole after its repair: \(again.lines)") }
         let broken = try bench.start(after: plan.gaps)
-        for violation in broken { result.violate("\(what): \(violation)") }
+        for violation in broken {
+            result.violate("\(what): \(violation); planned: \(plan.lines)")
+        }
         result.count("notifications still answered rightly", bench.ghost.acknowledgedRecords)
         return broken.isEmpty && result.isKept
     }
