@@ -9,6 +9,8 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 int pulse_epoll_set(int epoll, int descriptor, uint32_t interest, uint64_t token) {
@@ -52,6 +54,17 @@ int pulse_signalfd_next(int descriptor) {
     while (got < 0 && errno == EINTR);
     if (got == (ssize_t)sizeof info) return (int)info.ssi_signo;
     return got < 0 && errno != EAGAIN ? -1 : 0;
+}
+
+int pulse_clock_alarm(void) {
+    return timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+}
+
+int pulse_clock_alarm_arm(int descriptor) {
+    // A time_t is a long here; the kernel takes what it cannot count to for its own end of time.
+    const struct itimerspec never = {.it_value.tv_sec = INT64_MAX};
+    int flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET;
+    return timerfd_settime(descriptor, flags, &never, NULL) == 0 ? 0 : errno;
 }
 
 void pulse_start_writeback(int descriptor, int64_t position, int64_t bytes) {

@@ -50,6 +50,7 @@ package final class Server {
     private var httpListener: Listener?
     private var nativeListener: Listener?
     private var signals: Signals?
+    private var clockAlarm: ClockAlarm?
 
     private var connections: [ConnectionID: Connection] = [:]
     /// Connections that have a descriptor, the ones that are being closed included.
@@ -102,6 +103,7 @@ package final class Server {
 
     private func listen() throws(IOFailure) {
         signals = try Signals(loop: loop) { [unowned self] in self.received($0) }
+        watchClock()
         for worker in [worker, scrubber, disk.noter] {
             _ = try worker.completions.attach(to: loop) { [unowned self] in
                 for (job, failure) in $0 { self.jobFinished(job, failure) }
@@ -127,6 +129,28 @@ package final class Server {
             port: native.port,
             loop: loop,
             owner: self
+        )
+    }
+
+    /// Without the kernel's word the node looks now and then, see `Limits.clockLookMilliseconds`.
+    private func watchClock() {
+        do throws(IOFailure) {
+            clockAlarm = try ClockAlarm(loop: loop) { [unowned self] in
+                switch $0 {
+                case .clockSet: self.step(.timeReached)
+                case .lost(let failure): self.noteClockAlarmLost(failure)
+                }
+            }
+        } catch { noteClockAlarmLost(error) }
+    }
+
+    private func noteClockAlarmLost(_ failure: IOFailure) {
+        log(
+            LogEvent(
+                .warning,
+                "a wall clock that is set is noticed later",
+                [.init("error", "\(failure)")]
+            )
         )
     }
 

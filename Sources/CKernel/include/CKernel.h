@@ -29,6 +29,12 @@ int pulse_signalfd(const int *signals, int count);
 /// The next signal waiting in a descriptor of `pulse_signalfd`, 0 when there is none, -1 with errno.
 int pulse_signalfd_next(int descriptor);
 
+/// A timer of the wall clock that never rings, but tells when somebody sets that clock: reading it then
+/// gives ECANCELED, and so does arming it when the clock was set since. The descriptor, or -1 with errno.
+int pulse_clock_alarm(void);
+/// Arms it for the end of time. 0, or errno.
+int pulse_clock_alarm_arm(int descriptor);
+
 /// Starts writing a range out without waiting for it: spreads the work of a later sync. A hint.
 void pulse_start_writeback(int descriptor, int64_t position, int64_t bytes);
 /// Reserves blocks. 0, or errno; EOPNOTSUPP where the file system cannot.
