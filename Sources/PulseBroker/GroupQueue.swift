@@ -47,11 +47,13 @@ struct GroupQueue: Sendable {
     /// Whether the last pick of a lane was a due message: due and fresh take turns.
     private var lastWasDue: [Bool] = Array(repeating: false, count: 4)
     var held: HeldQueue
+    var pace: Pace
     var lanes = LaneScheduler()
 
     init(group: GroupID, at now: Now, heldLimit: Int) {
         self.group = group
         held = HeldQueue(group: group, at: now, limit: heldLimit)
+        pace = Pace(at: now.monotonic)
     }
 
     /// Makes a message leasable whose wait is over or whose lease was given back.
@@ -141,11 +143,13 @@ struct GroupQueue: Sendable {
         {
             lastWasDue[place] = true
             drop(candidate.message)
+            pace.took()
             return (candidate, false)
         }
         lastWasDue[place] = false
         for index in state.streams.indices where state.streams[index].stream.lane == lane {
             guard let offset = fresh(index, state) else { continue }
+            pace.took()
             cursors[index] = offset.advanced(by: 1)
             let key = MessageKey(
                 group: group,

@@ -2,7 +2,8 @@
 // is due next" is the front of a scan.
 //
 //      key     'h' | group u16 | due ms i64 | stream u32 | offset i64       big-endian, 23 bytes
-//      value   attempt u16 | reason u8 | newest entry's position u64        little-endian, 11 bytes
+//      value   attempt u16 | reason u8 | newest entry's position u64        little-endian, 19 bytes
+//              | wall ms i64 of that entry                                  (until 1.0: 11, without it)
 
 package import PulseCore
 
@@ -14,19 +15,24 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
     package var reason: HoldReason
     /// The entry that put it here.
     package var position: LogPosition
+    /// What the wall clock said when the wait began, which tells its own delay when that clock was wrong;
+    /// nil in a row that a program before rows 1.1 wrote.
+    package var since: WallTimestamp?
 
     package init(
         message: MessageKey,
         due: WallTimestamp,
         attempt: UInt16,
         reason: HoldReason,
-        position: LogPosition
+        position: LogPosition,
+        since: WallTimestamp?
     ) {
         self.message = message
         self.due = due
         self.attempt = attempt
         self.reason = reason
         self.position = position
+        self.since = since
     }
 
     package var origin: MessageOrigin { reason == .scheduled ? .scheduled : .held }
@@ -38,7 +44,16 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
         bytes.append(littleEndian: attempt)
         bytes.append(reason.rawValue)
         bytes.append(littleEndian: position.rawValue)
+        if let since { bytes.append(littleEndian: since.milliseconds) }
         return bytes
+    }
+
+    /// Bytes of a value before rows 1.1.
+    private static let oldValueBytes = 11
+
+    /// Whether a stored value says what the log tells, as far as the version that wrote it could.
+    static func isValue(_ stored: [UInt8], for told: [UInt8]) -> Bool {
+        stored == told || stored.count == oldValueBytes && told.starts(with: stored)
     }
 
     /// Writes the row, and the one that finds it by message.
@@ -79,8 +94,13 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
                 var fields = ByteReader(value)
                 guard let attempt: UInt16 = fields.littleEndian(),
                     let reason = fields.byte().flatMap(HoldReason.init(rawValue:)),
-                    let position: UInt64 = fields.littleEndian(), fields.isAtEnd
+                    let position: UInt64 = fields.littleEndian()
                 else { return nil }
+                var since: Int64?
+                if !fields.isAtEnd {
+                    since = fields.littleEndian()
+                    guard since != nil, fields.isAtEnd else { return nil }
+                }
                 return HeldRow(
                     message: MessageKey(
                         group: GroupID(group),
@@ -90,7 +110,8 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
                     due: WallTimestamp(milliseconds: due),
                     attempt: attempt,
                     reason: reason,
-                    position: LogPosition(position)
+                    position: LogPosition(position),
+                    since: since.map { WallTimestamp(milliseconds: $0) }
                 )
             }
         }

@@ -135,17 +135,26 @@ extension Shard {
     /// When wall and monotonic time have drifted apart by more than a second since the wheels were laid
     /// out, in one step or in many, they are laid out anew from the rows, which name wall times.
     func reloadIfClockWasSet(_ now: Now) throws(StorageError) {
-        let monotonic =
-            Int64(now.monotonic.nanoseconds / 1_000_000)
-            - Int64(clockBase.monotonic.nanoseconds / 1_000_000)
-        let wall = now.wall.milliseconds - clockBase.wall.milliseconds
-        guard abs(wall - monotonic) > 1000, !Mutant.isOn(.ignoreClockStep) else { return }
+        let expected = wallByMonotonicTime(now)
+        let step = now.wall.milliseconds &- expected.milliseconds
+        guard step.magnitude > UInt64(Limits.clockStepMilliseconds), !Mutant.isOn(.ignoreClockStep)
+        else { return }
         clockBase = now
         statistics.clockChanges += 1
         if queues.contains(where: { $0.held.countInMemory > 0 }) {
             configuration.log.buggify?.saw(.clockSetWithHeld)
         }
-        for index in queues.indices { try reloadQueue(index, at: now) }
+        for index in queues.indices {
+            let perSecond = queues[index].pace.catchUpPerSecond
+            queues[index].held.clockSet(from: expected, perSecond: perSecond, at: now)
+            try reloadQueue(index, at: now)
+        }
+    }
+
+    /// What the wall clock would say, had nobody set it since the wheels were laid out.
+    private func wallByMonotonicTime(_ now: Now) -> WallTimestamp {
+        let elapsed = now.monotonic.milliseconds(since: clockBase.monotonic)
+        return clockBase.wall.advanced(byMilliseconds: elapsed)
     }
 
     func reloadQueue(_ index: Int, at now: Now) throws(StorageError) {
@@ -155,26 +164,37 @@ extension Shard {
             at: now,
             from: store,
             except: { waiting[$0] != nil || self.leases.holds($0) },
-            ownWait: { self.ownWait(of: $0, at: now) }
+            ownEnd: { self.ownEnd(of: $0, at: now) }
         )
     }
 
-    /// The delay that a retry was given, when it was given by a clock that was ahead of now: it never
-    /// waits longer than that. Nil for what a person scheduled, and for all when no clock was ahead.
-    ///
-    /// The entry that put the row there has both: when it was written, and until when it is to wait.
-    func ownWait(of row: HeldRow, at now: Now) -> Int64? {
-        guard row.reason != .scheduled, row.due > now.wall, log.latestEntryWall > now.wall else {
-            return nil
-        }
-        var heldAt: WallTimestamp?
+    /// When a retry's own delay is over, if the clock that gave it was ahead of now: it never waits longer
+    /// than that, from when the clock was seen set. Nil for what a person scheduled, and where the due
+    /// time can be believed.
+    func ownEnd(of row: HeldRow, at now: Now) -> MonotonicInstant? {
+        guard row.reason != .scheduled, row.due > now.wall,
+            let since = row.since ?? entryWall(of: row, at: now), since > now.wall
+        else { return nil }
+        let delay = min(max(0, row.due.milliseconds &- since.milliseconds), Self.delayMax)
+        // Written after the wheels were laid out, by a clock that went slower by less than a step?
+        let latest = wallByMonotonicTime(now).advanced(byMilliseconds: Limits.clockStepMilliseconds)
+        let begin = since > latest ? clockBase.monotonic : now.monotonic
+        return begin.advanced(byMilliseconds: delay)
+    }
+
+    /// A century, so that nothing overflows.
+    private static let delayMax: Int64 = 100 * 365 * 86_400_000
+
+    /// When the entry was written that put a row there: rows before version 1.1 do not say it.
+    private func entryWall(of row: HeldRow, at now: Now) -> WallTimestamp? {
+        guard log.latestEntryWall > now.wall else { return nil }
+        var wall: WallTimestamp?
         do throws(LogError) {
-            try log.read(at: row.position) { header, _ in heldAt = header.wall }
+            try log.read(at: row.position) { header, _ in wall = header.wall }
         } catch {
             // Damage is met again, and told, when the message is given out.
             return nil
         }
-        guard let heldAt, heldAt > now.wall else { return nil }
-        return max(0, row.due.milliseconds - heldAt.milliseconds)
+        return wall
     }
 }

@@ -346,9 +346,13 @@ package final class Shard {
             let index = Int(row.message.group.rawValue) - 1
             guard queues.indices.contains(index) else { continue }
             let waiting = queues[index].waiting
-            try queues[index].held.add(row, at: now, from: store) { message in
-                waiting[message] != nil || self.leases.holds(message)
-            }
+            try queues[index].held.add(
+                row,
+                at: now,
+                from: store,
+                except: { waiting[$0] != nil || self.leases.holds($0) },
+                ownEnd: { self.ownEnd(of: $0, at: now) }
+            )
         }
     }
 
@@ -388,13 +392,14 @@ package final class Shard {
         do throws(StorageError) {
             try reloadIfClockWasSet(now)
             for index in queues.indices {
+                queues[index].pace.reached(now.monotonic)
                 let waiting = queues[index].waiting
                 var due: [HeldRow] = []
                 try queues[index].held.advance(
                     to: now,
                     from: store,
                     except: { waiting[$0] != nil || self.leases.holds($0) },
-                    ownWait: { self.ownWait(of: $0, at: now) },
+                    ownEnd: { self.ownEnd(of: $0, at: now) },
                     release: { due.append($0) }
                 )
                 for row in due { makeDue(row, in: index) }

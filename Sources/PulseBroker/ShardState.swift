@@ -196,7 +196,8 @@ package struct ShardState: Sendable {
                 due: due,
                 attempt: 0,
                 reason: .scheduled,
-                position: header.position
+                position: header.position,
+                since: header.wall
             )
             row.put(into: &rows)
         }
@@ -231,7 +232,8 @@ package struct ShardState: Sendable {
                 due: due,
                 attempt: Mutant.isOn(.forgetAttempts) ? 0 : step.attempt,
                 reason: reason,
-                position: position
+                position: position,
+                since: header.wall
             )
             row.put(into: &rows)
             book.wait(step.message.stream, step.message.offset, 1)

@@ -11,7 +11,8 @@ enum StoreFormat {
     static let key = Array("format".utf8)
     /// Raised when an older program could misread a row.
     static let major: UInt16 = 1
-    static let minor: UInt16 = 0
+    /// 1: a row `h` says when its wait began.
+    static let minor: UInt16 = 1
     /// The newest hot state that is read.
     static let stateVersion = ShardState.clockVersion
 
@@ -38,7 +39,7 @@ enum StoreFormat {
     /// Notes this program's version in a store that it will write to. A newer minor number stays.
     static func stamp(_ store: any StateStore) throws(ShardError) {
         let rows = try fromStore { () throws(StorageError) in try store.get(key) }
-        guard rows == nil else { return }
+        if let found = rows.flatMap(minor(of:)), found >= minor { return }
         var batch = StateBatch()
         batch.put(key, value)
         let changes = batch
@@ -51,4 +52,6 @@ enum StoreFormat {
             return reader.littleEndian()
         }
     }
+
+    private static func minor(of row: [UInt8]) -> UInt16? { major(of: Array(row.dropFirst(2))) }
 }

@@ -137,6 +137,9 @@ package enum Limits {
     /// Milliseconds for which the clock must run steadily after a longer gap before that time counts:
     /// time servers need minutes, and a person who reads the warning has a chance.
     package static let clockTrustMilliseconds: Int64 = 3_600_000
+    /// Messages of a group that go out in a second, at the least, when a clock that was set forward has
+    /// made them due; twice as many as of late, if that is more.
+    package static let clockCatchUpPerSecond = 100
     /// Steps of the clock that are told apart; the oldest ones become one.
     package static let clockStepsMax = 64
     /// Milliseconds after a start in which a group's consumers may come back before it counts as one that

@@ -227,15 +227,23 @@ import Testing
     }
 
     @Test func rowsOfTheStore() throws {
-        let held = HeldRow(
+        var held = HeldRow(
             message: step.message,
             due: WallTimestamp(milliseconds: 0x0102),
             attempt: 2,
             reason: .backoff,
-            position: LogPosition(3)
+            position: LogPosition(3),
+            since: WallTimestamp(milliseconds: 0x0101)
         )
         #expect(held.key == (try bytes("68 0001 0000000000000102 00010002 0000000000000005")))
-        #expect(held.value == (try bytes("0200 02 0300000000000000")))
+        let value = try bytes("0200 02 0300000000000000 0101000000000000")
+        #expect(held.value == value)
+        #expect(HeldRow(StateRow(key: held.key, value: value)) == held)
+        // Rows 1.0 did not say when the wait began.
+        held.since = nil
+        let old = try bytes("0200 02 0300000000000000")
+        #expect(held.value == old)
+        #expect(HeldRow(StateRow(key: held.key, value: old)) == held)
         let dead = DeadRow(
             deadStream: StreamID(rawValue: 0x0001_0004),
             deadOffset: Offset(1),
