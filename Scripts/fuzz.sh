@@ -67,19 +67,20 @@ run() {
     return $status
 }
 
-# Debug mode and the fuzzer's instrumentation alone: what is built quickest. Corpus and seeds, and a moment of
+# Not optimised, and the fuzzer's instrumentation alone: what is built quickest. (Release mode, since in debug
+# mode the package manager takes the name `main` for itself.) Corpus and seeds, and a moment of
 # what comes of them: nobody notices otherwise that a driver does not build, or that a seed is refused.
 check() {
     local small=.build/fuzz-check failed=0
-    swift build --scratch-path "$small" --product pulse-fuzz \
-        -Xswiftc -use-ld=lld -Xswiftc -sanitize=fuzzer \
+    swift build --scratch-path "$small" -c release --product pulse-fuzz \
+        -Xswiftc -Onone -Xswiftc -use-ld=lld -Xswiftc -sanitize=fuzzer \
         -Xcc -fsanitize=fuzzer-no-link -Xcxx -fsanitize=fuzzer-no-link
     env -u PULSE_FUZZ swift build --product pulse-fuzz-seeds
     rm -rf "$small/seeds" "$small/new" "$small/findings"
     .build/debug/pulse-fuzz-seeds "$small/seeds"
     for target in $(targets); do
         mkdir -p "$small/new/$target" "$small/findings"
-        if PULSE_FUZZ_TARGET=$target "$small/debug/pulse-fuzz" -timeout=60 -max_total_time=1 \
+        if PULSE_FUZZ_TARGET=$target "$small/release/pulse-fuzz" -timeout=60 -max_total_time=1 \
             -print_final_stats=1 -artifact_prefix="$small/findings/" -max_len="$(longest "$target")" \
             "$small/new/$target" "Fuzz/corpus/$target" "$small/seeds/$target" \
             </dev/null >"$small/$target.log" 2>&1 && grep -q ' cov: [1-9]' "$small/$target.log"
