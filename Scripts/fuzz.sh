@@ -55,10 +55,12 @@ run() {
     seeds
     mkdir -p "$scratch/corpus/$target" "$scratch/findings/$target"
     local status=0
+    local TIMEFORMAT='processor %U %S'
     # shellcheck disable=SC2046
-    PULSE_FUZZ_TARGET=$target "$program" $(options "$target") -max_total_time="$seconds" \
-        "$scratch/corpus/$target" "Fuzz/corpus/$target" "$scratch/seeds/$target" \
-        </dev/null >"$log" 2>&1 || status=$?
+    {
+        time PULSE_FUZZ_TARGET=$target "$program" $(options "$target") -max_total_time="$seconds" \
+            "$scratch/corpus/$target" "Fuzz/corpus/$target" "$scratch/seeds/$target" </dev/null
+    } >"$log" 2>&1 || status=$?
     if [ $status -ne 0 ]; then
         tail -40 "$log"
         echo "FINDING in $target: see $log and $scratch/findings/$target"
@@ -95,7 +97,7 @@ check() {
     return $failed
 }
 
-# | target | seconds | executions | edges | corpus | slowest | peak MB |
+# | target | seconds | executions | edges | features | corpus | slowest | peak MB | processor s |
 summary() {
     awk -v target="$1" -v seconds="$2" '
         / cov: / { for (i = 1; i < NF; i++) {
@@ -105,9 +107,10 @@ summary() {
         /number_of_executed_units/ { runs = $2 }
         /slowest_unit_time_sec/ { slowest = $2 }
         /peak_rss_mb/ { peak = $2 }
+        /^processor / { used = $2 + $3 }
         END { sub("/.*", "", corpus)
-            printf "| %s | %s | %s | %s | %s | %s | %s | %s |\n",
-                target, seconds, runs, edges, features, corpus, slowest, peak }' "$3"
+            printf "| %s | %s | %s | %s | %s | %s | %s | %s | %.0f |\n",
+                target, seconds, runs, edges, features, corpus, slowest, peak, used }' "$3"
 }
 
 case ${1:-} in
