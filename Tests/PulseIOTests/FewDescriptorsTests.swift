@@ -137,7 +137,13 @@ private final class Client {
     static func unconnected() -> Client { Client(socket()) }
 
     private static func socket() -> Int32 {
-        Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        let made = Glibc.socket(AF_INET, kind, 0)
+        // A connection that is not closed fails the test, and does not hang it.
+        var patience = timeval(tv_sec: 2, tv_usec: 0)
+        let size = socklen_t(MemoryLayout<timeval>.size)
+        #expect(setsockopt(made, SOL_SOCKET, SO_RCVTIMEO, &patience, size) == 0)
+        return made
     }
 
     func connect(port: UInt16) throws {
