@@ -183,6 +183,38 @@ import Testing
         #expect(wake.milliseconds(since: bench.now.monotonic) > Limits.clockLookMilliseconds)
     }
 
+    /// A pass over the sealed segments that finds one of them damaged.
+    @Test func aPassOfScrubbingIsCounted() throws {
+        let bench = try NodeBench(providers: ProviderSettings(), segmentBytes: 32 << 10)
+        let long = String(repeating: "x", count: 4000)
+        bench.configuration.shard.scrubIntervalMilliseconds = 60_000
+        try bench.restart()
+        for _ in 0..<30 { _ = try bench.send(text: long) }
+        let sealed = bench.node.shard.log.segments.filter(\.isSealed)
+        try #require(sealed.count > 2)
+        // The first pass was over before there was anything.
+        #expect(try bench.metric("pulse_scrub_passes_total") == 1)
+        for name in ["bytes", "segments", "damaged", "failures"] {
+            #expect(try bench.metric("pulse_scrub_\(name)_total") == 0)
+        }
+        bench.directory.damage(sealed[1].name) { $0[9000] ^= 0x10 }
+        for _ in 0..<200 where bench.node.shard.scrubbing.passesEnded == 1 {
+            bench.pass(milliseconds: 1000)
+        }
+        #expect(try bench.metric("pulse_scrub_passes_total") == 2)
+        #expect(try bench.metric("pulse_scrub_segments_total") == sealed.count)
+        #expect(try bench.metric("pulse_scrub_damaged_total") == 1)
+        #expect(try bench.metric("pulse_scrub_failures_total") == 0)
+        let bytes = sealed.reduce(0) { $0 + $1.usedBytes }
+        #expect(try bench.metric("pulse_scrub_bytes_total") >= bytes)
+        let range = try #require(bench.node.shard.log.damaged.first)
+        #expect(range.file == sealed[1].name)
+        let told = bench.events.filter { $0.message == "scrub found damage" }
+        #expect(told.map(\.level) == [.error])
+        #expect(told.first?.fields == [.init("range", "\(range)")])
+        #expect(try bench.exchange("GET", "/readyz").body.contains(range.file))
+    }
+
     @Test func metricsTellTheLedger() throws {
         let bench = try NodeBench()
         let ids = try (0..<6).map { _ in try bench.send() }
