@@ -87,7 +87,7 @@ extension Shard {
             waiting: waiting.map(\.message)
         )
         // The rows and the state that counts them, together.
-        batch.put(Self.checkpointKey, state.encoded())
+        batch.put(Self.checkpointKey, Checkpoint.row(state.encoded()))
         batch.put(Self.appliedKey, Self.encoded(state.applied))
         let changes = batch
         try fromStore { () throws(StorageError) in

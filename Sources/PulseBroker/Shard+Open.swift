@@ -134,7 +134,9 @@ extension Shard {
             guard isWhole else { throw .storeLost(first: log.firstPosition) }
             return LoadedState(state: ShardState(segmentBytes: log.segmentBytes))
         }
-        guard var state = ShardState(encoded: saved) else {
+        guard let encoded = Checkpoint.encoded(in: saved),
+            var state = ShardState(encoded: encoded)
+        else {
             if Mutant.isOn(.emptyForBadCheckpoint) {
                 var empty = ShardState(segmentBytes: log.segmentBytes)
                 empty.applied = log.appendPosition
@@ -143,7 +145,7 @@ extension Shard {
             throw .unreadableCheckpoint
         }
         var unread: DamagedRange?
-        if let version = saved.first, version < ShardState.bookVersion {
+        if let version = encoded.first, version < ShardState.bookVersion {
             try ShardState.forgetLateEnds(store)
             if isWhole { return LoadedState(state: ShardState(segmentBytes: log.segmentBytes)) }
             do throws(ShardError) {
@@ -238,7 +240,7 @@ extension Shard {
         guard !isUpgradeHeld else { return }
         var batch = StateBatch()
         let encoded = state.encoded()
-        batch.put(Self.checkpointKey, encoded)
+        batch.put(Self.checkpointKey, Checkpoint.row(encoded))
         do throws(StorageError) {
             try store.write(batch)
         } catch { throw .storage(error) }

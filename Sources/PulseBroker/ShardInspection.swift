@@ -91,7 +91,7 @@ package struct ShardInspection {
         }
         guard let saved = try store.get(Shard.checkpointKey) else { return }
         checkpointVersion = saved.first
-        guard let state = ShardState(encoded: saved) else {
+        guard let state = Checkpoint.state(in: saved) else {
             problems.append("the checkpoint cannot be read (version \(saved.first ?? 0))")
             return
         }

@@ -1,5 +1,5 @@
 // Which version of its layout a state store has, and whether this program may read it. Two numbers: that
-// of the rows, in a row of its own, and that of the hot state, the first byte of the checkpoint.
+// of the rows, in a row of its own, and that of the checkpoint, its first byte.
 //
 //     key  "format"        value  major u16, minor u16, little-endian; a store without it has 1.0
 //
@@ -13,8 +13,8 @@ enum StoreFormat {
     static let major: UInt16 = 1
     /// 1: a row `h` says when its wait began.
     static let minor: UInt16 = 1
-    /// The newest hot state that is read.
-    static let stateVersion = ShardState.clockVersion
+    /// The newest checkpoint that is read.
+    static let stateVersion = Checkpoint.version
 
     static var value: [UInt8] {
         var bytes: [UInt8] = []

@@ -228,7 +228,7 @@ extension TortureBench {
     /// How far a crash leaves the saved state, asked of the store itself.
     private var savedTo: LogPosition {
         guard let saved = store.durableValue(of: Shard.checkpointKey),
-            let state = ShardState(encoded: saved)
+            let state = Checkpoint.state(in: saved)
         else { return .zero }
         return state.applied
     }
