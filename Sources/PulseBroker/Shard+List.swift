@@ -44,11 +44,33 @@ extension Shard {
     ///   - examineMax: How many may be looked at, so that a filter that matches little costs little.
     ///   - visit: Says whether to go on.
     /// - Returns: Where to go on when the walk stopped before the end, else nil.
+    /// - Throws: ``ShardError`` when it begins with a record that cannot be read, or with bytes in which
+    ///   there may be one. Where it comes to such a place later, it stops before it: nothing is left out
+    ///   without a word, and who goes on is refused.
     package func walkNewestFirst(
         channel: Channel?,
         user: UnsafeRawBufferPointer?,
         olderThan place: ListPlace?,
         examineMax: Int,
+        _ visit: (NotificationStory) -> Bool
+    ) throws(ShardError) -> ListPlace? {
+        var reached: ListPlace?
+        do throws(ShardError) {
+            return try walk(channel, user, olderThan: place, examineMax) { story in
+                reached = story.place
+                return visit(story)
+            }
+        } catch {
+            guard error.isUnreadable, let reached else { throw error }
+            return reached
+        }
+    }
+
+    private func walk(
+        _ channel: Channel?,
+        _ user: UnsafeRawBufferPointer?,
+        olderThan place: ListPlace?,
+        _ examineMax: Int,
         _ visit: (NotificationStory) -> Bool
     ) throws(ShardError) -> ListPlace? {
         if let user {
@@ -61,14 +83,17 @@ extension Shard {
             return try walkKept(of: user, channel, isInLog ? nil : place, examineMax, visit)
         }
         var fronts: [NotificationStory] = []
-        for (stream, end) in state.streams where lists(stream, channel) {
+        for (stream, end) in streamEnds where lists(stream, channel) {
             var below = end
             if let place { below = try firstOffset(of: stream, notBefore: place) }
             if let story = try front(stream, below: below) { fronts.append(story) }
         }
         var examined = 0
+        var reached = place?.position ?? LogPosition(.max)
         while let newest = fronts.indices.max(by: { fronts[$0].place.isBefore(fronts[$1].place) }) {
             let story = fronts[newest]
+            try refuseToPass(from: reached, to: story.recordPosition)
+            reached = story.recordPosition
             examined += 1
             let goOn = visit(story)
             if let next = try front(story.stream, below: story.offset) {
@@ -76,8 +101,12 @@ extension Shard {
             } else {
                 fronts.remove(at: newest)
             }
-            if !goOn || examined >= examineMax { return fronts.isEmpty ? nil : story.place }
+            if !goOn || examined >= examineMax {
+                let isMore = !fronts.isEmpty || !log.unindexed.isEmpty
+                return isMore ? story.place : nil
+            }
         }
+        try refuseToPass(from: reached, to: .zero)
         return nil
     }
 
@@ -93,7 +122,7 @@ extension Shard {
         notBefore place: ListPlace
     ) throws(ShardError) -> Offset {
         var low: Int64 = 0
-        var high = state.end(of: stream).rawValue
+        var high = end(of: stream).rawValue
         while low < high {
             let middle = low + (high - low) / 2
             if try nextPlace(of: stream, from: Offset(middle)).isBefore(place) {
@@ -112,6 +141,11 @@ extension Shard {
     ) throws(ShardError) -> ListPlace {
         let position = try fromLog { () throws(LogError) in try placeOf(stream, offset) }
         if let position { return ListPlace(position: position, offset: offset) }
+        // In a hole: where the records behind it are, or newer than all there is.
+        if !log.unindexed.isEmpty, offset >= state.book.keptBelow(stream) {
+            let next = log.next(of: stream, from: offset)
+            return ListPlace(position: next?.position ?? LogPosition(.max), offset: offset)
+        }
         let start = KeptRecord.rowKey(stream, offset)
         let end = KeptRecord.rowKey(stream, state.book.keptBelow(stream))
         guard start.lexicographicallyPrecedes(end) else {
@@ -159,6 +193,7 @@ extension Shard {
     ) throws(ShardError) -> (next: ListPlace?, isWhole: Bool) {
         var found: [(stream: StreamID, place: ListPlace)] = []
         var lastPosition: LogPosition?
+        var unread: LogError?
         do throws(LogError) {
             try log.lookup(hash.recipient(user)) { position throws(LogError) in
                 // A batch with several records of this user is met once for each of them.
@@ -168,15 +203,24 @@ extension Shard {
                 if let place, place.position < position { return true }
                 lastPosition = position
                 var here: [(stream: StreamID, place: ListPlace)] = []
-                try self.log.read(at: position) { header, body throws(LogError) in
-                    guard header.kind == .recordBatch, lists(header.stream, channel) else { return }
-                    try self.forEachRecord(in: body, of: header) { record in
-                        let offset = header.baseOffset.advanced(by: record.offsetDelta)
-                        guard let own = record.key, own.elementsEqual(user) else { return }
-                        let candidate = ListPlace(position: position, offset: offset)
-                        if let place, !candidate.isBefore(place) { return }
-                        here.append((header.stream, candidate))
+                do throws(LogError) {
+                    try self.log.read(at: position) { header, body throws(LogError) in
+                        guard header.kind == .recordBatch, lists(header.stream, channel) else {
+                            return
+                        }
+                        try self.forEachRecord(in: body, of: header) { record in
+                            let offset = header.baseOffset.advanced(by: record.offsetDelta)
+                            guard let own = record.key, own.elementsEqual(user) else { return }
+                            let candidate = ListPlace(position: position, offset: offset)
+                            if let place, !candidate.isBefore(place) { return }
+                            here.append((header.stream, candidate))
+                        }
                     }
+                } catch {
+                    // Those that are newer may fill the page.
+                    guard case .damaged = error else { throw error }
+                    unread = error
+                    return false
                 }
                 found.append(contentsOf: here.reversed())
                 return found.count < examineMax
@@ -184,14 +228,22 @@ extension Shard {
         } catch { throw .log(error) }
         // The search stopped at its bound: there may be more, although nothing more was found.
         let isCut = found.count >= examineMax
+        var reached = place?.position ?? LogPosition(.max)
         for (index, entry) in found.enumerated() {
+            try refuseToPass(from: reached, to: entry.place.position)
+            reached = entry.place.position
             let story = try storyUnlessLost(at: entry.stream, entry.place.offset)
             if let story, !visit(story) {
-                let isMore = index + 1 < found.count || isCut || state.book.keptRecords > 0
+                let isMore =
+                    index + 1 < found.count || isCut || unread != nil || !log.unindexed.isEmpty
+                    || state.book.keptRecords > 0
                 return (isMore ? entry.place : nil, false)
             }
         }
-        return (isCut ? found.last?.place : nil, !isCut)
+        if isCut { return (found.last?.place, false) }
+        if let unread { throw .log(unread) }
+        try refuseToPass(from: reached, to: .zero)
+        return (nil, true)
     }
 
     private func storyUnlessLost(

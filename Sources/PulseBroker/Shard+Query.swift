@@ -24,8 +24,11 @@ package struct NotificationStory: Sendable {
     package var attempts: Int
     /// Oldest first.
     package var steps: [StoryStep]
-    /// How it ended may lie behind damage that the state was not folded past: `state` is that of before.
+    /// How it ended may lie behind damage that the state was not folded past, or in what cannot be read:
+    /// `state` is what is known.
     package var isUncertain: Bool
+    /// Where steps of the story lie that cannot be read; nil when it is whole.
+    package var unread: DamagedRange?
 }
 
 extension Shard {
@@ -69,7 +72,7 @@ extension Shard {
         let place = try fromLog { () throws(LogError) in try log.locate(stream, offset) }
         guard let position = place else {
             if let kept = try kept(stream, offset) { return kept.with(body) }
-            try refuseIfDamaged()
+            if let range = hole(at: stream, offset) { throw .log(.damaged(range)) }
             return nil
         }
         do throws(LogError) {
@@ -123,7 +126,7 @@ extension Shard {
         from offset: Offset,
         count: Int
     ) throws(ShardError) -> [BrowsedRecord] {
-        let end = state.end(of: stream)
+        let end = end(of: stream)
         guard offset < end else { return [] }
         guard stream.lane == .dead else {
             let last = min(end.rawValue, offset.rawValue + Int64(count))
@@ -154,8 +157,8 @@ extension Shard {
         guard let place = id.place(key: log.identity.key), place.stream.lane != .dead else {
             return nil
         }
-        guard place.offset < state.end(of: place.stream) else {
-            // What lies behind damage was not folded in: that it never was cannot be said.
+        guard place.offset < end(of: place.stream) else {
+            // What lies in the damage was not folded in: that it never was cannot be said.
             if let range = log.damaged.first { throw .log(.damaged(range)) }
             // Nothing tells of its stream: it may have begun, and ended, in a gap.
             if place.offset < state.leftOut(by: place.stream) { throw .lost(id) }
@@ -170,13 +173,16 @@ extension Shard {
         _ offset: Offset,
         withSteps: Bool
     ) throws(ShardError) -> NotificationStory? {
-        guard let group = state.group(named: GroupState.deliveryName, on: stream.topic) else {
-            return nil
-        }
-        let key = MessageKey(group: group.id, stream: stream, offset: offset)
+        guard let group = deliveryGroup(of: stream) else { return nil }
+        let key = MessageKey(group: group, stream: stream, offset: offset)
         guard let record = try record(stream, offset) else { return nil }
-        let steps = try steps(of: key, all: withSteps)
-        let (state, attempts) = try standing(of: key, in: group, newest: steps.last?.command)
+        var unread: DamagedRange?
+        let steps = try steps(of: key, all: withSteps) { unread = unread ?? $0 }
+        let newest = steps.last?.command
+        let (state, attempts) =
+            offset < self.state.end(of: stream)
+            ? try standing(of: key, newest: newest)
+            : standing(unfolded: newest, record.envelope, acceptedAt: record.wall)
         return NotificationStory(
             id: self.id(stream, offset),
             stream: stream,
@@ -187,7 +193,8 @@ extension Shard {
             state: state,
             attempts: attempts,
             steps: steps,
-            isUncertain: !state.isFinal && log.damaged.contains { $0.to > self.state.applied }
+            isUncertain: !state.isFinal && (unread != nil || isStateShort),
+            unread: unread
         )
     }
 
@@ -204,9 +211,9 @@ extension Shard {
     /// Where a message stands: the leases and the state decide, the newest step explains.
     private func standing(
         of key: MessageKey,
-        in group: GroupState,
         newest: Command?
     ) throws(ShardError) -> (NotificationState, attempts: Int) {
+        guard let group = state.group(key.group) else { return (.ready, 0) }
         // An attempt that a crash cut off may be older than what is left of the log.
         let attempts = Int(newest?.step?.attempt ?? self.state.openIntents[key]?.attempt ?? 0)
         switch newest {
@@ -241,19 +248,34 @@ extension Shard {
         }
     }
 
-    /// The steps of a message, oldest first; only the newest unless `all`.
-    private func steps(of key: MessageKey, all: Bool) throws(ShardError) -> [StoryStep] {
-        let steps = try fromLog { () throws(LogError) in try stepsInLog(of: key, all: all) }
+    /// The steps of a message, oldest first; only the newest unless `all`. As ``stepsInLog``.
+    private func steps(
+        of key: MessageKey,
+        all: Bool,
+        unread: ((DamagedRange) -> Void)? = nil
+    ) throws(ShardError) -> [StoryStep] {
+        let steps = try fromLog { () throws(LogError) in
+            try stepsInLog(of: key, all: all, unread: unread)
+        }
         guard steps.isEmpty, let last = try endOfKept(key) else { return steps }
         return [last]
     }
 
+    /// The steps of a message that the log tells.
+    ///
+    /// - Parameter unread: Told of steps that cannot be read, which are then left out; nil when nothing
+    ///   may be left out.
     func stepsInLog(
         of key: MessageKey,
         all: Bool,
-        below end: LogPosition = LogPosition(.max)
+        below end: LogPosition = LogPosition(.max),
+        unread: ((DamagedRange) -> Void)? = nil
     ) throws(LogError) -> [StoryStep] {
-        var position = try newestStepInLog(of: key, below: min(end, log.durablePosition))
+        var position = try newestStepInLog(
+            of: key,
+            below: min(end, log.durablePosition),
+            unread
+        )
         var steps: [StoryStep] = []
         // What lies before the oldest segment was told in entries that retention has let go; a repair may
         // have given one up too.
@@ -261,11 +283,13 @@ extension Shard {
             steps.count < 2 * configuration.retry.attemptsMax + 64
         {
             var found: StoryStep?
-            try log.read(at: at) { header, body in
-                guard header.kind == .command else { return }
-                _ = Command.forEach(in: body) { command in
-                    if command.step?.message == key {
-                        found = StoryStep(at: header.wall, command: command)
+            try unless(unread) { () throws(LogError) in
+                try log.read(at: at) { header, body in
+                    guard header.kind == .command else { return }
+                    _ = Command.forEach(in: body) { command in
+                        if command.step?.message == key {
+                            found = StoryStep(at: header.wall, command: command)
+                        }
                     }
                 }
             }
@@ -298,27 +322,41 @@ extension Shard {
         try steps(of: key, all: false).last
     }
 
+    /// Runs a read; what it cannot read is told of, where somebody wants to hear that instead.
+    private func unless(
+        _ unread: ((DamagedRange) -> Void)?,
+        _ read: () throws(LogError) -> Void
+    ) throws(LogError) {
+        do throws(LogError) { try read() } catch {
+            guard let unread, case .damaged(let range) = error else { throw error }
+            unread(range)
+        }
+    }
+
     private func newestStepInLog(
         of key: MessageKey,
-        below end: LogPosition
+        below end: LogPosition,
+        _ unread: ((DamagedRange) -> Void)?
     ) throws(LogError) -> LogPosition? {
-        if let intent = state.openIntents[key], !log.isLost(intent.position) {
-            return intent.position
-        }
+        let intent = state.openIntents[key].map(\.position).flatMap { log.isLost($0) ? nil : $0 }
+        if let intent, !isStateShort { return intent }
         var found: LogPosition?
         // No step of a message is older than its record.
         let record = try log.locate(key.stream, key.offset) ?? .zero
         try log.lookup(hash.message(key.stream, key.offset), notBelow: record) {
             position throws(LogError) in
             guard position < end else { return true }
-            try self.log.read(at: position) { header, body in
-                guard header.kind == .command else { return }
-                _ = Command.forEach(in: body) { command in
-                    if command.step?.message == key { found = position }
+            try self.unless(unread) { () throws(LogError) in
+                try self.log.read(at: position) { header, body in
+                    guard header.kind == .command else { return }
+                    _ = Command.forEach(in: body) { command in
+                        if command.step?.message == key { found = position }
+                    }
                 }
             }
             return found == nil
         }
+        if let intent { return max(intent, found ?? intent) }
         return found
     }
 }

@@ -70,6 +70,15 @@ extension ShardError {
         }
     }
 
+    /// What to tell of one refused request: for what cannot be read file, byte and positions.
+    package var refusalDetail: String? {
+        switch self {
+        case .log(.damaged(let range)): "\(range)"
+        case .log(.missing), .log(.noEntry), .lost: "\(self)"
+        default: nil
+        }
+    }
+
     /// What was asked about cannot be read.
     package var isUnreadable: Bool { refusal == .dataCorrupt }
 

@@ -169,15 +169,20 @@ extension HTTPResponse {
     // MARK: The server itself
 
     /// 503, or 500 when repeating is useless: the request is right, and this node cannot serve it.
+    ///
+    /// - Parameter detail: What keeps it from that, of damaged data the place; nil when the title says all.
     package static func unavailable(
         _ code: ErrorCode,
+        detail: String? = nil,
         retryAfterSeconds: Int?,
         _ dialect: APIDialect
     ) -> HTTPResponse {
         let headers = retryAfterSeconds.map { [Header("Retry-After", String($0))] } ?? []
-        return switch dialect {
-        case .v1: problem(code, headers: headers)
-        case .compatible: word("error", code.title, status: code.httpStatus, headers: headers)
+        switch dialect {
+        case .v1: return problem(code, detail: detail, headers: headers)
+        case .compatible:
+            let text = detail.map { "\(code.title): \($0)" } ?? code.title
+            return word("error", text, status: code.httpStatus, headers: headers)
         }
     }
 

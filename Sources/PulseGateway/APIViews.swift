@@ -124,6 +124,8 @@ package struct TemplateView: Hashable, Sendable {
     package var html: String?
     package var createdAt: WallTimestamp
     package var revision: UInt64
+    /// A newer revision may lie behind damage of the log.
+    package var isUncertain = false
 
     package init(
         name: String,

@@ -64,7 +64,9 @@ extension NotificationView {
         body.append("}")
     }
 
-    /// System 000's shape; `whole` for a status answer, which has six fields more than a list's row.
+    /// System 000's shape; `whole` for a status answer, which has six fields more than a list's row. On a
+    /// damaged log both say when the status may be another by now: what an old client does not know it
+    /// passes over.
     func writeCompatible(to body: inout [UInt8], whole: Bool) {
         body.append("{\"notification_id\":\"")
         id.append(to: &body)
@@ -98,7 +100,11 @@ extension NotificationView {
             // Always empty: how a provider is reached is nobody's business but the server's.
             body.append(",\"provider_config\":{},\"idempotency_key\":")
             body.append(json: idempotencyKey)
+        } else if isUncertain {
+            body.append(",\"error_message\":")
+            body.append(json: error)
         }
+        if isUncertain { body.append(",\"uncertain\":true") }
         body.append("}")
     }
 }
@@ -121,6 +127,7 @@ extension TemplateView {
         body.append(json: createdAt)
         body.append(",\"revision\":")
         body.append(decimal: revision)
+        if isUncertain { body.append(",\"uncertain\":true") }
         body.append("}")
     }
 
@@ -137,6 +144,7 @@ extension TemplateView {
         body.append(json: text ?? html ?? "")
         body.append(",\"created_at\":")
         body.append(json: createdAt)
+        if isUncertain { body.append(",\"uncertain\":true") }
         body.append("}")
     }
 }

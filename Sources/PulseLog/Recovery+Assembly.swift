@@ -247,7 +247,8 @@ extension Recovery {
             geometry: geometry,
             checksums: checksums,
             byte: geometry.entriesStart,
-            chain: candidate.startChain(checksums)
+            // Without a header the first entry speaks for itself.
+            chain: candidate.header.map { $0.firstChain(checksums) }
         )
         let builder = IndexBuilder(indexer, checksums)
         var tally = SegmentTally()

@@ -16,7 +16,11 @@ extension ShardLog {
         guard let segment = segment(at: at), at & 7 == 0,
             geometry.byte(of: at) >= geometry.entriesStart, at < segment.end,
             gap(over: position) == nil
-        else { throw .noEntry(at: position) }
+        else {
+            // Of a file that is missing, say.
+            if let range = knownDamage(at: at) { throw .damaged(range) }
+            throw .noEntry(at: position)
+        }
         let room = geometry.entriesEnd - geometry.byte(of: at)
         if at >= written, let pointer = turn.pointer(to: at) {
             let header = try decode(pointer, of: segment, at: at, room: room)

@@ -85,6 +85,8 @@ package final class ShardLog {
     var refusal: LogError?
     /// What recovery found damaged, which makes the log read-only, and what was met since.
     package internal(set) var damaged: [DamagedRange]
+    /// Damage found when it was opened that may hide records which no index names.
+    package private(set) var unindexed: [DamagedRange] = []
 
     /// Which sealed segment holds which offsets.
     var streamDirectory = StreamDirectory()
@@ -167,6 +169,7 @@ package final class ShardLog {
         for segment in kept where segment.isSealed || segment !== active {
             streamDirectory.add(segment)
         }
+        unindexed = findUnindexed()
     }
 
     // MARK: Where the log stands

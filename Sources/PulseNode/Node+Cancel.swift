@@ -15,7 +15,7 @@ extension Node {
     ) throws(ShardError) {
         let outcome: Result<CancelOutcome, Refusal>
         if let obstacle = obstacle(to: .cancellation) {
-            outcome = .failure(Refusal(code: obstacle))
+            outcome = .failure(refusal(obstacle))
         } else {
             outcome = try unlessRefused { () throws(ShardError) in
                 try self.shard.cancel(id, at: now)

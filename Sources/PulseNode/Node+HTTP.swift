@@ -229,6 +229,9 @@ extension Node {
             response = try self.response(dialect) { () throws(ShardError) in
                 try self.list(query, dialect)
             }
+        case .templates(_, let dialect) where shard.isStateShort:
+            // Some may lie behind the damage.
+            response = refusal(.dataCorrupt).response(dialect)
         case .templates(let channel, let dialect):
             let revisions = shard.templates.newest.filter {
                 channel == nil || $0.row.channel == channel
@@ -237,6 +240,8 @@ extension Node {
         case .template(let name, let dialect):
             if let revision = findTemplate(name) {
                 response = .template(view(revision), created: false, dialect)
+            } else if shard.isStateShort {
+                response = refusal(.dataCorrupt).response(dialect)
             } else {
                 response = .notFound(.template, dialect)
             }

@@ -133,6 +133,8 @@ extension Node {
             }
         case .putTemplate(let correlation, let message):
             try putTemplate(message, correlation, of: conversation, at: now, into: &output)
+        case .listTemplates(let correlation, _) where shard.isStateShort:
+            refuse(.dataCorrupt, refusal(.dataCorrupt).message, correlation, &output)
         case .listTemplates(let correlation, let after):
             let rows = shard.templates.newest.lazy.filter { $0.row.name > after }.map {
                 TemplateMessage(
@@ -160,7 +162,7 @@ extension Node {
             })
         else { return }
         output.removeSubrange(start...)
-        refuse(refusal.code, refusal.code.title, correlation, &output)
+        refuse(refusal.code, refusal.message, correlation, &output)
     }
 
     func refuse(
@@ -217,7 +219,7 @@ extension Node {
             return refuse(.unknownTopic, request.topic, correlation, &output)
         }
         let stream = StreamID(topic: topic, partition: request.partition, lane: request.lane)
-        let end = shard.state.end(of: stream)
+        let end = shard.end(of: stream)
         var next: Offset =
             switch request.from {
             case .offset(let offset): offset
@@ -242,22 +244,29 @@ extension Node {
         var isWhole = true
         for record in records {
             let name = shard.id(record.stream, record.origin)
-            let fits = try shard.withRecordIfAny(record.stream, record.origin) {
-                header,
-                key,
-                value in
-                guard writer.fits(keyBytes: key.count, valueBytes: value.count, in: output),
-                    writer.count == 0 || output.count - begin < Int(request.bytesMax)
-                else { return false }
-                writer.append(
-                    record.offset,
-                    wall: header.wall,
-                    id: name,
-                    key: key,
-                    value: value,
-                    into: &output
-                )
-                return true
+            let fits: Bool?
+            do throws(ShardError) {
+                fits = try shard.withRecordIfAny(record.stream, record.origin) {
+                    header,
+                    key,
+                    value in
+                    guard writer.fits(keyBytes: key.count, valueBytes: value.count, in: output),
+                        writer.count == 0 || output.count - begin < Int(request.bytesMax)
+                    else { return false }
+                    writer.append(
+                        record.offset,
+                        wall: header.wall,
+                        id: name,
+                        key: key,
+                        value: value,
+                        into: &output
+                    )
+                    return true
+                }
+            } catch {
+                // The page ends before what cannot be read; who asks for that is refused.
+                guard error.isUnreadable, writer.count > 0 else { throw error }
+                fits = false
             }
             // What was released is passed over.
             guard fits ?? true else {
@@ -278,7 +287,7 @@ extension Node {
         into output: inout [UInt8]
     ) throws(ShardError) {
         if let obstacle = obstacle(to: .new) {
-            return refuse(obstacle, obstacle.name, correlation, &output)
+            return refuse(obstacle, refusal(obstacle).message, correlation, &output)
         }
         let row = TemplateRow(
             name: message.name,
@@ -295,7 +304,7 @@ extension Node {
             try self.shard.put(row, at: now)
         }
         switch taken {
-        case .failure(let refusal): refuse(refusal.code, refusal.code.title, correlation, &output)
+        case .failure(let refusal): refuse(refusal.code, refusal.message, correlation, &output)
         case .success(let saved):
             wait(conversation, durableAt: saved.durableAt) {
                 TemplateMessage.encodeReply(correlation: correlation, into: &$0)

@@ -43,7 +43,7 @@ extension Node {
         case .failure(let refusal):
             metrics.refused += 1
             // It was to go in as a whole, and did not.
-            refuse(refusal.code, refusal.code.title, correlation, &output)
+            refuse(refusal.code, refusal.message, correlation, &output)
         }
     }
 
@@ -65,7 +65,7 @@ extension Node {
     ) -> Result<RecordBatch, BatchRefusal> {
         if let obstacle = obstacle(to: .new) {
             metrics.refused += 1
-            return .failure(BatchRefusal(code: obstacle, message: obstacle.name))
+            return .failure(BatchRefusal(code: obstacle, message: refusal(obstacle).message))
         }
         do throws(RecordBatchError) {
             return .success(try RecordBatch(bytes))
@@ -129,7 +129,7 @@ extension Node {
                 switch taken {
                 case .success(let namesRecord): namesRecords = namesRecords || namesRecord
                 case .failure(let refusal):
-                    reply.append(refused: refusal.code, refusal.code.title, into: &frame)
+                    reply.append(refused: refusal.code, refusal.message, into: &frame)
                 }
             }
         }

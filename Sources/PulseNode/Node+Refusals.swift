@@ -35,15 +35,27 @@ extension Node {
     /// damage where it had to be looked up, or a repair that gave up what it is about.
     struct Refusal: Error {
         var code: ErrorCode
+        /// What cannot be read: file, byte and positions.
+        var detail: String?
+
+        /// For the native protocol.
+        var message: String { detail ?? code.title }
 
         func response(_ dialect: APIDialect) -> HTTPResponse {
             let seconds = code == .diskFull ? 5 : 1
             return .unavailable(
                 code,
+                detail: detail,
                 retryAfterSeconds: code.isRetryable ? seconds : nil,
                 dialect
             )
         }
+    }
+
+    /// A refusal of work with what this node knows of the reason.
+    func refusal(_ obstacle: ErrorCode) -> Refusal {
+        let damage = obstacle == .dataCorrupt ? shard.log.damaged.first : nil
+        return Refusal(code: obstacle, detail: damage.map { "\($0)" })
     }
 
     /// Asks something of the shard. Only what it cannot go on after is thrown.
@@ -55,7 +67,7 @@ extension Node {
         } catch {
             guard let code = error.refusal else { throw error }
             if code == .dataCorrupt { metrics.unreadable += 1 }
-            return .failure(Refusal(code: code))
+            return .failure(Refusal(code: code, detail: error.refusalDetail))
         }
     }
 

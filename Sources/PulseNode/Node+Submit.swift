@@ -17,7 +17,7 @@ extension Node {
         let dialect = submission.dialect
         if let obstacle = obstacle(to: .new) {
             metrics.refused += 1
-            let response = Refusal(code: obstacle).response(dialect)
+            let response = refusal(obstacle).response(dialect)
             respond(response, slot: slot, to: conversation, into: &effects)
             return
         }

@@ -16,7 +16,7 @@ extension Node {
         into effects: inout EffectQueue
     ) throws(ShardError) {
         if let obstacle = obstacle(to: .new) {
-            let response = Refusal(code: obstacle).response(.v1)
+            let response = refusal(obstacle).response(.v1)
             respond(response, slot: slot, to: conversation, into: &effects)
             return
         }

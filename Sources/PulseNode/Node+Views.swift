@@ -75,6 +75,10 @@ extension Node {
             if story.state == .scheduled { view.nextAttemptAt = envelope?.deliverAt }
             view.history.append(.init(at: story.acceptedAt, what: "accepted", detail: nil))
             for step in story.steps { describe(step, in: &view) }
+            if let range = story.unread {
+                let detail = "steps that cannot be read: \(range)"
+                view.history.append(.init(at: story.acceptedAt, what: "unreadable", detail: detail))
+            }
             view.isUncertain = story.isUncertain
             if story.isUncertain {
                 view.error = "the log is damaged: what became of it behind the damage is not known"
@@ -120,7 +124,7 @@ extension Node {
     func view(_ revision: TemplateRevision) -> TemplateView {
         let row = revision.row
         func part(_ text: String) -> String? { text.isEmpty ? nil : text }
-        return TemplateView(
+        var view = TemplateView(
             name: row.name,
             id: templateID(row.name),
             channel: row.channel,
@@ -130,6 +134,8 @@ extension Node {
             createdAt: row.savedAt,
             revision: revision.position.rawValue
         )
+        view.isUncertain = shard.isStateShort
+        return view
     }
 
     /// A UUID that belongs to the name for ever, for clients which expect one.

@@ -36,6 +36,15 @@ import Testing
                 story.state == .ready && story.isUncertain,
                 "it may have ended behind the damage"
             )
+            // So is what lies behind it; only what is in it is refused, naming the place.
+            var refused: [DamagedRange] = []
+            for id in ids {
+                do {
+                    let story = try #require(try shard.story(of: id, withSteps: true))
+                    #expect(story.state == .ready && story.isUncertain && story.unread == nil)
+                } catch ShardError.log(.damaged(let range)) { refused.append(range) }
+            }
+            #expect(refused == [range])
             try shard.dispatch(.email, slots: 8, at: bench.now)
             #expect(try shard.flush(at: bench.now) == nil && shard.takeOpened().isEmpty)
             try shard.close()
@@ -46,6 +55,119 @@ import Testing
         #expect(bench.balance.accepted == 120)
         for id in ids { #expect(try bench.story(id).isUncertain == false) }
         try bench.expectReplayGivesTheSame()
+    }
+
+    enum Hole: CaseIterable {
+        /// One whose index is there, one whose index is gone with it, and one that held the first commands.
+        case file, entries, beginning
+    }
+
+    @Test(arguments: Hole.allCases)
+    func whatLiesBehindAHoleIsToldAsFarAsItGoes(hole: Hole) throws {
+        let bench = try ShardBench(segmentBytes: 32 << 10, checkpointBytes: 64 << 20)
+        var ids: [NotificationID] = []
+        for index in 0..<120 {
+            let text = String(repeating: "x", count: 700)
+            let user = index % 2 == 0 ? "ada" : "bob"
+            ids.append(try bench.accept(user: user, text: text))
+        }
+        let hour = bench.now.wall.advanced(byMilliseconds: 3_600_000)
+        ids.append(try bench.accept(user: "ada", deliverAt: hour))
+        // Behind all of them: how the first of them ended.
+        for lease in try bench.dispatch(slots: 4) {
+            let outcome: AttemptOutcome =
+                lease.message.offset == Offset(1)
+                ? .dead(.recipientDead, code: 550, detail: "unknown user")
+                : .delivered(code: 250, detail: "ok")
+            try bench.shard.settle(lease.id, outcome, at: bench.now)
+        }
+        try bench.sync()
+        let segments = bench.shard.log.segments
+        try #require(segments.count > 4)
+        let victim = segments[hole == .beginning ? 0 : 2]
+        let index = String(victim.name.dropLast(3)) + "idx"
+        switch hole {
+        case .file:
+            try bench.directory.remove(victim.name)
+            try bench.directory.remove(index)
+        case .entries, .beginning:
+            bench.directory.damage(victim.name) {
+                for byte in 4096..<20_000 { $0[byte] = 0 }
+            }
+            if hole == .entries { try bench.directory.remove(index) }
+        }
+        bench.store.crash { _ in 0 }
+        let shard = try Shard.open(
+            directory: bench.directory,
+            store: MemoryStore(),
+            configuration: bench.configuration,
+            seed: 9,
+            at: bench.now
+        )
+        let range = try #require(shard.recovery.damaged.first)
+        #expect(shard.log.isReadOnly && shard.acceptsWork == .dataCorrupt)
+        shard.checkInvariants()
+        var refused = 0
+        for (place, id) in ids.enumerated() {
+            do {
+                let story = try #require(try shard.story(of: id, withSteps: true))
+                switch place {
+                case 0, 2, 3: #expect(story.state == .delivered && !story.isUncertain)
+                case 1: #expect(story.state == .dead && !story.isUncertain)
+                case 120: #expect(story.state == .scheduled && story.isUncertain)
+                default: #expect(story.state == .ready && story.isUncertain)
+                }
+                #expect(story.envelope.contains(UInt8(ascii: place == 120 ? "h" : "x")))
+            } catch ShardError.log(.damaged(let told)) {
+                refused += 1
+                #expect(told == range, "it names the hole")
+            }
+        }
+        // A segment holds about thirty, the hole of entries half of them.
+        #expect(hole == .file ? (25...35).contains(refused) : (14...20).contains(refused))
+        for user in [nil, "ada", "bob"] { try expectListsEndAtTheHole(shard, user, ids, range) }
+        // The native read: up to the hole, refused in it, and on behind it.
+        let stream = StreamID(topic: Channel.email.topic, partition: PartitionID(0), lane: .normal)
+        #expect(shard.end(of: stream) == Offset(Int64(ids.count)))
+        #expect(try shard.browse(stream, from: Offset(0), count: 1000).count == ids.count)
+        try shard.dispatch(.email, slots: 8, at: bench.now)
+        #expect(try shard.flush(at: bench.now) == nil && shard.takeOpened().isEmpty)
+    }
+
+    /// Page by page: each notification behind the hole once, newest first, and then a refusal.
+    private func expectListsEndAtTheHole(
+        _ shard: Shard,
+        _ user: String?,
+        _ ids: [NotificationID],
+        _ range: DamagedRange
+    ) throws {
+        var listed: [NotificationID] = []
+        var place: Shard.ListPlace?
+        var told: DamagedRange?
+        let utf8 = Array((user ?? "").utf8)
+        for _ in 0..<100 where told == nil {
+            do {
+                var page = 0
+                place = try utf8.withUnsafeBytes { bytes in
+                    try shard.walkNewestFirst(
+                        channel: nil,
+                        user: user == nil ? nil : bytes,
+                        olderThan: place,
+                        examineMax: 1000
+                    ) { story in
+                        listed.append(story.id)
+                        page += 1
+                        return page < 7
+                    }
+                }
+                guard place != nil else { break }
+            } catch ShardError.log(.damaged(let found)) { told = found }
+        }
+        #expect(told == range, "the end is never reached without a word")
+        let mine = ids.indices.filter { user == nil || ($0 % 2 == 0) == (user == "ada") }
+        let newest = Array(mine.reversed().prefix(listed.count).map { ids[$0] })
+        #expect(listed == newest)
+        #expect(listed.count > mine.count / 4, "\(listed.count) of \(mine.count)")
     }
 
     /// Its segment book is made from the whole log, whose beginning is released, once.
@@ -111,6 +233,6 @@ import Testing
         #expect(bench.shard.acceptsWork == nil)
         for id in ids { #expect(try bench.state(of: id) == .ready) }
         try bench.shard.close()
-        #expect(try bench.store.get(key)?.first == bench.shard.state.encoded()[0])
+        #expect(try bench.store.get(key) == Checkpoint.row(bench.shard.state.encoded()))
     }
 }

@@ -18,7 +18,7 @@ struct TortureExamination {
         var isReported = false
         var right = 0
         var reported = 0
-        /// Intact, and not served because of damage before it.
+        /// Outside of what was told to be damaged, and refused.
         var unserved = 0
         /// Outcomes that went with reported damage.
         var forgotten = 0
@@ -58,15 +58,14 @@ struct TortureExamination {
                 findings.undecidable += 1
             case .forgotten(let what, _), .wrong(let what):
                 findings.wrong.append("\(record.id) \(what)")
-            case .reported(.log(.noEntry)) where !report.damaged.isEmpty:
-                // Behind damage in an earlier segment the active one is not read yet.
-                findings.reported += 1
-                findings.unserved += 1
             case .reported(let error):
                 findings.isReported = true
                 findings.reported += 1
                 if !Self.isHonest(error) {
                     findings.wrong.append("\(record.id) answers \(error)")
+                } else if isIntact(record, shard.log.damaged) {
+                    findings.unserved += 1
+                    findings.wrong.append("\(record.id) is intact, and answers \(error)")
                 }
             case .silentlyLost:
                 if Self.covers(report.damaged, record.durableAt - 1) {
@@ -123,6 +122,20 @@ struct TortureExamination {
                 return
             }
             findings.undecidable += 1
+        }
+    }
+
+    /// Whether a notification's record, and the entry that tells how it ended if it did, lie outside of
+    /// what was told to be damaged: then there is no reason not to answer.
+    private func isIntact(_ record: TortureGhost.Record, _ damaged: [DamagedRange]) -> Bool {
+        // What retention let go cannot be told from what the damage holds.
+        guard record.durableAt > ghost.releasedBelow else { return false }
+        let ends = [record.durableAt] + (ghost.outcomes[record.id].map { [$0.at] } ?? [])
+        return ends.allSatisfy { end in
+            guard let entry = ghost.entries.last(where: { $0.position < end }) else { return false }
+            return !damaged.contains {
+                $0.from.rawValue < entry.end && entry.position < $0.to.rawValue
+            }
         }
     }
 
