@@ -12,7 +12,8 @@ notification, and stops. Then, for each damage, in a copy of the directory:
 `pulse inspect --verify` must tell of it, exit code 65, unless a rule of `unneeded` says that nothing
 depends on those bytes; those are counted and printed. Then `pulse serve` either refuses with 65 and a
 message, or serves: every acknowledged identifier is answered as it was or with an explicit error, never
-otherwise and never "not found"; a key is answered with its identifier or an error, never accepted anew;
+otherwise and never "not found"; the lists show the same, page by page, all of it or as far as they come
+before they refuse; a key is answered with its identifier or an error, never accepted anew;
 a new notification has an identifier of its own; no process ends by a signal. After every eighth damage of
 the log `pulse repair --accept-loss` comes before the start.
 
@@ -49,6 +50,13 @@ DAMAGED = 65
 SETTLED = ("delivered", "scheduled")
 # What is true of a notification even when its outcome is in doubt.
 LASTING = ("id", "user", "channel", "to", "created_at")
+# The lists: path, where the rows are, what names one.
+LISTS = (
+    ("/v1/notifications", "notifications", "id"),
+    ("/api/notifications/list/", "results", "notification_id"),
+)
+# What the paths of system 000 say instead of a code.
+REFUSALS = ("Stored data is corrupt", "The notification is lost", "The server's disk does not answer")
 SPAN = re.compile(r"^(\d{20})\.seg$")
 
 
@@ -73,11 +81,20 @@ class Server(Broker):
         return None, None
 
 
+def pages(broker, path):
+    """The pages of a list, newest first, until one is the last or no page."""
+    cursor = ""
+    while cursor is not None:
+        status, answer = broker.ask("GET", f"{path}?limit=100{cursor and '&cursor=' + cursor}")
+        yield status, answer
+        cursor = answer["next_cursor"] if status == 200 else None
+
+
 class Original:
     """The undamaged directory, and what was acknowledged for it."""
 
     def __init__(self, binary, home, draw):
-        self.home, self.bodies, self.answers, self.ids = home, {}, {}, {}
+        self.home, self.bodies, self.answers, self.ids, self.lists = home, {}, {}, {}, {}
         home.mkdir()
         # Nothing but what the test asks for reads the log: scrubbing rests.
         (home / "pulse.yaml").write_text("storage:\n  segment_bytes: 16MiB\n  scrub_rate: 0B\n")
@@ -93,6 +110,10 @@ class Original:
                 status, self.answers[key] = broker.ask("GET", f"/v1/notifications/{id}")
                 if status != 200:
                     raise Failed(f"{id} was acknowledged and is answered {status}")
+            for path, rows, name in LISTS:
+                self.lists[path] = {row[name]: row for page in pages(broker, path) for row in page[1][rows]}
+                if set(self.lists[path]) != set(self.ids.values()):
+                    raise Failed(f"{path} does not show what was acknowledged")
             if broker.stop() != 0:
                 raise Failed("the clean stop fails:\n" + broker.said(100))
         finally:
@@ -371,6 +392,8 @@ class Trial:
                 raise Failed(f"{id} is answered {status} {answer}")
             elif status == 410 and is_repaired:
                 given_up.add(key)
+        for path, rows, name in LISTS:
+            self.check_list(broker, path, rows, name, {self.original.ids[key] for key in given_up})
         keys = self.draw.sample(sorted(self.original.ids), 24)
         for key in keys:
             status, answer = broker.ask("POST", "/v1/notifications", self.original.bodies[key])
@@ -391,6 +414,34 @@ class Trial:
         elif not self.is_refusal(status, answer):
             raise Failed(f"a new notification is answered {status} {answer}")
 
+    def check_list(self, broker, path, rows, name, given_up):
+        """Rows as they were, or with a doubt that is said; all of them, or a refusal at the end."""
+        was, listed = self.original.lists[path], []
+        for status, answer in pages(broker, path):
+            if status != 200:
+                if not self.is_refusal(status, answer):
+                    raise Failed(f"{path} is answered {status} {answer}")
+                self.counts["lists that end with an error"] += 1
+                break
+            for row in answer[rows]:
+                listed.append(row[name])
+                before = was.get(row[name])
+                if before is None:
+                    raise Failed(f"{path} shows {row}, which nobody accepted")
+                if row.get("uncertain"):
+                    self.counts["listed with a doubt that is said"] += 1
+                    if any(row[field] != before[field] for field in LASTING if field in before):
+                        raise Failed(f"{path} shows {row}, was {before}")
+                elif row != before:
+                    raise Failed(f"{path} shows {row}, was {before}")
+        else:
+            self.counts["lists that are whole"] += 1
+            missing = set(was) - set(listed) - given_up
+            if missing:
+                raise Failed(f"{path} leaves out {sorted(missing)[:3]} without a word")
+        if len(set(listed)) != len(listed):
+            raise Failed(f"{path} shows something twice")
+
     def is_refusal(self, status, answer):
         """An explicit error; a broker that ended at the damage (70) has answered nothing wrong either."""
         self.errors += 1
@@ -398,6 +449,8 @@ class Trial:
         if status is None:
             return True
         code = answer.get("code", "") if isinstance(answer, dict) else ""
+        if isinstance(answer, dict) and answer.get("error", "").startswith(REFUSALS):
+            return status in (410, 500, 503)
         # Others use the disk too: a stall is an honest refusal.
         return status in (410, 500, 503) and (code.startswith("data_") or code == "disk_stalled")
 
