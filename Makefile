@@ -9,9 +9,9 @@ FORMATTED = Package.swift Sources Tests Fuzz examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup build release run test sim torture torture-long soak mutants crash-test \
-	crash-test-long ten-million full-disk-test sync-failure-test damage-test damage-test-long \
-	retention-test retention-test-long bench bench-accept fuzz fuzz-all \
+.PHONY: help setup build release run test sim sim-twice torture torture-long soak mutants \
+	mutants-long crash-test crash-test-long ten-million ten-million-quick full-disk-test \
+	sync-failure-test damage-test damage-test-long retention-test retention-test-long bench bench-accept fuzz fuzz-all \
 	fuzz-check fuzz-minimise asan tsan fmt lint check clean
 
 help: ## List the targets
@@ -38,7 +38,11 @@ test: setup ## Build and run every test
 sim: setup ## Simulate worlds with faults: SEED=n for one, SEEDS=a..b for many (1..300)
 	swift build -c release --static-swift-stdlib --product pulse-sim
 	PULSE_COMMIT=$$(git rev-parse --short HEAD) SWIFT_DETERMINISTIC_HASHING=1 \
-		.build/release/pulse-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --coverage)
+		.build/release/pulse-sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --coverage --least-speed 300)
+
+sim-twice: setup ## Simulate the same worlds in two processes; their traces must be the same: TWICE=a..b (1..40)
+	swift build -c release --static-swift-stdlib --product pulse-sim
+	Scripts/sim-twice.sh $(or $(TWICE),1..40)
 
 torture: setup ## Torture the log on a simulated disk: TORTURE="cuts --cuts 500 --seed 7" for a part
 	swift build -c release --static-swift-stdlib --product pulse-sim
@@ -53,14 +57,20 @@ soak: setup ## Simulate for long, two at a time: SOAK_SEEDS=a..b (1..20000)
 mutants: setup ## Check that each planted mistake is found
 	Scripts/mutants.sh
 
-crash-test: release ## Kill the real program again and again; check that nothing acknowledged is lost
-	python3 Scripts/crash-test.py
+mutants-long: setup ## The same, each with up to 2,000 seeds: the rate that is caught
+	Scripts/mutants.sh --full
 
-crash-test-long: release ## The same with 500 kills, and recovery of a full segment: some twenty minutes
+crash-test: release ## Kill the real program again and again; check that nothing acknowledged is lost
+	python3 Scripts/crash-test.py --full-segment
+
+crash-test-long: release ## The same with 500 kills: some twenty minutes
 	python3 Scripts/crash-test.py --kills 500 --full-segment
 
 ten-million: release ## Load millions of notifications and measure the starts: COUNT=n (10000000)
 	python3 Scripts/ten-million.py --count $(or $(COUNT),10000000)
+
+ten-million-quick: release ## The same with a few hundred thousand and a short load
+	python3 Scripts/ten-million.py --count 300000 --load-seconds 10
 
 full-disk-test: release ## Fill a small disk under the real program (as root)
 	python3 Scripts/full-disk-test.py

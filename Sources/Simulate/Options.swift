@@ -10,6 +10,8 @@ struct Options {
     var isShrinking = false
     /// Many seeds fail when a path that is not rare was never taken.
     var demandsCoverage = false
+    /// Many seeds fail when they took more processor time than for so many simulated seconds in one.
+    var leastSpeed = 0
     /// What of the world takes part.
     var run = RunOptions()
     /// The chosen mistake as arguments, for further processes.
@@ -22,7 +24,7 @@ struct Options {
                          [--clients 0,2] [--submissions N] [--plain] [--keep-all]
                          [--no-inputs] [--repairs]
                pulse-sim --seed N --shrink       the smallest part of it that still fails
-               pulse-sim --seeds A..B [--first-failure] [--coverage]
+               pulse-sim --seeds A..B [--first-failure] [--coverage] [--least-speed N]
                pulse-sim torture [quick|long|faults|syncs|cuts|damage|metadata|cases|repairs]
                                  [--seed N] [--cuts N] [--flips N] [--every N] [--scenarios N]
                pulse-sim mutants                 list the deliberate mistakes (a -DMUTANTS build)
@@ -55,6 +57,7 @@ struct Options {
             case "--verbose": isVerbose = true
             case "--first-failure": stopsAtFailure = true
             case "--coverage": demandsCoverage = true
+            case "--least-speed": leastSpeed = try Self.number(try value(of: option))
             case "--shrink": isShrinking = true
             case "--plain": run.isPlain = true
             case "--keep-all": run.keepsAll = true

@@ -72,6 +72,10 @@ func runMany(_ seeds: ClosedRange<UInt64>, _ options: Options) -> Bool {
         say("these paths are not rare and were never taken: \(unexpected.joined(separator: ", "))")
         return false
     }
+    guard speed >= options.leastSpeed else {
+        say("slow: at least \(options.leastSpeed) s were to be simulated in one of CPU")
+        return false
+    }
     return failed == 0
 }
 
