@@ -72,8 +72,8 @@ extension ShardLog {
         from: LogPosition,
         _ visit: (EntryHeader, UnsafeRawBufferPointer) throws(LogError) -> Bool
     ) throws(LogError) {
-        var start = max(from.rawValue, firstPosition.rawValue)
-        if let gap = gap(over: from) { start = gap.to.rawValue }
+        let begin = gap(over: from)?.to.rawValue ?? from.rawValue
+        let start = max(begin, firstPosition.rawValue)
         let window = RawBuffer(capacity: min(SegmentScanner.windowBytes, geometry.segmentBytes))
         var previous: Segment?
         for segment in kept where segment.end > start {
@@ -81,7 +81,7 @@ extension ShardLog {
                 throw damage(previous, previous.end, "the next segment is missing")
             }
             let base = segment.base + UInt64(geometry.entriesStart)
-            try expectNoLoss(from: previous?.end ?? max(from.rawValue, start), to: base)
+            try expectNoLoss(from: previous?.end ?? begin, to: base)
             guard try scan(segment, from: max(start, base), window, visit) else { return }
             previous = segment
         }
