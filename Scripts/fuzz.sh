@@ -36,7 +36,8 @@ targets() { ls Fuzz/corpus; }
 seeds() { [ -d $scratch/seeds ] || SWIFT_BACKTRACE=enable=no .build/debug/pulse-fuzz-seeds $scratch/seeds >/dev/null; }
 
 options() {
-    echo -timeout=1 -rss_limit_mb=512 -print_final_stats=1 -artifact_prefix="$scratch/findings/$1/"
+    # More, on a machine that has much else to do: it is wall time.
+    echo -timeout="${INPUT_SECONDS:-1}" -rss_limit_mb=512 -print_final_stats=1 -artifact_prefix="$scratch/findings/$1/"
     [ -f "Fuzz/dictionaries/$1" ] && echo -dict="Fuzz/dictionaries/$1"
     echo -max_len="$(longest "$1")"
 }

@@ -1,6 +1,7 @@
 // What a script of the target `fold` can say besides commands and records: where the next segment begins,
 // and what a repair has given up.
 
+import PulseBroker
 import PulseCore
 
 extension FuzzTarget {
@@ -47,6 +48,20 @@ extension FuzzTarget {
             }
             bytes.append(string16: "00000000000067108864.seg")
             return bytes.dropLast(Int(draw.byte()))
+        }
+
+        /// Whether a command in it says that more than a few thousand offsets of a stream are lost.
+        static func losesMuch(_ body: [UInt8]) -> Bool {
+            var much = false
+            _ = body.withUnsafeBytes { bytes in
+                Command.forEach(in: bytes) { command in
+                    guard case .settled(let reckoning) = command else { return }
+                    if reckoning.streams.contains(where: { $0.next.rawValue > 0xFFFF }) {
+                        much = true
+                    }
+                }
+            }
+            return much
         }
 
         /// Low bits: lane, then topic.

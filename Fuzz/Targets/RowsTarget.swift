@@ -72,7 +72,9 @@ extension FuzzTarget {
             }
         }
         for (stream, _) in shard.state.streams {
-            _ = try? shard.browse(stream, from: Offset(0), count: 10)
+            for record in (try? shard.browse(stream, from: Offset(0), count: 10)) ?? [] {
+                _ = shard.id(record.stream, record.origin)
+            }
         }
         _ = try? shard.diskUse(at: driver.now)
         for channel in Channel.allCases { _ = shard.balance(of: channel) }
@@ -98,7 +100,8 @@ extension FuzzTarget {
         for minutes: Int64 in [0, 5, 2000, 600_000] {
             driver.pass(minutes: minutes)
             try driver.deliver { lease in
-                switch lease.id % 3 {
+                _ = shard.id(lease.message.stream, lease.message.offset)
+                return switch lease.id % 3 {
                 case 0: .dead(.payloadBad, code: 1, detail: "")
                 case 1: .retry(afterMilliseconds: nil, reason: .backoff, code: 2, detail: "")
                 default: ShardDriver.ok(lease)

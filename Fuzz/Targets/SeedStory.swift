@@ -11,8 +11,9 @@ import PulseCore
 enum SeedStory {
     enum Step {
         case commands([Command])
-        /// How many records of ``stream``, and in which tenth of a second each is due; 0: at once.
-        case records([UInt8])
+        /// Records of ``stream``, and in which hundredth of a second each is due; 0: at once. Behind so
+        /// many offsets that are left out.
+        case records([UInt8], behind: UInt8 = 0)
         case nextSegment
         case gap([FuzzTarget.FoldScript.Loss])
     }
@@ -26,15 +27,18 @@ enum SeedStory {
     /// Ends with a gap, behind which counts are not settled.
     static let holed: [Step] = whole + [.gap(lossesOfGap), .commands([.started(at: time(6))])]
 
-    static var commands: [Command] { begun + outcomes + kept }
+    /// And the first start after the repair.
+    static let settled: [Step] = holed + [.commands([reckoning]), .records([0, 0], behind: 7)]
+
+    static var commands: [Command] { begun + outcomes + kept + [reckoning] }
 
     /// The hot state after each of them.
     static func states() throws -> [ShardState] {
-        try [[], whole, holed].map { try FuzzTarget.folded(script($0)).state }
+        try [[], whole, holed, settled].map { try FuzzTarget.folded(script($0)).state }
     }
 
     /// All rows that any of it ever put.
-    static func rows() throws -> [StateRow] { try FuzzTarget.folded(script(holed)).rows }
+    static func rows() throws -> [StateRow] { try FuzzTarget.folded(script(settled)).rows }
 
     /// As the target `fold` reads it.
     static func script(_ steps: [Step]) -> [UInt8] {
@@ -44,9 +48,10 @@ enum SeedStory {
             case .commands(let commands):
                 script.add(0, bytes: 1)
                 script.add(field: commands.flatMap(FuzzTarget.encoded))
-            case .records(let dues):
+            case .records(let dues, let behind):
                 script.add(1, bytes: 1)
-                script.bytes += [UInt8(stream.rawValue & 3), UInt8(dues.count - 1)] + dues
+                script.bytes +=
+                    [behind << 4 | UInt8(stream.rawValue & 3), UInt8(dues.count - 1)] + dues
             case .nextSegment: script.add(UInt64(FuzzTarget.FoldScript.nextSegment), bytes: 1)
             case .gap(let losses): FuzzTarget.FoldScript.add(losses, reach: 256, to: &script)
             }
@@ -148,6 +153,21 @@ enum SeedStory {
             .keysOver(KeysOver(to: LogPosition(8192), digests: [key(1).digest, key(2).digest])),
             .intent(step(5, 1, audit)),
         ]
+
+    private static let reckoning = Command.settled(
+        Reckoning(
+            accepted: [12, 0, 0],
+            streams: [
+                .init(
+                    stream: stream,
+                    gap: LogPosition(64 << 20),
+                    lostFrom: Offset(12),
+                    end: Offset(13),
+                    next: Offset(15)
+                )
+            ]
+        )
+    )
 
     /// What the gap has lost: of this stream for certain, of another perhaps, and of any that nothing
     /// tells of.

@@ -54,7 +54,8 @@ package struct DeadRow: Hashable, Sendable {
                 var fields = ByteReader(value)
                 guard let stream: UInt32 = fields.littleEndian(),
                     let offset: Int64 = fields.littleEndian(),
-                    let position: UInt64 = fields.littleEndian(), fields.isAtEnd
+                    let position: UInt64 = fields.littleEndian(), fields.isAtEnd,
+                    NotificationID.names(StreamID(rawValue: stream), Offset(offset))
                 else { return nil }
                 return DeadRow(
                     deadStream: StreamID(rawValue: deadStream),

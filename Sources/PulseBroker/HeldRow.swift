@@ -88,7 +88,8 @@ package struct HeldRow: Hashable, BitwiseCopyable, Sendable {
             var reader = ByteReader(key)
             guard reader.byte() == 0x68, let group: UInt16 = reader.bigEndian(),
                 let due: Int64 = reader.bigEndian(), let stream: UInt32 = reader.bigEndian(),
-                let offset: Int64 = reader.bigEndian(), reader.isAtEnd
+                let offset: Int64 = reader.bigEndian(), reader.isAtEnd,
+                NotificationID.names(StreamID(rawValue: stream), Offset(offset))
             else { return nil }
             return row.value.withUnsafeBytes { value in
                 var fields = ByteReader(value)

@@ -165,7 +165,7 @@ package struct KeptRecord: Hashable, Sendable {
             else { return nil }
             return (StreamID(rawValue: stream), Offset(offset))
         }
-        guard let (stream, offset) = place else { return nil }
+        guard let (stream, offset) = place, NotificationID.names(stream, offset) else { return nil }
         let record = row.value.withUnsafeBytes { bytes -> KeptRecord? in
             var reader = ByteReader(bytes)
             let record = KeptRecord(stream, offset, &reader)

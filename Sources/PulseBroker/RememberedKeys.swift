@@ -102,7 +102,7 @@ package struct RememberedKey: Hashable, Sendable {
             let key = RememberedKey(digest, &reader)
             return reader.isAtEnd ? key : nil
         }
-        guard let read else { return nil }
+        guard let read, NotificationID.names(read.stream, read.offset) else { return nil }
         self = read
     }
 }

@@ -328,7 +328,9 @@ package struct ShardState: Sendable {
         case .clockSet(let milliseconds, _):
             clock.set(by: milliseconds, at: position, header.wall)
         case .settled(let reckoning):
-            guard reckoning.streams.allSatisfy({ $0.next.rawValue < Self.offsetMax }) else {
+            guard reckoning.streams.allSatisfy({ $0.next.rawValue < Self.offsetMax }),
+                reckoning.accepted.allSatisfy({ $0 < UInt64(Self.offsetMax) })
+            else {
                 throw StateError(position: position, problem: .impossibleCount)
             }
             takeIn(reckoning)

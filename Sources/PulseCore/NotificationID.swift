@@ -19,13 +19,15 @@ package struct NotificationID: Hashable, Sendable {
         self.low = low
     }
 
+    /// Whether a place has a name: 48 bits of offset, topics below 4,096 and partitions below 1,024.
+    package static func names(_ stream: StreamID, _ offset: Offset) -> Bool {
+        offset.rawValue >= 0 && offset.rawValue < 1 << 48
+            && stream.topic.rawValue < 1 << 12 && stream.partition.rawValue < 1 << 10
+    }
+
     /// Names a record's place. `key` is the data directory's secret.
     package init(stream: StreamID, offset: Offset, key: UInt64) {
-        precondition(offset.rawValue >= 0 && offset.rawValue < 1 << 48, "an offset has 48 bits")
-        precondition(
-            stream.topic.rawValue < 1 << 12 && stream.partition.rawValue < 1 << 10,
-            "topics are below 4,096 and partitions below 1,024"
-        )
+        precondition(Self.names(stream, offset), "only a place in the log has a name")
         let lane = UInt64(stream.rawValue & 0xF)
         high = UInt64(offset.rawValue) << 16 | 0x8 << 12 | UInt64(stream.topic.rawValue)
         low = 0b10 << 62 | lane << 58 | UInt64(stream.partition.rawValue) << 48
