@@ -95,6 +95,10 @@ package struct KeptRecord: Hashable, Sendable {
         MessageRowKey.bytes(0x6B, stream, offset)
     }
 
+    func message(of group: GroupID) -> MessageKey {
+        MessageKey(group: group, stream: stream, offset: offset)
+    }
+
     /// The row's value, which is what command 8 carries after stream and offset.
     package var rowValue: [UInt8] {
         var bytes: [UInt8] = []

@@ -34,6 +34,12 @@ extension SegmentBook {
         if waits { streams[place].extents[index].waiting += 1 }
     }
 
+    /// A record has left its segment; what that leaves open is for a recount to say.
+    mutating func noteMoved(_ stream: StreamID, _ offset: Offset) {
+        let place = place(of: stream)
+        streams[place].keptBelow = max(streams[place].keptBelow, offset.advanced(by: 1))
+    }
+
     /// Forgets what was counted of kept records, before all of them are counted again.
     mutating func clearKept() {
         keptRecords = 0
@@ -73,6 +79,9 @@ extension Shard {
     /// What the segment book says otherwise than groups and rows do; nil when they agree. Reads all rows of
     /// what waits and of what was kept: for tests and the simulator.
     package func bookFault() throws(ShardError) -> String? {
+        guard state.oddities == odditiesAtStart else {
+            return "\(state.oddities - odditiesAtStart) entries of this life do not fit the state"
+        }
         guard !state.isUnsettled, !isUpgradeHeld else { return nil }
         var waiting: [MessageKey] = []
         var truth = state.book

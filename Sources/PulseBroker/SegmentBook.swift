@@ -93,8 +93,9 @@ package struct SegmentBook: Hashable, Sendable {
     package internal(set) var keptBytes: UInt64 = 0
     /// An entry counted down what was not there: it cannot follow what came before it. Not saved.
     var isBroken = false
-    /// Behind a gap counts may be off until they are made anew. Not saved.
+    /// Behind a gap that may be because of what it swallowed: it is left out, and noted. Not saved.
     var isLenient = false
+    private var isOdd = false
     /// Records that were ever moved into rows.
     package internal(set) var evacuated: UInt64 = 0
     /// Kept records that are rendered with a template's revision, by its position; ascending.
@@ -113,6 +114,17 @@ package struct SegmentBook: Hashable, Sendable {
     }
 
     // MARK: - The fold
+
+    /// An entry counts down what is not there.
+    private mutating func refuse() {
+        if isLenient { isOdd = true } else { isBroken = true }
+    }
+
+    /// Whether an entry was left out since the last call.
+    mutating func takeOddity() -> Bool {
+        defer { isOdd = false }
+        return isOdd
+    }
 
     mutating func noteEntry(_ header: EntryHeader, topics: UInt64) {
         let number = number(of: header.position)
@@ -161,14 +173,12 @@ package struct SegmentBook: Hashable, Sendable {
         streams[place].extents[last].open += header.recordCount * groups
     }
 
-    /// A group begins with `start`: all from there on is open for it. Not before what was kept.
-    mutating func open(_ stream: StreamID, from start: Offset) {
+    /// A group begins: all that it has not done is open for it. Not before what was kept.
+    mutating func open(_ stream: StreamID, _ progress: StreamProgress) {
         guard let place = places[stream] else { return }
         for index in streams[place].extents.indices {
             let extent = streams[place].extents[index]
-            let from = max(start, extent.first)
-            guard from < extent.end else { continue }
-            streams[place].extents[index].open += Int(extent.end.rawValue - from.rawValue)
+            streams[place].extents[index].open += progress.openCount(in: extent.first..<extent.end)
         }
     }
 
@@ -177,7 +187,7 @@ package struct SegmentBook: Hashable, Sendable {
         guard let (place, index) = extent(of: stream, offset) else { return }
         let waiting = streams[place].extents[index].waiting + change
         guard waiting >= 0, waiting <= streams[place].extents[index].open else {
-            isBroken = !isLenient
+            refuse()
             return
         }
         streams[place].extents[index].waiting = waiting
@@ -189,7 +199,7 @@ package struct SegmentBook: Hashable, Sendable {
     mutating func finish(_ stream: StreamID, _ offset: Offset, at wall: WallTimestamp?) -> Bool {
         guard let (place, index) = extent(of: stream, offset) else { return true }
         guard streams[place].extents[index].open > streams[place].extents[index].waiting else {
-            isBroken = !isLenient
+            refuse()
             return false
         }
         streams[place].extents[index].open -= 1
@@ -203,15 +213,18 @@ package struct SegmentBook: Hashable, Sendable {
     /// A record moves from its segment into a row, with the groups that have not finished it.
     mutating func keep(_ kept: KeptRecord) {
         if let (place, index) = extent(of: kept.stream, kept.offset) {
-            let extent = streams[place].extents[index]
-            guard extent.waiting >= kept.waiting.count,
-                extent.open - extent.waiting >= kept.ready.count
-            else {
-                isBroken = !isLenient
-                return
+            var extent = streams[place].extents[index]
+            if extent.waiting < kept.waiting.count
+                || extent.open - extent.waiting < kept.ready.count
+            {
+                refuse()
+                guard isLenient else { return }
             }
-            streams[place].extents[index].open -= kept.waiting.count + kept.ready.count
-            streams[place].extents[index].waiting -= kept.waiting.count
+            // Where more moves than is counted, it has moved all the same.
+            extent.waiting = max(0, extent.waiting - kept.waiting.count)
+            let open = extent.open - kept.waiting.count - kept.ready.count
+            extent.open = max(open, extent.waiting)
+            streams[place].extents[index] = extent
             streams[place].keptBelow = kept.offset.advanced(by: 1)
         }
         count(kept)
@@ -221,7 +234,7 @@ package struct SegmentBook: Hashable, Sendable {
     /// A kept record's row is deleted.
     mutating func forget(_ bytes: UInt32, revision: LogPosition) {
         guard keptRecords > 0, keptBytes >= UInt64(bytes) else {
-            isBroken = !isLenient
+            refuse()
             return
         }
         keptRecords -= 1
@@ -233,7 +246,10 @@ package struct SegmentBook: Hashable, Sendable {
     /// which may have swallowed how it was moved away, those before it go.
     mutating func release(below: UInt64, at position: LogPosition) -> Bool {
         let open = streams.compactMap { $0.extents.first { $0.open > 0 }?.segment }.min() ?? below
-        guard open >= below || isLenient else { return false }
+        if open < below {
+            guard isLenient else { return false }
+            isOdd = true
+        }
         let number = min(below, open)
         for place in streams.indices {
             let count = streams[place].extents.prefix { $0.segment < number }.count

@@ -73,14 +73,22 @@ extension Shard {
             // Of a group whose creation is lost nothing waits.
             guard let group = state.group(row.message.group),
                 group.index(of: row.message.stream) != nil, try isCurrent(row)
-            else { return HeldRow.delete(row.message, due: row.due, from: &batch) }
+            else {
+                HeldRow.delete(row.message, due: row.due, from: &batch)
+                guard row.message.offset < state.book.keptBelow(row.message.stream) else { return }
+                let wall = state.clock.steady(row.since ?? WallTimestamp(milliseconds: 0))
+                return batch.put(EndedRow(message: row.message, wall: wall).timeKey, [])
+            }
             waiting.append(row)
             guard group.isDelivery, let channel = Channel(topic: group.topic) else { return }
             let index = Int(channel.rawValue) - 1
             if row.origin == .scheduled { scheduled[index] += 1 } else { held[index] += 1 }
         }
-        // After the others are deleted: a message may have had two.
-        for row in waiting { row.put(into: &batch) }
+        // After the others are deleted: a message may have had two. What moved it there may be lost.
+        for row in waiting {
+            row.put(into: &batch)
+            state.markDone(row.message)
+        }
         state.settle(
             scheduledRows: scheduled,
             heldRows: held,
@@ -99,22 +107,53 @@ extension Shard {
     }
 
     /// Counts the rows of kept records anew. One whose record is lost, or where it was because what
-    /// moved it is lost, goes.
+    /// moved it is lost, goes. What ended without a trace gets a row that lets the record go in its time.
     private func settleKept(into batch: inout StateBatch) throws(ShardError) {
         state.book.clearKept()
         var changes = batch
+        // What is not in the log has moved, although the command that says so is lost.
+        try forEachRow(from: [0x6B], below: [0x6C]) { row throws(ShardError) in
+            guard let record = KeptRecord(row),
+                record.offset >= state.book.keptBelow(record.stream),
+                state.lostRange(record.stream, record.offset) == nil
+            else { return }
+            let place = try fromLog { () throws(LogError) in
+                try log.locate(record.stream, record.offset)
+            }
+            if place == nil { state.book.noteMoved(record.stream, record.offset) }
+        }
         try forEachRow(from: [0x6B], below: [0x6C]) { row throws(ShardError) in
             guard let record = KeptRecord(row) else { return }
             if record.offset < state.book.keptBelow(record.stream),
                 state.lostRange(record.stream, record.offset) == nil
             {
                 state.book.count(record)
+                guard let key = try untracedEnd(of: record) else { return }
+                let wall = state.clock.steady(record.wall)
+                changes.put(EndedRow(message: key, wall: wall).timeKey, [])
             } else {
                 changes.delete(row.key)
                 if let key = record.idempotencyRowKey { changes.delete(key) }
+                for group in groups(of: record) {
+                    changes.delete(EndedRow.outcomeKey(record.message(of: group)))
+                }
             }
         }
         batch = changes
+    }
+
+    /// A group for which a kept record is over although no row says so: the group is lost, or the end is.
+    private func untracedEnd(of record: KeptRecord) throws(ShardError) -> MessageKey? {
+        for id in record.ready + record.waiting {
+            let key = record.message(of: id)
+            let isOpen = state.group(id)?.isOpen(record.stream, record.offset) ?? false
+            if isOpen { continue }
+            if try waitingRow(of: key) != nil { continue }
+            let outcome = EndedRow.outcomeKey(key)
+            let told = try fromStore { () throws(StorageError) in try store.get(outcome) }
+            if told == nil { return key }
+        }
+        return nil
     }
 
     /// The offset of the stream's next record: behind its end, which a settled state knows; one that nobody

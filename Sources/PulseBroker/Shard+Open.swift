@@ -1,7 +1,7 @@
 // Opening a shard: recover the log, load the checkpoint, replay the tail, say that a process began.
 
 package import PulseCore
-import PulseLog
+package import PulseLog
 
 extension Shard {
     package static let checkpointKey: [UInt8] = Array("checkpoint".utf8)
@@ -78,6 +78,7 @@ extension Shard {
             storeWasEmpty: loaded.storeWasEmpty
         )
         shard.isOpening = false
+        shard.odditiesAtStart = shard.state.oddities
         shard.clockWatch = ClockWatch(shard.state.clock, at: now)
         if shard.recovery.damaged.isEmpty { try shard.begin(at: now) }
         do throws(StorageError) {
@@ -167,6 +168,22 @@ extension Shard {
             throw .storeBehind(applied: state.applied, first: log.firstPosition)
         }
         return LoadedState(state: state, unread: unread)
+    }
+
+    /// How far a store has taken its log in, for the repair of that log; nil when it never was saved to.
+    package static func reach(of store: any StateStore) throws(ShardError) -> StoreReach? {
+        let row = try fromStore { () throws(StorageError) in try store.get(identityKey) }
+        let owner = row?.withUnsafeBytes { bytes -> LogIdentity? in
+            var reader = ByteReader(bytes)
+            guard let high: UInt64 = reader.littleEndian(), let low: UInt64 = reader.littleEndian()
+            else { return nil }
+            return LogIdentity(high: high, low: low)
+        }
+        guard let owner = owner ?? nil else { return nil }
+        let saved = try fromStore { () throws(StorageError) in try store.get(checkpointKey) }
+        let checkpoint = saved.flatMap { ShardState(encoded: $0)?.applied.rawValue } ?? 0
+        let rows = try appliedRow(store) ?? 0
+        return StoreReach(identity: owner, position: LogPosition(max(rows, checkpoint)))
     }
 
     /// How far the rows reach, nil when none was written.

@@ -235,9 +235,7 @@ extension Shard {
                 if let range = log.damaged.first { throw .log(.damaged(range)) }
                 throw .lost(id(key.stream, key.offset))
             }
-            guard newest != nil else {
-                return (row.origin == .held ? .held : .scheduled, max(Int(row.attempt), attempts))
-            }
+            return (row.origin == .held ? .held : .scheduled, max(Int(row.attempt), attempts))
         }
         // As the ledger counts its row: a held message may have no attempt that counts, because its
         // channel was not configured rightly, and a scheduled one an attempt that a crash cut off.

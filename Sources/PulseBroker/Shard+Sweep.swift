@@ -83,7 +83,7 @@ extension Shard {
     }
 
     /// The groups that may have a row which tells how the record ended.
-    private func groups(of record: KeptRecord) -> [GroupID] {
+    func groups(of record: KeptRecord) -> [GroupID] {
         let delivery = state.group(named: GroupState.deliveryName, on: record.stream.topic)?.id
         return Set(record.ready + record.waiting + (delivery.map { [$0] } ?? [])).sorted()
     }

@@ -143,6 +143,8 @@ package final class Shard {
     package internal(set) var recovery: RecoveryReport
     /// The entry that was folded in last settles the counts: before another is.
     var isSettlementDue = false
+    /// What a gap made odd in the log of former lives; nothing of this one may be.
+    var odditiesAtStart: UInt64 = 0
     /// Until the state has caught up with the log for the first time.
     var isOpening = true
 

@@ -35,6 +35,16 @@ extension ShardState {
         lost.first { $0.holds(stream, offset) }
     }
 
+    /// Behind a gap any entry may speak of what that has swallowed; more than one repair may be behind
+    /// a log, and one of before says nothing of what a later one gave up.
+    var isLenient: Bool { !gaps.isEmpty }
+
+    /// An entry spoke of what no entry tells: the next start has the counts made anew.
+    mutating func noteOddity() {
+        oddities += 1
+        isUnsettled = true
+    }
+
     /// Takes a gap in, in its turn or long after it: what is lost is over for every group. A gap that was
     /// taken in before changes nothing.
     package mutating func fold(_ gap: Gap) {
@@ -87,14 +97,7 @@ extension ShardState {
             }
             extend(range.stream, to: range.next)
         }
-        for index in groups.indices where groups[index].topic == range.stream.topic {
-            guard let place = groups[index].index(of: range.stream) else { continue }
-            var offset = max(range.first, groups[index].streams[place].progress.floor)
-            while offset < range.next {
-                groups[index].streams[place].progress.markDone(offset)
-                offset = offset.advanced(by: 1)
-            }
-        }
+        for index in groups.indices { groups[index].lose(range) }
         for key in openIntents.keys.sorted() where range.holds(key.stream, key.offset) {
             openIntents[key] = nil
         }
@@ -109,7 +112,7 @@ extension ShardState {
             return
         }
         let reserved = max(first, Offset(next.rawValue - most))
-        if isUnsettled {
+        if isLenient {
             loseUntold(stream, from: first, to: reserved)
         } else if reserved > first {
             return
@@ -161,9 +164,10 @@ extension ShardState {
         at position: LogPosition
     ) throws(StateError) {
         guard let id, Int(id.rawValue) > groups.count || id.rawValue == 0 else { return }
-        guard isUnsettled, id.rawValue > 0, id.rawValue < .max else {
+        guard isLenient, id.rawValue > 0, id.rawValue < .max else {
             throw StateError(position: position, problem: .groupUnknown(id))
         }
+        noteOddity()
         addLostGroups(before: GroupID(id.rawValue + 1))
     }
 
@@ -222,5 +226,17 @@ extension ShardState {
             ledgers[index] = ledger
         }
         isUnsettled = false
+    }
+}
+
+extension GroupState {
+    /// What is lost is over.
+    mutating func lose(_ range: LostRange) {
+        guard topic == range.stream.topic, let place = index(of: range.stream) else { return }
+        var offset = max(range.first, streams[place].progress.floor)
+        while offset < min(range.next, streams[place].progress.end) {
+            streams[place].progress.markDone(offset)
+            offset = offset.advanced(by: 1)
+        }
     }
 }

@@ -78,6 +78,9 @@ package struct ShardState: Sendable {
     package internal(set) var lost: [LostRange] = []
     /// A gap was folded in, and the counts were not settled since.
     package internal(set) var isUnsettled = false
+    /// Entries that spoke of what no entry tells, as only a gap can bring about: taken as true as far as
+    /// can be. Not saved.
+    package internal(set) var oddities: UInt64 = 0
     /// Everything below this position has been folded in.
     package internal(set) var applied = LogPosition.zero
     /// What the log's segments hold that somebody needs.
@@ -122,7 +125,7 @@ package struct ShardState: Sendable {
         rows: inout StateBatch
     ) throws(StateError) -> [Command] {
         var notable: [Command] = []
-        book.isLenient = isUnsettled
+        book.isLenient = isLenient
         switch header.kind {
         case .recordBatch: try applyRecords(header, body, rows: &rows)
         case .command:
@@ -152,6 +155,7 @@ package struct ShardState: Sendable {
         guard !book.isBroken else {
             throw StateError(position: header.position, problem: .impossibleCount)
         }
+        if book.takeOddity() { noteOddity() }
         applied = header.endPosition
         return notable
     }
@@ -166,15 +170,23 @@ package struct ShardState: Sendable {
             loseReserved(stream, from: end(of: stream), to: header.baseOffset)
         }
         let known = end(of: stream)
-        // A gap had no room to tell of it.
-        if isUnsettled { loseUntold(stream, from: known, to: header.baseOffset) }
+        let newEnd = header.baseOffset.advanced(by: header.recordCount)
+        if isLenient, header.baseOffset != known {
+            noteOddity()
+            // A gap had no room to tell of it.
+            loseUntold(stream, from: known, to: header.baseOffset)
+            // What was called lost is lost.
+            if header.baseOffset < known {
+                book.noteEntry(header, topics: SegmentBook.bit(of: stream.topic))
+                return loseUntold(stream, from: known, to: newEnd)
+            }
+        }
         guard header.baseOffset == end(of: stream) else {
             throw StateError(
                 position: header.position,
                 problem: .offsetGap(stream, expected: end(of: stream), found: header.baseOffset)
             )
         }
-        let newEnd = header.baseOffset.advanced(by: header.recordCount)
         extend(stream, to: newEnd)
         book.noteEntry(header, topics: SegmentBook.bit(of: stream.topic))
         book.add(header, groups: groups.count { $0.topic == stream.topic })
@@ -252,7 +264,7 @@ package struct ShardState: Sendable {
             }
             let stream = step.message.stream
             let dead = StreamID(topic: stream.topic, partition: stream.partition, lane: .dead)
-            extend(dead, to: deadOffset.advanced(by: 1))
+            extend(dead, to: max(end(of: dead), deadOffset.advanced(by: 1)))
             let row = DeadRow(
                 deadStream: dead,
                 deadOffset: deadOffset,
@@ -266,7 +278,8 @@ package struct ShardState: Sendable {
             row.append(to: &value)
             rows.put(TemplateCatalog.key(row.name, position), value)
         case .groupCreated(let id, let topic, let name, let starts):
-            if isUnsettled {
+            if isLenient, Int(id.rawValue) != groups.count + 1 {
+                noteOddity()
                 // Made before by the first gap, or after others that are lost.
                 guard Int(id.rawValue) > groups.count else { return }
                 addLostGroups(before: id)
@@ -276,8 +289,8 @@ package struct ShardState: Sendable {
             }
             for start in starts {
                 let end = end(of: start.stream)
-                if isUnsettled, start.stream.topic == topic, start.offset.rawValue < Self.offsetMax
-                {
+                if isLenient, start.stream.topic == topic, start.offset.rawValue < Self.offsetMax {
+                    if start.offset > end { noteOddity() }
                     // What it begins behind was there; a gap had no room to tell of it.
                     loseUntold(start.stream, from: end, to: start.offset)
                 } else if start.offset > end {
@@ -301,7 +314,9 @@ package struct ShardState: Sendable {
                 let floor = book.keptBelow(stream)
                 group.streams.append((stream, StreamProgress(floor: floor, end: end)))
             }
-            for (stream, progress) in group.streams { book.open(stream, from: progress.floor) }
+            // What is lost is over for every group, those that come later too.
+            for range in lost { group.lose(range) }
+            for (stream, progress) in group.streams { book.open(stream, progress) }
             groups.append(group)
         case .started:
             for key in openIntents.keys.sorted() {
@@ -346,17 +361,20 @@ package struct ShardState: Sendable {
         rows: inout StateBatch
     ) throws(StateError) -> Bool {
         openIntents[step.message] = nil
-        let isLenient = isUnsettled
         switch step.origin {
         case .fresh:
             if markDone(step.message) { return true }
             guard isLenient else {
                 throw StateError(position: position, problem: .doneTwice(step.message))
             }
+            noteOddity()
             return lostRange(step.message.stream, step.message.offset) != nil
         case .scheduled, .held:
             // The step that moved it there is lost: for this state it was ready until now.
-            if isLenient, markDone(step.message) { break }
+            if isLenient, markDone(step.message) {
+                noteOddity()
+                break
+            }
             let counter = step.origin == .held ? \Ledger.heldRows : \Ledger.scheduledRows
             try release(step.message, counter, at: position)
         }
@@ -381,9 +399,11 @@ package struct ShardState: Sendable {
             wasThere = $0[keyPath: counter] > 0
             if wasThere { $0[keyPath: counter] -= 1 }
         }
-        guard wasThere || isUnsettled else {
+        guard !wasThere else { return }
+        guard isLenient else {
             throw StateError(position: position, problem: .neverWaited(message))
         }
+        noteOddity()
     }
 
     @discardableResult

@@ -74,6 +74,17 @@ package struct StreamProgress: Hashable, Sendable {
         return nil
     }
 
+    /// Records of a range that are not done.
+    package func openCount(in range: Range<Offset>) -> Int {
+        let from = max(range.lowerBound, floor)
+        let to = min(range.upperBound, end)
+        guard from < to else { return 0 }
+        var count = Int(to.rawValue - from.rawValue)
+        guard doneAboveFloor > 0 else { return count }
+        for offset in from.rawValue..<to.rawValue where isDone(Offset(offset)) { count -= 1 }
+        return count
+    }
+
     private mutating func advanceFloor() {
         guard let next = nextOpenOrEnd() else { preconditionFailure("the end is always reached") }
         doneAboveFloor -= Int(next.rawValue - floor.rawValue)

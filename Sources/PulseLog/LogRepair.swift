@@ -16,8 +16,13 @@ package import PulseCore
 
 package struct LogRepair {
     /// Finds out what of a log is damaged; changes nothing.
-    package static func plan(_ directory: any LogDirectory) throws(LogError) -> RepairPlan {
-        try RepairPlanner.plan(directory)
+    ///
+    /// - Parameter reach: How far the state store has taken the log in: one more that vouches for its end.
+    package static func plan(
+        _ directory: any LogDirectory,
+        _ reach: StoreReach? = nil
+    ) throws(LogError) -> RepairPlan {
+        try RepairPlanner.plan(directory, reach)
     }
 
     let directory: any LogDirectory

@@ -1,6 +1,6 @@
 // What a repair would do: which files it would write anew, and what is lost for good where it does.
 
-import PulseCore
+package import PulseCore
 
 package struct RepairPlan: Sendable {
     /// A segment file to be written anew.
@@ -65,6 +65,17 @@ package struct RepairPlan: Sendable {
     }
 }
 
+/// How far a state store has taken a log in: what it has was durable, whatever became of the log's end.
+package struct StoreReach: Hashable, Sendable {
+    package var identity: LogIdentity
+    package var position: LogPosition
+
+    package init(identity: LogIdentity, position: LogPosition) {
+        self.identity = identity
+        self.position = position
+    }
+}
+
 /// Finds out what of the log is damaged and what would have to be given up. Changes nothing.
 struct RepairPlanner {
     let directory: any LogDirectory
@@ -77,7 +88,10 @@ struct RepairPlanner {
     /// Files that may be missing altogether: what says more is no sign of a log that can be repaired.
     private static let missingMax: UInt64 = 4096
 
-    package static func plan(_ directory: any LogDirectory) throws(LogError) -> RepairPlan {
+    package static func plan(
+        _ directory: any LogDirectory,
+        _ reach: StoreReach?
+    ) throws(LogError) -> RepairPlan {
         var survey = try DirectorySurvey(directory)
         guard let (identity, geometry) = try survey.oldestHeader(in: directory) else {
             throw .damaged(
@@ -104,17 +118,20 @@ struct RepairPlanner {
             plan: RepairPlan(identity: identity, geometry: geometry, floor: floor, end: 0),
             ledger: LossLedger(isWhole: first == 0)
         )
-        try planner.run(survey, floor, from: geometry.number(of: first))
+        // Another log's store says nothing of this one.
+        let reached = reach?.identity == identity ? reach?.position.rawValue : nil
+        try planner.run(survey, floor, reached: reached ?? 0, from: geometry.number(of: first))
         return planner.plan
     }
 
     private mutating func run(
         _ survey: DirectorySurvey,
         _ floor: Floor?,
+        reached: UInt64,
         from first: UInt64
     ) throws(LogError) {
         var candidates: [UInt64: SegmentCandidate] = [:]
-        var promised = floor?.position ?? 0
+        var promised = max(floor?.position ?? 0, reached)
         var last: UInt64
         for base in survey.segments where base >= floor?.first ?? 0 {
             // A cut that was begun ends the log: what lies behind was never promised.

@@ -68,7 +68,7 @@ extension Witness {
         }
         learn(number, id, from: "a provider")
         let submission = submissions[number]
-        if stories[id]?.isLost == true {
+        if stories[id]?.isLost == true, !mayComeAgain.contains(id) {
             fail("P1", "\(id) is called lost, and its provider is called")
         }
         if isCancelled(id) {

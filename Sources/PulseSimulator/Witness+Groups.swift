@@ -49,7 +49,9 @@ extension Witness {
             return
         }
         learn(number, id, from: "a consumer")
-        if stories[id]?.isLost == true, repairs > 0, boot >= repairedBoot {
+        // Where only its delivery's end is lost, the record goes to all others.
+        let isWhole = onlyEndIsLost.contains(id)
+        if stories[id]?.isLost == true, !isWhole, repairs > 0, boot >= repairedBoot {
             fail("P1", "\(id) is called lost, and group \(name) is given it")
         }
         let key = Self.groupName(name, channel)

@@ -7,8 +7,15 @@ package import PulseCore
 extension Witness {
     /// A repair has left gaps: `lost` are called lost by name from now on. Of all others steps may be lost;
     /// `cancelled` are cancelled all the same.
+    ///
+    /// - Parameters:
+    ///   - ended: Those of `lost` whose record is there: only how they ended is lost.
+    ///   - storeIsLost: Nothing knows any more that those ended, of earlier repairs too: they may come
+    ///     again.
     package mutating func repaired(
         lost: [NotificationID],
+        ended: Set<NotificationID>,
+        storeIsLost: Bool,
         cancelled: [NotificationID],
         balances: [Balance]
     ) {
@@ -17,6 +24,8 @@ extension Witness {
         for id in known { blur(id) }
         for id in cancelled { stories[id]?.cancelledAt = time }
         for id in lost { giveUp(id) }
+        onlyEndIsLost.formUnion(ended)
+        if storeIsLost { mayComeAgain.formUnion(onlyEndIsLost) }
         self.balances = balances
         for key in groups.keys.sorted() {
             // Finished, or not any more.

@@ -68,6 +68,9 @@ package struct Witness {
     var lostCount = 0
     /// The first boot after the last of them.
     var repairedBoot = 0
+    /// Of the lost, those whose record is there, and those that nothing says any more that they ended.
+    var onlyEndIsLost: Set<NotificationID> = []
+    var mayComeAgain: Set<NotificationID> = []
     /// Key groups whose record a repair may have given up.
     var loosenedKeys: Set<Int> = []
     /// The log let something go.

@@ -41,13 +41,10 @@ extension World {
             let gaps = try repair(damages)
             past = nil
             guard !gaps.isEmpty else { return coverage.saw(.repairedWithoutLoss) }
-            if before.isWhole, repairing.chance(perThousand: 500) {
-                dropStore()
-                knowsMoreThanLog = false
-            } else {
-                knowsMoreThanLog = true
-            }
-            try compare(before, gaps, "\(damages)")
+            let storeIsLost = before.isWhole && repairing.chance(perThousand: 500)
+            if storeIsLost { dropStore() }
+            knowsMoreThanLog = !storeIsLost
+            try compare(before, gaps, storeIsLost: storeIsLost, "\(damages)")
         } catch { witness.note("P1", "a log is not repaired: \(error)") }
     }
 
@@ -89,6 +86,13 @@ extension World {
                 before.gone.insert(id)
                 continue
             }
+            // Let go before, and only its file is still there.
+            let number = shard.state.book.number(of: story.recordPosition)
+            if number < shard.state.book.releasedBelow,
+                try shard.kept(story.stream, story.offset) == nil
+            {
+                before.gone.insert(id)
+            }
             before.records[id] = (story.recordPosition, story.state)
         }
         return before
@@ -128,9 +132,10 @@ extension World {
 
     /// Inspects, plans, performs: as the program does it for a person who accepts the loss.
     private func repair(_ damages: [DiskDamage]) throws(ShardError) -> [Gap] {
+        let reach = try Shard.reach(of: store)
         do throws(LogError) {
             let found = try LogInspector.inspect(disk, verify: false)
-            let plan = try LogRepair.plan(disk)
+            let plan = try LogRepair.plan(disk, reach)
             if found.problems.isEmpty, !plan.isClean {
                 witness.note("P1", "inspect finds nothing, repair does: \(damages)")
             }
@@ -142,7 +147,7 @@ extension World {
                 stamp: "20260101T000000Z",
                 at: wall
             )
-            let again = try LogRepair.plan(disk)
+            let again = try LogRepair.plan(disk, reach)
             if !again.isClean {
                 witness.note("P1", "after a repair of \(damages) there is \(again.lines)")
             }
@@ -172,6 +177,7 @@ extension World {
     private func compare(
         _ before: BeforeRepair,
         _ gaps: [Gap],
+        storeIsLost: Bool,
         _ what: String
     ) throws(ShardError) {
         let shard = try openCopy()
@@ -180,17 +186,20 @@ extension World {
         }
         shard.checkInvariants()
         var lost: [NotificationID] = []
+        var ended: Set<NotificationID> = []
         var cancelled: [NotificationID] = []
         for id in witness.known {
+            if before.gone.contains(id) {
+                lost.append(id)
+                continue
+            }
             let old = before.records[id]
             let isIn = old.map { old in
                 gaps.contains { $0.position <= old.position && old.position < $0.to }
             }
             do throws(ShardError) {
                 guard let story = try shard.story(of: id, withSteps: true) else {
-                    if !before.gone.contains(id) {
-                        witness.note("P1", "\(id) is silently gone after a repair: \(what)")
-                    }
+                    witness.note("P1", "\(id) is silently gone after a repair: \(what)")
                     continue
                 }
                 if Submission.number(markedIn: story.envelope) != witness.submissionNumber(of: id) {
@@ -211,11 +220,19 @@ extension World {
                     witness.note("P1", "\(id) lies in no gap and is lost after a repair: \(what)")
                 }
                 lost.append(id)
+                let place = id.place(key: shard.log.identity.key)
+                if let place, shard.state.lostRange(place.stream, place.offset) == nil,
+                    try shard.has(place.stream, place.offset)
+                {
+                    ended.insert(id)
+                }
             }
         }
         coverage.saw(.lossTold, lost.count)
         witness.repaired(
             lost: lost,
+            ended: ended,
+            storeIsLost: storeIsLost,
             cancelled: cancelled,
             balances: Channel.allCases.map { shard.balance(of: $0) }
         )

@@ -1,5 +1,6 @@
 // `pulse repair DIR`: tells what of a damaged log would be given up, and gives it up when told to.
 
+import PulseBroker
 import PulseCore
 import PulseIO
 import PulseLog
@@ -41,7 +42,7 @@ enum Repair {
         let accepts = invocation.has("--accept-loss")
         do {
             let log = try DiskDirectory(opening: path)
-            plan = try LogRepair.plan(log)
+            plan = try LogRepair.plan(log, reach(root))
             if accepts, !plan.isClean {
                 let now = SystemClocks.now().wall
                 kept = try LogRepair.perform(
@@ -55,6 +56,21 @@ enum Repair {
         } catch { throw .failed("\(error)") }
         show(plan, kept, isDone: accepts, as: invocation.format, root)
         return plan.isClean || accepts ? ExitCode.success : damaged
+    }
+
+    /// How far the state store has taken the log in: entries it knows of were promised. Nil when there is
+    /// none, or it cannot be read, which is told.
+    private static func reach(_ root: String) -> StoreReach? {
+        let path = root + "/state"
+        guard Path.isDirectory(path) else { return nil }
+        do {
+            return try Shard.reach(of: try RocksReader(path: path))
+        } catch {
+            Console.note(
+                "the state store cannot be read: what only it knows of is not asked: \(error)"
+            )
+            return nil
+        }
     }
 
     /// `20261120T133502Z`.
