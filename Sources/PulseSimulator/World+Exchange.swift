@@ -45,7 +45,7 @@ extension World {
     /// The disk that will be refused, or nil when nobody can know that it is the wrong one.
     private func wrongDisk(_ other: OtherDisk) -> SimulatedDisk? {
         guard let saved = store.durableValue(of: Shard.checkpointKey),
-            let applied = ShardState(encoded: saved)?.applied, applied > .zero
+            let applied = Checkpoint.state(in: saved)?.applied, applied > .zero
         else { return nil }
         switch other {
         case .empty: return SimulatedDisk()

@@ -8,6 +8,9 @@ struct TortureExamination {
     let ghost: TortureGhost
     /// Nothing vouches for the newest group: its loss cannot be told from a torn tail.
     let mayLoseTail: Bool
+    /// A disk that lied may have lost what nobody reads before it is asked for: pages of an index, steps.
+    /// Then a refusal is enough, wherever the damage lies that was told so far.
+    var mayRefuseIntact = false
 
     /// What was seen.
     struct Findings {
@@ -65,7 +68,9 @@ struct TortureExamination {
                     findings.wrong.append("\(record.id) answers \(error)")
                 } else if isIntact(record, shard.log.damaged) {
                     findings.unserved += 1
-                    findings.wrong.append("\(record.id) is intact, and answers \(error)")
+                    if !mayRefuseIntact {
+                        findings.wrong.append("\(record.id) is intact, and answers \(error)")
+                    }
                 }
             case .silentlyLost:
                 if Self.covers(report.damaged, record.durableAt - 1) {
@@ -125,18 +130,15 @@ struct TortureExamination {
         }
     }
 
-    /// Whether a notification's record, and the entry that tells how it ended if it did, lie outside of
-    /// what was told to be damaged: then there is no reason not to answer.
+    /// Whether nothing from a notification's record to where its end was durable, if it ended, was told to
+    /// be damaged: then there is no reason not to answer. The end's own entry is one of those in between.
     private func isIntact(_ record: TortureGhost.Record, _ damaged: [DamagedRange]) -> Bool {
         // What retention let go cannot be told from what the damage holds.
-        guard record.durableAt > ghost.releasedBelow else { return false }
-        let ends = [record.durableAt] + (ghost.outcomes[record.id].map { [$0.at] } ?? [])
-        return ends.allSatisfy { end in
-            guard let entry = ghost.entries.last(where: { $0.position < end }) else { return false }
-            return !damaged.contains {
-                $0.from.rawValue < entry.end && entry.position < $0.to.rawValue
-            }
-        }
+        guard record.durableAt > ghost.releasedBelow,
+            let entry = ghost.entries.last(where: { $0.position < record.durableAt })
+        else { return false }
+        let end = max(entry.end, ghost.outcomes[record.id]?.at ?? 0)
+        return !damaged.contains { $0.from.rawValue < end && entry.position < $0.to.rawValue }
     }
 
     /// An entry that ends behind all that vouches for anything.

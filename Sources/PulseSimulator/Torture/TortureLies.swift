@@ -59,7 +59,8 @@ struct TortureLies {
         guard !bench.disk.struck.isEmpty else { return }
         result.count(kind)
         for violation in bench.violations { result.violate("\(what): \(violation)") }
-        let examination = TortureExamination(ghost: bench.ghost, mayLoseTail: true)
+        var examination = TortureExamination(ghost: bench.ghost, mayLoseTail: true)
+        examination.mayRefuseIntact = true
         let seen = examination.open(bench.disk, bench.store, bench.configuration, at: bench.now)
         seen.tell(what, isPromised: false, &result)
     }
