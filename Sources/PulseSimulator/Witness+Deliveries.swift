@@ -26,6 +26,8 @@ struct ProviderCallFacts {
     /// The latest moment at which the node may still wait for the answer.
     var deadline: MonotonicInstant
     var ending: CallEnding?
+    /// What it was answered when its time was over.
+    var lateEnding: CallEnding?
     var answeredAt: MonotonicInstant?
     var answeredWall: WallTimestamp?
     /// Milliseconds the provider asked for, at least.
@@ -165,6 +167,11 @@ extension Witness {
     /// Whether the node may have ceased to wait for the answer.
     package func isOverdue(_ call: Int) -> Bool { time > calls[call].deadline }
 
+    /// The node was given an answer when the call's time was over: it may count or not.
+    package mutating func answeredLate(_ call: Int, _ ending: CallEnding) {
+        calls[call].lateEnding = ending
+    }
+
     /// The node was given the answer.
     package mutating func answered(
         _ call: Int,
@@ -210,7 +217,9 @@ extension Witness {
             if story.finalState == .delivered, taken == 0 {
                 fail("P1", "\(id) is delivered, but its provider never took it")
             }
-            if story.finalState == .dead, !own.contains(where: { $0.ending == .permanent }) {
+            if story.finalState == .dead,
+                !own.contains(where: { $0.ending == .permanent || $0.lateEnding == .permanent })
+            {
                 // A crash between an intent and its call is an attempt that nobody saw.
                 let attempts = callsThatCount(of: id) + boots.count - 1
                 if attempts < rules.attemptsMax {

@@ -56,8 +56,11 @@ extension World {
     func answerCall(_ id: CallID, _ call: Int, _ planned: PlannedAnswer) {
         guard let answer = planned.answer, node != nil else { return }
         trace("call \(id.rawValue) is answered: \(planned.ending.rawValue)")
-        // One that comes when the lease is over changes nothing; the disk may have held it up.
-        if !planned.isTooLate, !witness.isOverdue(call) {
+        // One that comes when the lease is over changes nothing; but the disk may have held both up: then
+        // the node hears the answer first.
+        if witness.isOverdue(call) {
+            witness.answeredLate(call, planned.ending)
+        } else if !planned.isTooLate {
             witness.answered(
                 call,
                 planned.ending,
