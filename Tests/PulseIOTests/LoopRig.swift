@@ -18,8 +18,9 @@ final class LoopRig: LoopOwner {
         return .by(.distantFuture)
     }
 
-    /// Takes turns until `done` holds; false when it does not within the time.
-    func run(forMilliseconds limit: Int64 = 1800, until done: () -> Bool) throws -> Bool {
+    /// Takes turns until `done` holds; false when it does not within the time: a minute, on a machine that
+    /// has other things to do, says that it never will.
+    func run(forMilliseconds limit: Int64 = 60_000, until done: () -> Bool) throws -> Bool {
         let end = SystemClocks.monotonic().advanced(byMilliseconds: limit)
         while !done() {
             guard SystemClocks.monotonic() < end else { return false }

@@ -37,7 +37,7 @@ import Testing
         caller.start(CallID(1), mail(to: silent.port))
         caller.start(CallID(2), mail(to: prompt.port))
         caller.start(CallID(3), mail(to: prompt.port))
-        #expect(try rig.run(forMilliseconds: 5000) { order.count == 3 })
+        #expect(try rig.run { order.count == 3 })
         #expect(order == [2, 3, 1], "the silent server's mail is the last to be answered")
         #expect(prompt.messages.count == 2)
         caller.close()
@@ -70,7 +70,7 @@ import Testing
             makeLoop: { () throws(IOFailure) in try loops.make() }
         ) { answers.append(($0.rawValue, $1)) }
         for number: UInt64 in 1...5 { caller.start(CallID(number), mail(to: server.port)) }
-        #expect(try rig.run(forMilliseconds: 5000) { answers.count == 5 })
+        #expect(try rig.run { answers.count == 5 })
         for (call, answer) in answers {
             guard case .notSent = answer else {
                 Issue.record("call \(call): \(answer)")
@@ -78,7 +78,7 @@ import Testing
             }
         }
         for number: UInt64 in 6...9 { caller.start(CallID(number), mail(to: server.port)) }
-        #expect(try rig.run(forMilliseconds: 5000) { answers.count == 9 })
+        #expect(try rig.run { answers.count == 9 })
         #expect(server.messages.count == 4)
         #expect(server.connections == 2, "both threads are there again")
         caller.close()
@@ -97,7 +97,7 @@ import Testing
             makeLoop: { () throws(IOFailure) in try loops.make() }
         ) { answers.append($1) }
         for number: UInt64 in 1...3 { caller.start(CallID(number), mail(to: server.port)) }
-        #expect(try rig.run(forMilliseconds: 5000) { answers.count == 3 })
+        #expect(try rig.run { answers.count == 3 })
         #expect(server.messages.count == 3)
         caller.close()
     }
@@ -115,7 +115,7 @@ import Testing
             }
         }
         for number: UInt64 in 1...20 { caller.start(CallID(number), mail(to: server.port)) }
-        #expect(try rig.run(forMilliseconds: 5000) { order.count == 20 })
+        #expect(try rig.run { order.count == 20 })
         #expect(order == Array(1...20))
         #expect(server.connections == 1)
         caller.close()
