@@ -101,6 +101,8 @@ package final class Shard {
     package internal(set) var isWaitingForRoom = false
     /// Where the log ended when the last turn ended with all its commands in it.
     private var commandsReach = LogPosition.zero
+    /// Where commands that had waited for room end in the log.
+    private var waitedReach = LogPosition.zero
     /// Commands for entries of their own that wait for room, before those of the turn.
     var keptCommands: [KeptCommands] = []
     /// What the shell said of the disk last, and what was made of it.
@@ -187,21 +189,27 @@ package final class Shard {
     // MARK: - The turn
 
     /// How far answers may go out. Commands that wait for room hold back every answer of their turn
-    /// and after: records that still fit would carry the durable position past theirs.
+    /// and after, until they are in the log and durable there: records that still fit carry the durable
+    /// position past where theirs were to end.
     package var answerableTo: LogPosition {
-        guard isWaitingForRoom, !Mutant.isOn(.answerPastCommands) else {
-            return log.durablePosition
+        let durable = log.durablePosition
+        guard isWaitingForRoom || durable < waitedReach, !Mutant.isOn(.answerPastCommands) else {
+            return durable
         }
-        return min(commandsReach, log.durablePosition)
+        return min(commandsReach, durable)
     }
 
     /// Ends a turn: writes what it appended to the page cache.
     ///
     /// - Returns: The ticket of the sync that makes it durable, or nil when there is nothing to sync.
     package func flush(at now: Now) throws(ShardError) -> SyncTicket? {
+        let hasWaited = isWaitingForRoom
         isWaitingForRoom = false
         try appendCommandsUnlessFull(at: now)
-        if !isWaitingForRoom { commandsReach = log.appendPosition }
+        if hasWaited, !isWaitingForRoom { waitedReach = log.appendPosition }
+        if !isWaitingForRoom, log.durablePosition >= waitedReach {
+            commandsReach = log.appendPosition
+        }
         if Mutant.isOn(.callBeforeIntent) { openAnnounced() }
         if Mutant.isOn(.leaseEndsBeforeSync) { closeSettled() }
         let window = configuration.idempotencyWindowMilliseconds
