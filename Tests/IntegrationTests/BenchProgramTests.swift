@@ -76,7 +76,9 @@ struct BenchProgramTests {
             try broker.metrics().sum("pulse_notifications_accepted_total") > 20
         }
         broker.crash()
-        #expect(try process.wait() == 1)
+        // 3 on a machine so busy that the generator was late as well.
+        let code = try process.wait()
+        #expect(code == 1 || code == 3, "\(process.output)")
     }
 
     @Test("No server and no sense are told apart by the exit code")
